@@ -1,0 +1,233 @@
+//! The checked, immutable configuration.
+//!
+//! A file is read in two steps: `raw` mirrors the YAML as it was typed, and checking turns it into
+//! [`Config`], in which an illegal state cannot be written down. Errors say file, line and column,
+//! show the line, and tell what to do. Command-line shortcuts join at the raw step, so that both
+//! ways of configuring meet the same checks.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use crate::{flink, relabel};
+
+/// Everything the relay needs to know; see `deploy/example.yaml` for each key.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Labels added to every series and metadata-free default for all scrapes.
+    pub external_labels: BTreeMap<String, String>,
+    /// The scrape jobs, at least one.
+    pub scrapes: Vec<Scrape>,
+    /// The receivers; empty only for subcommands that push nothing.
+    pub receivers: Vec<Receiver>,
+    /// What is done with Flink's metrics.
+    pub flink: Flink,
+}
+
+/// One entry of `scrape_configs`.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    /// `job_name`: the value of the `job` label.
+    pub job_name: String,
+    /// Time between two scrapes of one target.
+    pub interval: Duration,
+    /// Longest time a scrape may take, never above the interval.
+    pub timeout: Duration,
+    /// `http` or `https` for targets that name no scheme.
+    pub scheme: Scheme,
+    /// Path for targets that name none.
+    pub metrics_path: String,
+    /// URL parameters, in order.
+    pub params: Vec<(String, String)>,
+    /// Whether a page's own `job`, `instance` … win over the target's.
+    pub honor_labels: bool,
+    /// Whether timestamps on a page are used.
+    pub honor_timestamps: bool,
+    /// Whether to ask for gzip.
+    pub compression: Compression,
+    /// Largest page in bytes after decompression.
+    pub body_size_limit: u64,
+    /// Most samples of a page after relabelling; 0 is unlimited. Above it the scrape fails.
+    pub sample_limit: u64,
+    /// Most labels of a sample after relabelling; 0 is unlimited. Above it the scrape fails.
+    pub label_limit: u64,
+    /// Longest label name in bytes; 0 is unlimited. Above it the scrape fails.
+    pub label_name_length_limit: u64,
+    /// Longest label value in bytes; 0 is unlimited. Above it the scrape fails.
+    pub label_value_length_limit: u64,
+    /// Time between two probes of the ports of a range.
+    pub probe_interval: Duration,
+    /// How long an instance found in a range is still scraped (`up` 0) after it stopped answering.
+    pub forget_after: Duration,
+    /// The targets, with the labels they share.
+    pub static_configs: Vec<StaticConfig>,
+    /// Rules for target labels.
+    pub relabel_configs: Vec<relabel::Rule>,
+    /// Rules for the labels of samples.
+    pub metric_relabel_configs: Vec<relabel::Rule>,
+    /// TLS and auth towards the targets.
+    pub http: HttpClient,
+}
+
+/// URL scheme of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP, what Flink's reporter speaks.
+    Http,
+    /// HTTP over TLS, behind a proxy.
+    Https,
+}
+
+/// Whether pages are asked for compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Identity from loopback addresses, gzip from all others (default).
+    Auto,
+    /// Always `Accept-Encoding: gzip`.
+    Gzip,
+    /// Always `Accept-Encoding: identity`.
+    Identity,
+}
+
+/// One entry of `static_configs`.
+#[derive(Clone, Debug)]
+pub struct StaticConfig {
+    /// The targets.
+    pub targets: Vec<TargetSpec>,
+    /// Labels added to each of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A target as a person writes it: `host:9249`, `host:9250-9260`, `http://host:9250/metrics?x=y`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetSpec {
+    /// The scheme, when the target names one.
+    pub scheme: Option<Scheme>,
+    /// Host name or address; IPv6 in brackets, as in a URL.
+    pub host: String,
+    /// One port, or the range to probe.
+    pub ports: RangeInclusive<u16>,
+    /// Path, when the target names one.
+    pub path: Option<String>,
+    /// URL parameters that the target names.
+    pub params: Vec<(String, String)>,
+}
+
+/// TLS, authentication and extra headers of an HTTP client.
+#[derive(Clone, Debug, Default)]
+pub struct HttpClient {
+    /// `Authorization: Basic …`.
+    pub basic_auth: Option<BasicAuth>,
+    /// `Authorization: TYPE CREDENTIALS`.
+    pub authorization: Option<Authorization>,
+    /// TLS settings.
+    pub tls: Tls,
+    /// More headers, in order.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// User name and password.
+#[derive(Clone, Debug)]
+pub struct BasicAuth {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// A credential with its scheme.
+#[derive(Clone, Debug)]
+pub struct Authorization {
+    /// The scheme, `Bearer` by default.
+    pub kind: String,
+    /// The credential.
+    pub credentials: Secret,
+}
+
+/// A secret from the config or from a file that is read again when it changes.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// Written in the config.
+    Inline(String),
+    /// Path of the file that holds it; a trailing line break is not part of it.
+    File(PathBuf),
+}
+
+/// Never shows the secret itself.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline(_) => f.write_str("<secret>"),
+            Self::File(path) => write!(f, "<secret from {}>", path.display()),
+        }
+    }
+}
+
+/// TLS settings of a client.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM file of the authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the client's certificate and key; both or none.
+    pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// Name to verify (and to send as SNI) instead of the URL's host.
+    pub server_name: Option<String>,
+    /// Accept any certificate.
+    pub insecure_skip_verify: bool,
+}
+
+/// One entry of `remote_write`.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Name in logs and metrics, unique; the URL's `host:port` unless given.
+    pub name: String,
+    /// Where batches are posted.
+    pub url: http::Uri,
+    /// Longest time one request may take.
+    pub timeout: Duration,
+    /// TLS, auth and headers (the tenant among them).
+    pub http: HttpClient,
+    /// Rules for the labels of samples sent to this receiver.
+    pub write_relabel_configs: Vec<relabel::Rule>,
+    /// Batching, memory and retry.
+    pub queue: Queue,
+    /// Metadata.
+    pub metadata: Metadata,
+}
+
+/// `queue_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Samples of a batch at most.
+    pub max_samples_per_send: u32,
+    /// Longest time a sample waits for its batch to fill.
+    pub batch_send_deadline: Duration,
+    /// Requests in flight at most; a target's samples always use the same one.
+    pub max_shards: u16,
+    /// Compressed bytes kept for a receiver that does not accept; beyond it the oldest batch goes.
+    pub max_bytes: u64,
+    /// Samples kept likewise; 0 is unlimited.
+    pub capacity: u64,
+    /// Batches older than this are dropped; zero is unlimited.
+    pub sample_age_limit: Duration,
+    /// First and longest pause between two tries.
+    pub min_backoff: Duration,
+    /// See `min_backoff`.
+    pub max_backoff: Duration,
+}
+
+/// `metadata_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Whether type, help and unit are sent.
+    pub send: bool,
+    /// How often each family's is sent again.
+    pub send_interval: Duration,
+}
+
+/// The `flink` section.
+#[derive(Clone, Debug)]
+pub struct Flink {
+    /// Which metric groups are relayed.
+    pub groups: flink::GroupFilter,
+    /// How Flink's labels are normalised.
+    pub labels: flink::LabelPolicy,
+}
