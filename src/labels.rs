@@ -114,7 +114,10 @@ impl<'a> Labels<'a> {
     /// A 128-bit hash of a sorted set. Two series are taken to be the same when theirs are equal:
     /// among 10^6 series the chance of one false match is below 10^-26.
     pub fn identity(&self) -> u128 {
-        debug_assert!(self.pairs.is_sorted_by(|a, b| a.name <= b.name), "identity of an unsorted set");
+        debug_assert!(
+            self.pairs.is_sorted_by(|a, b| a.name <= b.name),
+            "identity of an unsorted set"
+        );
         let mut hash = Xxh3Default::new();
         for label in &self.pairs {
             hash.update(label.name.as_bytes());
