@@ -180,7 +180,7 @@ pub struct Receiver {
     /// Name in logs and metrics, unique; the URL's `host:port` unless given.
     pub name: String,
     /// Where batches are posted.
-    pub url: http::Uri,
+    pub url: hyper::Uri,
     /// Longest time one request may take.
     pub timeout: Duration,
     /// TLS, auth and headers (the tenant among them).

@@ -1,1 +1,5 @@
-//! To be written in the next commits.
+//! Prometheus relabelling.
+
+/// One checked relabelling rule.
+#[derive(Clone, Debug)]
+pub struct Rule {}
