@@ -1,9 +1,25 @@
-//! Everything that knows Flink.
+//! Everything that knows Flink: what its metrics mean, which of them to relay, and how to name them.
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`mod@catalogue`] | which metric is this sample of, and what is it truly (kind, unit, help)? |
+//! | [`groups`] | which group does it belong to, and is that group relayed? |
+//! | [`labels`] | which of Flink's labels say something, and which only make new series? |
+//! | [`role`] | is this a page of a JobManager or of a TaskManager? |
+//!
+//! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
+//! unharmed: its metrics are in the group `custom`, its labels are left alone.
 
-/// Which metric groups are relayed.
-#[derive(Clone, Debug, Default)]
-pub struct GroupFilter {}
+pub mod catalogue;
+pub mod groups;
+pub mod labels;
+pub mod role;
 
-/// How Flink's labels are normalised.
-#[derive(Clone, Debug, Default)]
-pub struct LabelPolicy {}
+pub use catalogue::{Catalogue, Kind, Metric, catalogue};
+pub use groups::{Group, GroupFilter};
+pub use labels::{LabelMode, LabelPolicy};
+pub use role::Role;
+
+/// What every name that Flink's Prometheus reporter exports begins with
+/// (`AbstractPrometheusReporter.SCOPE_PREFIX`).
+pub const NAME_PREFIX: &str = "flink_";

@@ -1,0 +1,278 @@
+//! The compiled-in catalogue against itself, hostile names, and files that are refused.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// An exported name with every `<segment>` replaced.
+fn filled(exported: &str, text: &str, number: &str) -> String {
+    let mut name = String::new();
+    let mut rest = exported;
+    while let Some((front, behind)) = rest.split_once('<') {
+        let (segment, behind) = behind.split_once('>').unwrap();
+        let is_text = matches!(segment, "gc" | "state");
+        name.extend([front, if is_text { text } else { number }]);
+        rest = behind;
+    }
+    name + rest
+}
+
+#[test]
+fn every_exported_name_leads_to_its_own_metric() {
+    let mut claimed = HashMap::new();
+    for metric in catalogue().metrics() {
+        assert_eq!(
+            metric.exported.len() % metric.scopes.len(),
+            0,
+            "{}: each name under each scope",
+            metric.name
+        );
+        for exported in &metric.exported {
+            let other = claimed.insert(exported, &metric.name);
+            assert_eq!(other, None, "{exported} is claimed twice");
+            let name = filled(exported, "some_Thing", "7");
+            let found = catalogue().find(&name).unwrap_or_else(|| panic!("{name} is unknown"));
+            assert!(std::ptr::eq(found.metric, metric), "{name} found as {}", found.metric.name);
+            assert_eq!(found.family, name);
+
+            let count = name.clone() + "_count";
+            let twin = catalogue().find(&count);
+            if metric.kind == Kind::Summary {
+                let twin = twin.unwrap_or_else(|| panic!("{count} is unknown"));
+                assert!(std::ptr::eq(twin.metric, metric), "{count}");
+                assert_eq!(twin.family, name);
+            } else {
+                assert!(twin.is_none(), "{count} is no summary's");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_row_is_fit_to_print() {
+    for metric in catalogue().metrics() {
+        let name = &metric.name;
+        assert!(!metric.scopes.is_empty(), "{name}: no scope");
+        let scopes: HashSet<_> = metric.scopes.iter().collect();
+        assert_eq!(scopes.len(), metric.scopes.len(), "{name}: a scope twice");
+        for text in [Some(&metric.help), metric.note.as_ref()].into_iter().flatten() {
+            assert!(text.ends_with('.') && !text.contains('\n'), "{name}: {text}");
+            assert!(text.starts_with(|c: char| !c.is_lowercase()), "{name}: {text}");
+        }
+        assert!(metric.help.len() <= 160, "{name}: help is a sentence or two, not an essay");
+        let oldest = Version { major: 1, minor: 13 };
+        assert!(metric.since >= oldest, "{name}: nothing before {oldest} was examined");
+        assert!(metric.until.is_none_or(|until| until >= metric.since), "{name}: until < since");
+        assert_eq!(
+            metric.kind == Kind::Summary,
+            metric.registered == Registered::Histogram,
+            "{name}: histograms and nothing else are exported as summaries"
+        );
+        if let Some(heir) = &metric.replaced_by {
+            assert!(catalogue().lookup(heir).is_some(), "{name}: replaced by unknown {heir}");
+            assert!(metric.deprecated, "{name}: replaced but not deprecated");
+        }
+    }
+}
+
+#[test]
+fn every_group_but_custom_has_metrics_and_they_come_in_order() {
+    for group in Group::ALL {
+        let count = catalogue().metrics_of(group).count();
+        assert_eq!(count == 0, group == Group::Custom, "{group}: {count}");
+    }
+    assert!(catalogue().metrics().is_sorted_by_key(|metric| metric.group));
+    assert_eq!(catalogue().metrics().count(), 193);
+}
+
+const OPERATOR: &str = "flink_taskmanager_job_task_operator_";
+
+#[test]
+fn a_state_may_be_called_anything() {
+    for state in [
+        "window_aggs",
+        "_timer_state_event_user_timers",
+        "rocksdb",
+        "_rocksdb_",
+        "a_rocksdb_estimate_num_keys",
+        "rocksdb_bytes_read",
+        "numRecordsIn",
+        "num_files_at_level3",
+        "column_family",
+        "x_count",
+        "_",
+        "0",
+        "a:b",
+    ] {
+        for metric in catalogue().metrics_of(Group::RocksDb).filter(|m| m.name.contains("<state>"))
+        {
+            let name = filled(&metric.exported[0], state, "3");
+            assert!(name.starts_with(&format!("{OPERATOR}{state}_rocksdb_")), "{name}");
+            let found = catalogue().lookup(&name).map(|m| m.name.as_str());
+            assert_eq!(found, Some(metric.name.as_str()), "{name}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn varying_parts_may_hold_all_that_a_name_may_hold(
+        text in "[a-zA-Z0-9_:]{1,60}",
+        number in "[0-9]{1,4}",
+    ) {
+        // `All` is a row of its own; no collector has that name.
+        prop_assume!(text != "All");
+        for metric in catalogue().metrics() {
+            for exported in &metric.exported {
+                let name = filled(exported, &text, &number);
+                let found = catalogue().lookup(&name).map(|m| &m.name);
+                prop_assert_eq!(found, Some(&metric.name), "{}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_makes_it_stumble(name in "(flink_(taskmanager_job_task_operator_|jobmanager_)?)?\\PC{0,60}") {
+        if let Some(found) = catalogue().find(&name) {
+            prop_assert!(name.starts_with(found.family));
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_like_flinks_own_is_unknown() {
+    for name in [
+        "",
+        "flink_",
+        "numRecordsIn",
+        "flink_numRecordsIn",
+        "xflink_taskmanager_job_task_numRecordsIn",
+        // Under a user's group, in another scope, with more before or behind.
+        "flink_taskmanager_job_task_operator_myRecords_numRecordsIn",
+        "flink_taskmanager_job_task_operator_numRecordsIn_total",
+        "flink_taskmanager_job_task_operator_xnumRecordsIn",
+        "flink_taskmanager_job_numRecordsIn",
+        "flink_jobmanager_job_task_numRecordsIn",
+        "flink_taskmanager_job_task_operator_numBuffersOut",
+        "flink_taskmanager_job_task_operator_uptime",
+        "flink_taskmanager_job_task_operator_Status_JVM_CPU_Load",
+        "flink_jobmanager_Status_Flink_Memory_Managed_Used",
+        // A varying part that is empty, or no number.
+        "flink_taskmanager_Status_JVM_GarbageCollector_Count",
+        "flink_taskmanager_Status_JVM_GarbageCollector__Count",
+        "flink_taskmanager_job_task_operator_currentInputsWatermark",
+        "flink_taskmanager_job_task_operator_currentInputxWatermark",
+        "flink_taskmanager_job_task_operator_currentInput1xWatermark",
+        "flink_taskmanager_job_task_Shuffle_Netty_Input_all_totalQueueLen",
+        "flink_taskmanager_job_task_Shuffle_Netty_Input_1_2_totalQueueLen",
+        "flink_taskmanager_job_task_Shuffle_Netty_Input_Buffers_totalQueueLen",
+        "flink_taskmanager_job_task_operator_s_rocksdb_num_files_at_level",
+        "flink_taskmanager_job_task_operator_s_rocksdb_num_files_at_levelx",
+        // RocksDB's properties belong to a state, its tickers do not.
+        "flink_taskmanager_job_task_operator_rocksdb_estimate_num_keys",
+        "flink_taskmanager_job_task_operator_s_rocksdb_bytes_read",
+        "flink_taskmanager_job_task_operator_s_rocksdb_unheard_of",
+        // No summary, hence no count.
+        "flink_taskmanager_job_task_numRecordsIn_count",
+        "flink_taskmanager_job_task_mailboxLatencyMs_sum",
+        "flink_taskmanager_job_task_mailboxLatencyMs_count_count",
+    ] {
+        assert_eq!(catalogue().lookup(name).map(|m| &m.name), None, "{name}");
+        assert_eq!(catalogue().group(name), Group::Custom, "{name}");
+    }
+}
+
+#[test]
+fn versions_are_ordered_as_releases_are() {
+    let version = |text: &str| text.parse::<Version>().unwrap();
+    assert!(version("1.9") < version("1.13"));
+    assert!(version("1.20") < version("2.0"));
+    assert_eq!(version("1.20").to_string(), "1.20");
+    for bad in ["", "1", "1.x", "1.2.3", "-1.2", "1."] {
+        assert!(bad.parse::<Version>().is_err(), "{bad}");
+    }
+}
+
+/// A catalogue file with these rows in the group `io`.
+fn file(rows: &str) -> String {
+    let segments = "segments:\n  n: { matches: number, about: a number }\n  t: { matches: text, about: a text }\n";
+    format!("{segments}groups:\n  - group: io\n    metrics:\n{rows}")
+}
+
+fn row(name: &str, more: &str) -> String {
+    format!(
+        "      - {{ name: \"{name}\", scopes: [jobmanager], type: gauge, unit: count, help: H., since: \"1.13\"{more} }}\n"
+    )
+}
+
+#[test]
+fn names_with_several_varying_parts() {
+    let rows =
+        row("a<t>.b<t>.c", "") + &row("x.<n>-<t>", "") + &row("y<n>z", "") + &row("<t>.q", "");
+    let rows = rows + &row("long.<t>.q.q", "") + &row("h<t>", ", kind: summary");
+    let catalogue = Catalogue::parse(&file(&rows)).unwrap();
+    let check = |name: &str, expect: Option<&str>| {
+        let found = catalogue.find(&format!("flink_jobmanager_{name}")).map(|f| &*f.metric.name);
+        assert_eq!(found, expect, "{name}");
+    };
+    check("a1_b2_c", Some("a<t>.b<t>.c"));
+    check("a_b_b_c_b_c_c", Some("a<t>.b<t>.c"));
+    check("a_b_c", None);
+    check("a1_b_c", None);
+    check("x_12_rest_1", Some("x.<n>-<t>"));
+    check("x_12_", None);
+    check("x__rest", None);
+    check("y007z", Some("y<n>z"));
+    check("yz", None);
+    check("any_q", Some("<t>.q"));
+    check("long_any_q_q", Some("long.<t>.q.q"));
+    check("h_anything", Some("h<t>"));
+    check("h_anything_count", Some("h<t>"));
+    check("h", None);
+}
+
+#[test]
+fn labels_come_from_key_value_groups() {
+    let rows = row("a.{topic}.{part_ition}.x", ", also: [\"b.{topic}.x\"]");
+    let catalogue = Catalogue::parse(&file(&rows)).unwrap();
+    let metric = catalogue.lookup("flink_jobmanager_a_topic_part_ition_x").unwrap();
+    assert_eq!(metric.labels, ["topic", "part_ition"]);
+    assert_eq!(
+        metric.exported,
+        ["flink_jobmanager_a_topic_part_ition_x", "flink_jobmanager_b_topic_x"]
+    );
+}
+
+#[test]
+fn files_that_are_refused() {
+    let refused = [
+        row("a.b", "").replace("gauge", "guage"),
+        row("a.b", "") + &row("a_b", ""),
+        row("a.<t>.b", "") + &row("a-<t>-b", ""),
+        row("h", ", kind: summary") + &row("h.count", ""),
+        row("a.<gate>", ""),
+        row("a.<t", ""),
+        row("a.{}", ""),
+        row("<t><n>", ""),
+        row("a<n>0", ""),
+        row("", ""),
+    ]
+    .map(|rows| Catalogue::parse(&file(&rows)).unwrap_err().to_string());
+    insta::assert_snapshot!(refused.join("\n"));
+    let group = Catalogue::parse(&file(&row("a", "")).replace("group: io", "group: oi"));
+    assert!(matches!(group, Err(CatalogueError::Group(_))));
+    for broken in [
+        row("a", ", sinse: \"1.1\""),
+        row("a", ", until: soon"),
+        row("a", ", kind: histogram"),
+        row("a", "").replace("count", "furlongs"),
+        row("a", "").replace("[jobmanager]", "[jobmaster]"),
+        row("a", "").replace("help: H., ", ""),
+        "      - [".to_owned(),
+    ] {
+        let error = Catalogue::parse(&file(&broken)).unwrap_err();
+        assert!(matches!(error, CatalogueError::Format(_)), "{broken}: {error}");
+    }
+}

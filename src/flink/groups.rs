@@ -1,0 +1,293 @@
+//! Metric groups: the unit in which people choose what is relayed.
+//!
+//! Flink's documentation sorts its metrics into tables; a group is one of those tables under a short
+//! name. Every sample is in exactly one group, [`Group::Custom`] when the catalogue does not know it,
+//! so a filter that includes all groups lets everything through.
+
+use std::{fmt, str::FromStr};
+
+/// A metric group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Group {
+    /// CPU of the JVM.
+    Cpu,
+    /// JVM and managed memory.
+    Memory,
+    /// JVM threads.
+    Threads,
+    /// Garbage collection.
+    Gc,
+    /// Class loading.
+    ClassLoader,
+    /// The default (Netty) shuffle service.
+    Shuffle,
+    /// TaskManagers, slots and jobs of a cluster.
+    Cluster,
+    /// Job state, restarts, up and down time.
+    Availability,
+    /// Checkpoints.
+    Checkpointing,
+    /// RocksDB state backend.
+    RocksDb,
+    /// Records, bytes, back pressure, watermarks and latency.
+    Io,
+    /// Everything the catalogue does not know: users' own metrics, connectors, other software.
+    Custom,
+}
+
+impl Group {
+    /// All groups, in the order in which they are shown.
+    pub const ALL: [Self; 12] = [
+        Self::Cpu,
+        Self::Memory,
+        Self::Threads,
+        Self::Gc,
+        Self::ClassLoader,
+        Self::Shuffle,
+        Self::Cluster,
+        Self::Availability,
+        Self::Checkpointing,
+        Self::RocksDb,
+        Self::Io,
+        Self::Custom,
+    ];
+
+    /// The name in config, on the command line and in output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Threads => "threads",
+            Self::Gc => "gc",
+            Self::ClassLoader => "classloader",
+            Self::Shuffle => "shuffle",
+            Self::Cluster => "cluster",
+            Self::Availability => "availability",
+            Self::Checkpointing => "checkpointing",
+            Self::RocksDb => "rocksdb",
+            Self::Io => "io",
+            Self::Custom => "custom",
+        }
+    }
+
+    /// What the group holds, one sentence.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU load and CPU time of the JVM.",
+            Self::Memory => "Heap, non-heap, metaspace, direct, mapped and managed memory.",
+            Self::Threads => "Live threads of the JVM.",
+            Self::Gc => "Runs and time of each garbage collector.",
+            Self::ClassLoader => "Classes loaded and unloaded.",
+            Self::Shuffle => "Network buffers, queues and traffic of the default shuffle service.",
+            Self::Cluster => "TaskManagers, slots and jobs as the JobManager counts them.",
+            Self::Availability => "Job states, restarts, up time and down time.",
+            Self::Checkpointing => "Number, size, duration and alignment of checkpoints.",
+            Self::RocksDb => "Memory, files, compaction and reads of the RocksDB state backend.",
+            Self::Io => {
+                "Records, bytes, back pressure, watermarks and latency of tasks and operators."
+            }
+            Self::Custom => "Every metric that the catalogue does not know, users' own among them.",
+        }
+    }
+
+    /// This group's bit in a [`GroupFilter`].
+    const fn bit(self) -> u64 {
+        1 << self as u32
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Group {
+    type Err = UnknownGroup;
+
+    fn from_str(name: &str) -> Result<Self, UnknownGroup> {
+        Self::ALL.into_iter().find(|g| g.as_str() == name).ok_or_else(|| UnknownGroup {
+            name: name.to_owned(),
+            nearest: nearest(name, Self::ALL.map(Self::as_str)),
+        })
+    }
+}
+
+impl TryFrom<String> for Group {
+    type Error = UnknownGroup;
+
+    fn try_from(name: String) -> Result<Self, UnknownGroup> {
+        name.parse()
+    }
+}
+
+/// A name that is no group's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown metric group `{name}`{}; the groups are {}", did_you_mean(*.nearest), names())]
+pub struct UnknownGroup {
+    /// What was written.
+    pub name: String,
+    /// The group that was probably meant.
+    pub nearest: Option<&'static str>,
+}
+
+/// The names of all groups, for messages.
+fn names() -> String {
+    Group::ALL.map(Group::as_str).join(", ")
+}
+
+/// Which groups are relayed. The default relays all of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct GroupFilter {
+    allowed: u64,
+}
+
+impl GroupFilter {
+    /// Relays the groups of `include` (all when it is empty) without those of `exclude`; a group that
+    /// stands in both is left out. Blanks around a name are ignored, so that `a, b` can be split at
+    /// the comma.
+    ///
+    /// # Errors
+    /// When a name is no group's, and when no group is left.
+    pub fn try_new(include: &[String], exclude: &[String]) -> Result<Self, GroupFilterError> {
+        let bits = |names: &[String]| {
+            names.iter().try_fold(0, |bits, name| {
+                name.trim().parse::<Group>().map(|group| bits | group.bit())
+            })
+        };
+        let (include, exclude) = (bits(include)?, bits(exclude)?);
+        let include = if include == 0 { Self::default().allowed } else { include };
+        match include & !exclude {
+            0 => Err(GroupFilterError::Nothing),
+            allowed => Ok(Self { allowed }),
+        }
+    }
+
+    /// Whether the samples of a group are relayed.
+    pub const fn allows(self, group: Group) -> bool {
+        self.allowed & group.bit() != 0
+    }
+
+    /// The groups that are relayed, in the order of [`Group::ALL`].
+    pub fn groups(self) -> impl Iterator<Item = Group> {
+        Group::ALL.into_iter().filter(move |group| self.allows(*group))
+    }
+}
+
+impl Default for GroupFilter {
+    fn default() -> Self {
+        Self { allowed: Group::ALL.into_iter().fold(0, |bits, group| bits | group.bit()) }
+    }
+}
+
+impl fmt::Debug for GroupFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GroupFilter")?;
+        f.debug_set().entries(self.groups().map(Group::as_str)).finish()
+    }
+}
+
+/// Why a group filter cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupFilterError {
+    /// A name is no group's.
+    #[error(transparent)]
+    Unknown(#[from] UnknownGroup),
+    /// Nothing would be relayed.
+    #[error(
+        "every metric group is excluded, so nothing would be relayed; leave at least one of {}",
+        names()
+    )]
+    Nothing,
+}
+
+/// The candidate that `word` was probably meant to be, if any is close enough to be worth naming.
+pub(super) fn nearest(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase();
+    let score = |candidate: &str| {
+        let is_part = word.len() >= 3 && (candidate.contains(&word) || word.contains(candidate));
+        if is_part { 1.0 } else { strsim::jaro_winkler(&word, candidate) }
+    };
+    // Below 0.8 the suggestions begin to surprise ("timers" -> "threads").
+    let scored = candidates.into_iter().map(|c| (score(c), c));
+    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
+}
+
+/// The part of an error message that offers [`nearest`].
+pub(super) fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(include: &[&str], exclude: &[&str]) -> Result<GroupFilter, GroupFilterError> {
+        let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        GroupFilter::try_new(&own(include), &own(exclude))
+    }
+
+    #[test]
+    fn every_group_is_listed_once_and_its_name_leads_back_to_it() {
+        for (i, group) in Group::ALL.into_iter().enumerate() {
+            assert_eq!(group as usize, i, "{group} is out of order in ALL");
+            assert_eq!(group.as_str().parse(), Ok(group));
+            assert!(group.about().ends_with('.'), "{group}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_nearest_and_all_names() {
+        let check = |name: &str, nearest: Option<&str>| {
+            assert_eq!(name.parse::<Group>().unwrap_err().nearest, nearest, "{name}");
+        };
+        check("CPU", Some("cpu"));
+        check("rocks", Some("rocksdb"));
+        check("checkpoint", Some("checkpointing"));
+        check("classLoader", Some("classloader"));
+        check("avalability", Some("availability"));
+        check("kafka", None);
+        check("", None);
+        let messages =
+            ["memroy", "kafka"].map(|name| name.parse::<Group>().unwrap_err().to_string());
+        insta::assert_snapshot!(messages.join("\n"));
+    }
+
+    #[test]
+    fn filters() {
+        let check = |include: &[&str], exclude: &[&str], expect: &str| {
+            let filter = filter(include, exclude).unwrap();
+            let names = filter.groups().map(Group::as_str).collect::<Vec<_>>().join(" ");
+            assert_eq!(names, expect, "{include:?} {exclude:?}");
+        };
+        let all = Group::ALL.map(Group::as_str).join(" ");
+        check(&[], &[], &all);
+        check(&["cpu", " memory "], &[], "cpu memory");
+        check(&["memory", "cpu", "cpu"], &[], "cpu memory");
+        check(&["cpu", "io"], &["io"], "cpu");
+        check(&[], &["custom"], all.strip_suffix(" custom").unwrap());
+        check(&["custom"], &["rocksdb"], "custom");
+        assert_eq!(filter(&[], &[]).unwrap(), GroupFilter::default());
+    }
+
+    #[test]
+    fn filters_that_are_refused() {
+        assert_eq!(filter(&["io"], &["io"]), Err(GroupFilterError::Nothing));
+        assert_eq!(filter(&[], &Group::ALL.map(Group::as_str)), Err(GroupFilterError::Nothing));
+        for (include, exclude) in [(&["cpu", "disk"][..], &[][..]), (&[], &["disk"]), (&[""], &[])]
+        {
+            let error = filter(include, exclude).unwrap_err();
+            assert!(matches!(error, GroupFilterError::Unknown(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn debug_names_the_groups() {
+        let filter = filter(&["cpu", "io"], &[]).unwrap();
+        assert_eq!(format!("{filter:?}"), r#"GroupFilter{"cpu", "io"}"#);
+    }
+}
