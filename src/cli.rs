@@ -1,1 +1,3 @@
 //! To be written in the next commits.
+
+pub mod groups;

@@ -1,0 +1,271 @@
+//! `flinkrelay groups [GROUP] [-o table|json]`: the metric catalogue, for people and for tools.
+//!
+//! Without a group the table lists the groups, with one it lists that group's metrics. The JSON has
+//! one shape in both cases, which `docs/metric-groups.md` describes and tools may rely on:
+//! `{"groups": [{"group", "about", "metrics": [{"name", "exported", "scopes", …}]}]}`. Every key is
+//! always there; what does not apply is `null` or empty.
+
+use std::io::{self, Write};
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use serde::Serialize;
+
+use crate::flink::{Group, Metric, catalogue};
+
+/// How the catalogue is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For tools.
+    Json,
+}
+
+/// Prints the catalogue, or one group of it. `width` is the terminal's, in columns, to which a table
+/// is wrapped; `None` leaves each row on one line, as a pipe wants it.
+///
+/// # Errors
+/// Those of `out`.
+pub fn print(
+    group: Option<Group>,
+    format: Format,
+    width: Option<u16>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match (format, group) {
+        (Format::Json, group) => {
+            let groups = group.map_or_else(|| Group::ALL.to_vec(), |group| vec![group]);
+            let groups = groups.into_iter().map(GroupJson::new).collect();
+            serde_json::to_writer_pretty(&mut *out, &CatalogueJson { groups })?;
+            writeln!(out)
+        }
+        (Format::Table, None) => {
+            write_table(&overview(), width, out)?;
+            writeln!(out, "\n`flinkrelay groups GROUP` lists a group's metrics.")
+        }
+        (Format::Table, Some(group)) => {
+            writeln!(out, "{group}: {}\n", group.about())?;
+            if group == Group::Custom {
+                return Ok(());
+            }
+            write_table(&metrics(group), width, out)
+        }
+    }
+}
+
+/// The width of the terminal that standard output is, `None` when it is none.
+pub fn terminal_width() -> Option<u16> {
+    Table::new().width()
+}
+
+fn write_table(table: &Table, width: Option<u16>, out: &mut dyn Write) -> io::Result<()> {
+    let mut table = table.clone();
+    table.force_no_tty();
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    writeln!(out, "{}", table.trim_fmt())
+}
+
+fn overview() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["GROUP", "METRICS", "HOLDS"]);
+    for group in Group::ALL {
+        let count = match group {
+            Group::Custom => "-".to_owned(),
+            group => catalogue().metrics_of(group).count().to_string(),
+        };
+        table.add_row([group.as_str(), &count, group.about()]);
+    }
+    table
+}
+
+fn metrics(group: Group) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["METRIC", "KIND", "UNIT", "FLINK", "HELP"]);
+    for metric in catalogue().metrics_of(group) {
+        table.add_row([
+            metric.exported.join("\n"),
+            metric.kind.as_str().to_owned(),
+            metric.unit.to_string(),
+            versions(metric),
+            help(metric),
+        ]);
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        // All but the help are words that can be neither read nor searched for when broken over
+        // lines. The help keeps a readable width even where the line then leaves the terminal.
+        column.set_constraint(match at {
+            0..=3 => ColumnConstraint::ContentWidth,
+            _ => ColumnConstraint::LowerBoundary(Width::Fixed(40)),
+        });
+    }
+    table
+}
+
+/// `1.15+`, or `1.13-1.20` for a metric that is gone.
+fn versions(metric: &Metric) -> String {
+    match metric.until {
+        Some(until) => format!("{}-{until}", metric.since),
+        None => format!("{}+", metric.since),
+    }
+}
+
+/// The help, and what one must know to see the metric or to replace it.
+fn help(metric: &Metric) -> String {
+    let mut help = metric.help.clone();
+    if let Some(option) = &metric.opt_in {
+        help.push_str("\nNeeds ");
+        help.push_str(option);
+    }
+    match (&metric.replaced_by, metric.deprecated) {
+        (Some(name), _) => {
+            help.push_str("\nDeprecated, use ");
+            help.push_str(name);
+        }
+        (None, true) => help.push_str("\nDeprecated"),
+        (None, false) => {}
+    }
+    help
+}
+
+#[derive(Serialize)]
+struct CatalogueJson {
+    groups: Vec<GroupJson>,
+}
+
+#[derive(Serialize)]
+struct GroupJson {
+    group: &'static str,
+    about: &'static str,
+    metrics: Vec<MetricJson>,
+}
+
+impl GroupJson {
+    fn new(group: Group) -> Self {
+        let metrics = catalogue().metrics_of(group).map(MetricJson::new).collect();
+        Self { group: group.as_str(), about: group.about(), metrics }
+    }
+}
+
+#[derive(Serialize)]
+struct MetricJson {
+    name: &'static str,
+    exported: &'static [String],
+    scopes: Vec<&'static str>,
+    labels: &'static [String],
+    #[serde(rename = "type")]
+    registered: &'static str,
+    kind: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    since: String,
+    until: Option<String>,
+    /// As text, since JSON has no NaN.
+    no_value: Vec<String>,
+    deprecated: bool,
+    replaced_by: Option<&'static str>,
+    opt_in: Option<&'static str>,
+    note: Option<&'static str>,
+}
+
+impl MetricJson {
+    fn new(metric: &'static Metric) -> Self {
+        Self {
+            name: &metric.name,
+            exported: &metric.exported,
+            scopes: metric.scopes.iter().map(|scope| scope.as_str()).collect(),
+            labels: &metric.labels,
+            registered: metric.registered.as_str(),
+            kind: metric.kind.as_str(),
+            unit: metric.unit.as_str(),
+            help: &metric.help,
+            since: metric.since.to_string(),
+            until: metric.until.map(|version| version.to_string()),
+            no_value: metric.no_value.iter().map(f64::to_string).collect(),
+            deprecated: metric.deprecated,
+            replaced_by: metric.replaced_by.as_deref(),
+            opt_in: metric.opt_in.as_deref(),
+            note: metric.note.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(group: Option<Group>, format: Format, width: Option<u16>) -> String {
+        let mut out = Vec::new();
+        print(group, format, width, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn overview_for_people() {
+        insta::assert_snapshot!(printed(None, Format::Table, None));
+    }
+
+    #[test]
+    fn a_group_for_people_and_for_a_pipe() {
+        insta::assert_snapshot!(
+            "cluster_100",
+            printed(Some(Group::Cluster), Format::Table, Some(100))
+        );
+        insta::assert_snapshot!("gc_pipe", printed(Some(Group::Gc), Format::Table, None));
+        insta::assert_snapshot!("custom", printed(Some(Group::Custom), Format::Table, None));
+    }
+
+    #[test]
+    fn json_of_a_group() {
+        insta::assert_snapshot!("threads_json", printed(Some(Group::Threads), Format::Json, None));
+    }
+
+    #[test]
+    fn json_holds_every_metric_under_its_group_in_one_shape() {
+        let all: serde_json::Value =
+            serde_json::from_str(&printed(None, Format::Json, Some(20))).unwrap();
+        let groups = all["groups"].as_array().unwrap();
+        let names: Vec<_> = groups.iter().map(|g| g["group"].as_str().unwrap()).collect();
+        assert_eq!(names, Group::ALL.map(Group::as_str));
+        let mut metrics = groups.iter().flat_map(|g| g["metrics"].as_array().unwrap());
+        assert_eq!(metrics.clone().count(), catalogue().metrics().count());
+        let keys =
+            |m: &serde_json::Value| m.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let first = keys(metrics.next().unwrap());
+        assert!(metrics.all(|m| keys(m) == first), "a key is missing from a metric");
+        for group in groups {
+            let alone = printed(group["group"].as_str().unwrap().parse().ok(), Format::Json, None);
+            let alone: serde_json::Value = serde_json::from_str(&alone).unwrap();
+            assert_eq!(alone["groups"], serde_json::json!([group]));
+        }
+    }
+
+    #[test]
+    fn no_name_is_broken_over_lines_however_narrow_the_terminal() {
+        let narrow = printed(Some(Group::RocksDb), Format::Table, Some(60));
+        for metric in catalogue().metrics_of(Group::RocksDb) {
+            for name in &metric.exported {
+                assert!(narrow.contains(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_output_that_fails_is_reported() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for format in [Format::Table, Format::Json] {
+            let error = print(None, format, None, &mut Broken).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        }
+    }
+}
