@@ -1,5 +1,7 @@
 //! Every limit of the relay that is not a config key, with the reason for its size.
 
+use std::time::Duration;
+
 /// Longest line of a page. Flink's lines average 450 bytes; SQL operator chains of some hundred KiB
 /// have been seen, and a longer one is a fault of the page, not a sample.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -19,3 +21,13 @@ pub const FAULTS_KEPT_MAX: usize = 16;
 
 /// Bytes of a receiver's answer that are read and logged.
 pub const ANSWER_BYTES_MAX: usize = 1024;
+
+/// Largest request body before compression. Receivers refuse by this size, not by the bytes on the
+/// wire: VictoriaMetrics above 32 MiB (`-maxInsertRequestSize`), Mimir and Cortex above 100 MiB.
+/// A quarter of the smallest leaves room for receivers set tighter, and 2,000 samples of Flink's
+/// labels are about 0.6 MiB, so only pathological labels ever meet it.
+pub const BODY_RAW_BYTES_MAX: u64 = 8 << 20;
+
+/// Longest pause a receiver may ask for with `Retry-After`. A longer one is a fault of some proxy;
+/// believing it would stop delivery until a person looks.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,1 +1,28 @@
-//! To be written in the next commits.
+//! Remote write: from a series and its value to the body of a request, and from the answer to what
+//! becomes of the samples.
+//!
+//! ```text
+//!  Labels --labels_block--> block --Encoder::push--> Fragment --body--> request --answer--> Outcome
+//!            once per series         once per scrape   (compressed)              Retry -> Backoff
+//! ```
+//!
+//! - [`v1`] writes the messages of remote write 1.0 by hand, because that is where the time goes:
+//!   the labels of a series are encoded once and copied at each scrape.
+//! - [`Fragment`] is a run of whole messages that is already compressed. Fragments join into a
+//!   request without being decompressed, which is what lets batches be cut after the scrape.
+//! - [`outcome`] and [`Backoff`] say what an answer means and how long to wait before the next try.
+//! - [`proto`] is the generated Rust of the same messages, for everything that is not hot.
+//!
+//! Nothing here reads a clock or a socket; times and random numbers are arguments.
+
+mod backoff;
+mod fragment;
+mod outcome;
+/// The messages of remote write 1.0 as prost generates them from `proto/`; `tests/proto.rs` compares.
+#[rustfmt::skip]
+pub mod proto;
+pub mod v1;
+
+pub use backoff::{Backoff, BackoffError};
+pub use fragment::{Encoder, Fragment, body};
+pub use outcome::{Outcome, outcome};

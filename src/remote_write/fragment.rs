@@ -1,0 +1,227 @@
+//! Compressed runs of whole messages, and how they join into a request.
+//!
+//! A request body is snappy's raw format: the length of the content as a varint, then elements,
+//! which are literals and copies. A copy counts back from where it stands, never from the start of
+//! the body, and a protobuf message of repeated fields may be continued by another one. So
+//!
+//! ```text
+//!  body = varint(raw bytes of all fragments) elements(fragment 1) elements(fragment 2) …
+//! ```
+//!
+//! is a valid body that decodes to all their series and metadata. A scrape is compressed once, as
+//! it runs, and batches are cut later without touching the bytes again, even when several
+//! receivers cut differently.
+//!
+//! Invariants: a fragment holds whole messages; its elements refer to nothing outside it; it holds
+//! at most the samples of one batch, and at most [`BODY_RAW_BYTES_MAX`] raw bytes unless it is one
+//! single longer message.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use super::v1::{self, Metadata, STALE_NAN};
+use crate::limits::BODY_RAW_BYTES_MAX;
+
+/// Snappy compresses blocks of this size independently, so collecting more before compressing
+/// gains nothing, and this much stays in the processor's cache.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// A compressed run of whole series and metadata entries, the unit that a scrape hands on.
+///
+/// All series of a fragment have seen the same relabelling, so it may go to every receiver that
+/// shares that view.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    elements: Bytes,
+    tally: Tally,
+    created: Instant,
+}
+
+/// What is in a fragment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    raw_bytes: u64,
+    samples: u32,
+    metadata: u32,
+    /// Lowest and highest; `None` without a sample.
+    timestamps_ms: Option<(i64, i64)>,
+}
+
+impl Fragment {
+    /// Compressed bytes, which is what the fragment adds to a body.
+    pub const fn bytes(&self) -> u64 {
+        self.elements.len() as u64
+    }
+
+    /// Bytes before compression.
+    pub const fn raw_bytes(&self) -> u64 {
+        self.tally.raw_bytes
+    }
+
+    /// Samples, staleness markers included; each belongs to another series.
+    pub const fn samples(&self) -> u32 {
+        self.tally.samples
+    }
+
+    /// Metadata entries.
+    pub const fn metadata(&self) -> u32 {
+        self.tally.metadata
+    }
+
+    /// The earliest time of a sample, in milliseconds since the epoch.
+    pub fn lowest_timestamp_ms(&self) -> Option<i64> {
+        self.tally.timestamps_ms.map(|(lowest, _)| lowest)
+    }
+
+    /// The latest time of a sample, in milliseconds since the epoch.
+    pub fn highest_timestamp_ms(&self) -> Option<i64> {
+        self.tally.timestamps_ms.map(|(_, highest)| highest)
+    }
+
+    /// When the scrape was done that the fragment is of.
+    pub const fn created(&self) -> Instant {
+        self.created
+    }
+}
+
+/// The body of a request that carries `fragments`, in their order.
+///
+/// The raw bytes of all of them must stay below 4 GiB, the limit of snappy's format; batches keep
+/// to [`BODY_RAW_BYTES_MAX`].
+pub fn body<'a>(fragments: impl Iterator<Item = &'a Fragment> + Clone) -> Bytes {
+    let raw_bytes: u64 = fragments.clone().map(|f| f.tally.raw_bytes).sum();
+    debug_assert!(raw_bytes <= u64::from(u32::MAX), "{raw_bytes} bytes in one snappy body");
+    let elements: usize = fragments.clone().map(|f| f.elements.len()).sum();
+    let mut body = Vec::with_capacity(encoded_len_varint(raw_bytes) + elements);
+    encode_varint(raw_bytes, &mut body);
+    for fragment in fragments {
+        body.extend_from_slice(&fragment.elements);
+    }
+    body.into()
+}
+
+/// Encodes and compresses the series of one scrape, for one view, as they come.
+///
+/// Between scrapes it keeps its buffers, some 200 KiB plus the compressed size of a fragment, so
+/// one encoder should serve many targets in turn.
+#[derive(Debug)]
+pub struct Encoder {
+    samples_max: u32,
+    /// Whole messages not compressed yet, at most a block of them (or one longer message).
+    raw: Vec<u8>,
+    /// Where snappy writes; only as long as the longest compressed block so far.
+    scratch: Vec<u8>,
+    snappy: snap::raw::Encoder,
+    /// The compressed part of the open fragment.
+    elements: Vec<u8>,
+    /// The open fragment's content; `raw_bytes` tells of `elements` only, the rest of `raw` too.
+    open: Tally,
+    /// Fragments of the scrape that goes on.
+    staged: Vec<(Bytes, Tally)>,
+}
+
+impl Encoder {
+    /// An encoder of fragments of at most `samples_max` samples (`max_samples_per_send`); zero
+    /// counts as one.
+    pub fn new(samples_max: u32) -> Self {
+        Self {
+            samples_max: samples_max.max(1),
+            raw: Vec::new(),
+            scratch: Vec::new(),
+            snappy: snap::raw::Encoder::new(),
+            elements: Vec::new(),
+            open: Tally::default(),
+            staged: Vec::new(),
+        }
+    }
+
+    /// Adds a sample of the series whose [`v1::labels_block`] is given; the time is in
+    /// milliseconds since the epoch.
+    pub fn push(&mut self, labels_block: &[u8], value: f64, timestamp_ms: i64) {
+        self.push_bits(labels_block, value.to_bits(), timestamp_ms);
+    }
+
+    /// Marks a series as stale from `timestamp_ms` on.
+    pub fn push_stale(&mut self, labels_block: &[u8], timestamp_ms: i64) {
+        self.push_bits(labels_block, STALE_NAN, timestamp_ms);
+    }
+
+    fn push_bits(&mut self, labels_block: &[u8], value: u64, timestamp_ms: i64) {
+        if self.open.samples == self.samples_max {
+            self.cut();
+        }
+        self.make_room(v1::series_len(labels_block.len(), timestamp_ms));
+        v1::put_series(&mut self.raw, labels_block, value, timestamp_ms);
+        self.open.samples += 1;
+        self.open.timestamps_ms = Some(match self.open.timestamps_ms {
+            Some((lowest, highest)) => (lowest.min(timestamp_ms), highest.max(timestamp_ms)),
+            None => (timestamp_ms, timestamp_ms),
+        });
+    }
+
+    /// Adds the metadata of a family.
+    pub fn push_metadata(&mut self, metadata: &Metadata<'_>) {
+        self.make_room(v1::metadata_len(metadata));
+        v1::put_metadata(&mut self.raw, metadata);
+        self.open.metadata += 1;
+    }
+
+    /// Ends a good scrape: hands out everything pushed since the last end, in order. Empty when
+    /// nothing was pushed.
+    pub fn finish(&mut self, created: Instant) -> Vec<Fragment> {
+        self.cut();
+        let staged = self.staged.drain(..);
+        staged.map(|(elements, tally)| Fragment { elements, tally, created }).collect()
+    }
+
+    /// Ends a scrape that failed: forgets everything pushed since the last end.
+    pub fn discard(&mut self) {
+        self.raw.clear();
+        self.elements.clear();
+        self.open = Tally::default();
+        self.staged.clear();
+    }
+
+    /// Makes sure that a message of `len` bytes may be added to `raw` and to the open fragment.
+    fn make_room(&mut self, len: usize) {
+        let raw_bytes = self.open.raw_bytes + (self.raw.len() + len) as u64;
+        if raw_bytes > BODY_RAW_BYTES_MAX {
+            self.cut();
+        } else if self.raw.len() + len > BLOCK_BYTES {
+            self.compress();
+        }
+    }
+
+    /// Moves `raw` into the open fragment.
+    fn compress(&mut self) {
+        if self.raw.is_empty() {
+            return;
+        }
+        let bound = snap::raw::max_compress_len(self.raw.len());
+        if self.scratch.len() < bound {
+            self.scratch.resize(bound, 0);
+        }
+        let written = self
+            .snappy
+            .compress(&self.raw, &mut self.scratch)
+            .expect("the output has max_compress_len bytes, and a page is far below 4 GiB");
+        let header = encoded_len_varint(self.raw.len() as u64);
+        let elements = self.scratch.get(header..written).unwrap_or_default();
+        self.elements.extend_from_slice(elements);
+        self.open.raw_bytes += self.raw.len() as u64;
+        self.raw.clear();
+    }
+
+    /// Stages the open fragment, if there is anything in it.
+    fn cut(&mut self) {
+        self.compress();
+        if self.open.raw_bytes == 0 {
+            return;
+        }
+        let elements = Bytes::copy_from_slice(&self.elements);
+        self.elements.clear();
+        self.staged.push((elements, std::mem::take(&mut self.open)));
+    }
+}
