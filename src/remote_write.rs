@@ -10,7 +10,7 @@
 //!   the labels of a series are encoded once and copied at each scrape.
 //! - [`Fragment`] is a run of whole messages that is already compressed. Fragments join into a
 //!   request without being decompressed, which is what lets batches be cut after the scrape.
-//! - [`outcome`] and [`Backoff`] say what an answer means and how long to wait before the next try.
+//! - [`outcome()`] and [`Backoff`] say what an answer means and how long to wait before the next try.
 //! - [`proto`] is the generated Rust of the same messages, for everything that is not hot.
 //!
 //! Nothing here reads a clock or a socket; times and random numbers are arguments.

@@ -1,0 +1,166 @@
+//! What it costs to turn series into compressed remote-write 1.0, per sample.
+//!
+//! `cargo bench --bench encode`; each time is for one scrape of 2,000 samples, and criterion shows
+//! the samples per second beside it. The baseline is what the generated code and `snap` do without
+//! any thought: a message of owned strings, encoded and compressed at each scrape.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, Throughput};
+use flinkrelay::{
+    labels::{Labels, METRIC_NAME},
+    remote_write::{
+        Encoder, body,
+        proto::{Label, Sample, TimeSeries, WriteRequest},
+        v1,
+    },
+};
+use prost::Message;
+
+const SERIES: usize = 2_000;
+const TIMESTAMP_MS: i64 = 1_790_000_000_000;
+
+/// Metrics of one operator subtask, as Flink names them; a real page has some 60 for each.
+const METRICS: [&str; 16] = [
+    "numRecordsIn",
+    "numRecordsInPerSecond",
+    "numRecordsOut",
+    "numRecordsOutPerSecond",
+    "numBytesIn",
+    "numBytesInPerSecond",
+    "numBytesOut",
+    "numBytesOutPerSecond",
+    "busyTimeMsPerSecond",
+    "idleTimeMsPerSecond",
+    "backPressuredTimeMsPerSecond",
+    "currentInputWatermark",
+    "currentOutputWatermark",
+    "numLateRecordsDropped",
+    "watermarkLag",
+    "mailboxQueueSize",
+];
+
+/// A SQL job's operators; their names are what makes Flink's lines long.
+const OPERATORS: [&str; 5] = [
+    "Source: clicks[1]",
+    "Calc[2]",
+    "LocalWindowAggregate[5]",
+    "GlobalWindowAggregate[7]",
+    "sink[9]: Writer",
+];
+
+/// The series of one TaskManager after normalisation: one metric after the other, and of each all
+/// operators and subtasks, which is the order in which Flink prints them.
+fn series() -> Vec<Labels<'static>> {
+    let subtasks = SERIES.div_ceil(METRICS.len() * OPERATORS.len());
+    let mut all = Vec::new();
+    for metric in METRICS {
+        for operator in OPERATORS {
+            for subtask in 0..subtasks {
+                let name = format!("flink_taskmanager_job_task_operator_{metric}");
+                let mut labels = Labels::new();
+                labels.push(METRIC_NAME, name);
+                labels.push("host", "10.42.7.113");
+                labels.push("instance", "10.42.7.113:9249");
+                labels.push("job", "flink");
+                labels.push("job_id", "4586345ab6d24c96a1b72e24e8c10d6f");
+                labels.push("job_name", "clicks-window");
+                labels.push("operator", operator);
+                labels.push("subtask_index", subtask.to_string());
+                labels.push("task_name", "GlobalWindowAggregate[7] -> Calc[8] -> sink[9]: Writer");
+                labels.push("tm_id", "clicks-taskmanager-1-2");
+                labels.sort();
+                all.push(labels);
+            }
+        }
+    }
+    all.truncate(SERIES);
+    assert_eq!(all.len(), SERIES);
+    all
+}
+
+/// A third zero, a third counts, a third rates: about what a page holds.
+fn value(i: usize) -> f64 {
+    match i % 3 {
+        0 => 0.0,
+        1 => (i * 7919) as f64,
+        _ => i as f64 / 7.3,
+    }
+}
+
+fn blocks(series: &[Labels<'_>]) -> Vec<Box<[u8]>> {
+    series.iter().map(v1::labels_block).collect()
+}
+
+fn scrape(encoder: &mut Encoder, blocks: &[Box<[u8]>], now: Instant) -> bytes::Bytes {
+    for (i, block) in blocks.iter().enumerate() {
+        encoder.push(block, value(i), TIMESTAMP_MS);
+    }
+    body(encoder.finish(now).iter())
+}
+
+fn message(series: &[Labels<'_>]) -> WriteRequest {
+    let label = |(name, value): (&str, &str)| Label { name: name.into(), value: value.into() };
+    let timeseries = series.iter().enumerate().map(|(i, labels)| TimeSeries {
+        labels: labels.iter().map(label).collect(),
+        samples: vec![Sample { value: value(i), timestamp: TIMESTAMP_MS }],
+    });
+    WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() }
+}
+
+#[expect(clippy::print_stdout, reason = "a bench reports on the terminal")]
+fn benches(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let series = series();
+    let ready = blocks(&series);
+    let mut encoder = Encoder::new(2_000);
+    let mut snappy = snap::raw::Encoder::new();
+
+    let raw: usize = ready.iter().map(|b| v1::series_len(b.len(), TIMESTAMP_MS)).sum();
+    let sent = scrape(&mut encoder, &ready, now).len();
+    let per_sample = |bytes: usize| bytes as f64 / SERIES as f64;
+    println!("bytes per sample: {:.1} raw, {:.1} sent", per_sample(raw), per_sample(sent));
+
+    let mut group = criterion.benchmark_group("encode");
+    group.throughput(Throughput::Elements(SERIES as u64));
+    group.bench_function("labels_block", |b| b.iter(|| blocks(black_box(&series))));
+    group.bench_function("ready blocks, not compressed", |b| {
+        let mut raw = Vec::new();
+        b.iter(|| {
+            raw.clear();
+            for (i, block) in black_box(&ready).iter().enumerate() {
+                v1::put_series(&mut raw, block, value(i).to_bits(), TIMESTAMP_MS);
+            }
+            raw.len()
+        });
+    });
+    group.bench_function("ready blocks to a body", |b| {
+        b.iter(|| scrape(&mut encoder, black_box(&ready), now));
+    });
+    group.bench_function("labels to a body", |b| {
+        b.iter(|| scrape(&mut encoder, &blocks(black_box(&series)), now));
+    });
+    group.bench_function("baseline: ready message, prost and snap", |b| {
+        let message = message(&series);
+        b.iter(|| snappy.compress_vec(&black_box(&message).encode_to_vec()).expect("below 4 GiB"));
+    });
+    group.bench_function("baseline: labels, prost and snap", |b| {
+        b.iter(|| {
+            let raw = message(black_box(&series)).encode_to_vec();
+            snappy.compress_vec(&raw).expect("below 4 GiB")
+        });
+    });
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    benches(&mut criterion);
+    criterion.final_summary();
+}
