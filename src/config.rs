@@ -43,7 +43,7 @@ pub struct Scrape {
     pub honor_timestamps: bool,
     /// Whether to ask for gzip.
     pub compression: Compression,
-    /// Largest page in bytes after decompression.
+    /// Largest page in bytes after decompression; `u64::MAX` when the file says 0, unlimited.
     pub body_size_limit: u64,
     /// Most samples of a page after relabelling; 0 is unlimited. Above it the scrape fails.
     pub sample_limit: u64,
@@ -128,7 +128,7 @@ pub struct HttpClient {
 #[derive(Clone, Debug)]
 pub struct BasicAuth {
     /// The user name.
-    pub username: String,
+    pub username: Secret,
     /// The password.
     pub password: Secret,
 }
@@ -212,6 +212,8 @@ pub struct Queue {
     pub min_backoff: Duration,
     /// See `min_backoff`.
     pub max_backoff: Duration,
+    /// Whether a batch answered with 429 is tried again; otherwise it is dropped.
+    pub retry_on_http_429: bool,
 }
 
 /// `metadata_config`.
