@@ -5,9 +5,51 @@
 //! show the line, and tell what to do. Command-line shortcuts join at the raw step, so that both
 //! ways of configuring meet the same checks.
 
+mod check;
+mod duration;
+mod error;
+mod expand;
+mod overrides;
+mod raw;
+mod size;
+mod target;
+mod value;
+
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+pub use self::{
+    duration::{DurationError, PromDuration},
+    error::{ConfigError, Fault, Place},
+    overrides::{Overrides, Purpose, SHORTCUT_JOB},
+    raw::{SECTIONS, Section},
+    size::{ByteSize, SizeError},
+    target::{TargetError, query},
+};
 use crate::{flink, relabel};
+
+/// A configuration file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its path, for messages and for the relative paths in it.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Reads and checks a configuration: the file's text, the command line's shortcuts and the variables
+/// that the file refers to. Reads nothing else; files that the configuration names are not opened.
+///
+/// # Errors
+///
+/// All faults that can be told at once: those of the YAML and its keys stop at the first, those of
+/// the values are collected.
+pub fn load(
+    source: Option<&Source>,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    check::load(source, overrides, env)
+}
 
 /// Everything the relay needs to know; see `deploy/example.yaml` for each key.
 #[derive(Clone, Debug)]
@@ -43,7 +85,7 @@ pub struct Scrape {
     pub honor_timestamps: bool,
     /// Whether to ask for gzip.
     pub compression: Compression,
-    /// Largest page in bytes after decompression.
+    /// Largest page in bytes after decompression; `u64::MAX` when the file says 0, unlimited.
     pub body_size_limit: u64,
     /// Most samples of a page after relabelling; 0 is unlimited. Above it the scrape fails.
     pub sample_limit: u64,
@@ -128,7 +170,7 @@ pub struct HttpClient {
 #[derive(Clone, Debug)]
 pub struct BasicAuth {
     /// The user name.
-    pub username: String,
+    pub username: Secret,
     /// The password.
     pub password: Secret,
 }
@@ -212,6 +254,8 @@ pub struct Queue {
     pub min_backoff: Duration,
     /// See `min_backoff`.
     pub max_backoff: Duration,
+    /// Whether a batch answered with 429 is tried again; otherwise it is dropped.
+    pub retry_on_http_429: bool,
 }
 
 /// `metadata_config`.

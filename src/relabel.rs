@@ -62,7 +62,7 @@ pub struct Rule {
     action: Action,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Drop,
     DropEqual { target: String },
@@ -274,6 +274,16 @@ fn hash(value: &str) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
     let low = sum as u64;
     low
+}
+
+/// Rules are equal when they were written alike.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.source_labels == other.source_labels
+            && self.separator == other.separator
+            && self.regex.as_str() == other.regex.as_str()
+            && self.action == other.action
+    }
 }
 
 // === impl Kind ===

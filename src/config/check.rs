@@ -1,0 +1,285 @@
+//! From what was typed to a [`Config`]: defaults, conversions and every rule between keys.
+//!
+//! A value that is wrong is noted and replaced by its default, so that one run tells everything that
+//! is wrong; the result counts only when nothing was noted.
+
+mod client;
+mod rules;
+mod scalars;
+mod scrape;
+mod write;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatter};
+
+use super::{
+    Config, ConfigError, Flink, Overrides, Purpose, Source,
+    error::{Finding, nearest},
+    overrides::EXTERNAL_LABEL,
+    raw::{RawConfig, RawFlink, RawGlobal, RawGroups, RawLabels},
+    value::{At, Form, Origin, Pairs, Scalar, Spot},
+};
+use crate::{flink, relabel::is_label_name};
+
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Collects what is wrong and converts scalars.
+struct Checker<'c> {
+    env: &'c dyn Fn(&str) -> Option<String>,
+    /// Where relative paths begin: the file's directory.
+    directory: Option<PathBuf>,
+    findings: Vec<Finding>,
+}
+
+/// What `global` gives to jobs that name no interval and timeout of their own.
+#[derive(Clone, Copy)]
+struct Pace {
+    interval: Duration,
+    timeout: Duration,
+}
+
+pub(super) fn load(
+    source: Option<&Source>,
+    overrides: &Overrides,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let fail = |findings| ConfigError::new(findings, source);
+    let mut raw = match source {
+        Some(source) => parse(&source.text).map_err(|finding| fail(vec![finding]))?,
+        None => RawConfig::default(),
+    };
+    overrides.join(&mut raw);
+    let directory = source.and_then(|source| source.path.parent()).map(PathBuf::from);
+    let mut checker = Checker { env, directory, findings: Vec::new() };
+    let config = checker.config(raw, overrides);
+    if checker.findings.is_empty() { Ok(config) } else { Err(fail(checker.findings)) }
+}
+
+fn parse(text: &str) -> Result<RawConfig, Finding> {
+    let blank = |line: &str| line.is_empty() || line.starts_with('#') || line == "---";
+    if text.trim_start_matches('\u{feff}').lines().all(|line| blank(line.trim())) {
+        return Ok(RawConfig::default());
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let mut finding = finding(&error);
+        if let Origin::File(Spot { line, .. }) = finding.origin
+            && finding.help.is_none()
+            && text.lines().nth(line.saturating_sub(1)).is_some_and(|line| line.contains("${"))
+        {
+            let help = "inside `{…}` and `[…]` a value with `${…}` needs quotes";
+            finding.help = Some(help.to_owned());
+        }
+        finding
+    })
+}
+
+/// Says what the YAML reader found wrong, in the words of a configuration file.
+fn finding(error: &serde_saphyr::Error) -> Finding {
+    use serde_saphyr::Error;
+    let origin = |location: Option<serde_saphyr::Location>| {
+        location
+            .filter(|location| location.line() > 0)
+            .map_or(Origin::Whole, |location| Origin::File(Spot::from(location)))
+    };
+    let place = origin(error.location());
+    let (message, help) = match error {
+        Error::AliasError { error, .. } => return finding(error),
+        Error::SerdeUnknownField { field, expected, .. } => {
+            let names: Vec<String> = expected.iter().map(|name| format!("`{name}`")).collect();
+            (
+                format!("unknown field `{field}`, expected one of {}", names.join(", ")),
+                nearest(field, expected).map(|name| format!("did you mean `{name}`?")),
+            )
+        }
+        Error::DuplicateMappingKey { key: Some(key), .. } => (
+            format!("the key `{key}` is given twice"),
+            Some("keep one of the two; which one would count is not left to chance".to_owned()),
+        ),
+        Error::MultipleDocuments { .. } => (
+            "a second document begins here".to_owned(),
+            Some("a configuration is one document".to_owned()),
+        ),
+        Error::Unexpected { expected, .. } => (format!("expected {}", kind(expected)), None),
+        Error::ExternalMessage { .. } => {
+            (format!("not valid YAML: {}", DefaultMessageFormatter.format_message(error)), None)
+        }
+        error => (UserMessageFormatter.format_message(error).into_owned(), None),
+    };
+    Finding { origin: place, message, help }
+}
+
+/// The YAML reader's names for the kinds of values, in the words of a configuration file.
+fn kind(expected: &str) -> &str {
+    match expected {
+        "sequence start" => "a list: `[a, b]`, or lines that begin with `- `",
+        "mapping start" => "a map: `{key: value}`, or lines such as `key: value`",
+        "string scalar" => "a single value, not a list or a map",
+        other => other,
+    }
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    fn config(&mut self, raw: RawConfig, overrides: &Overrides) -> Config {
+        let RawConfig { global, scrape_configs, remote_write, flink } = raw;
+        let global = global.map(|global| global.value).unwrap_or_default();
+        let pace = self.pace(&global);
+        let external_labels = self.external_labels(&global, overrides);
+        let scrapes = self.scrapes(scrape_configs, pace);
+        let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);
+        let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default());
+        Config { external_labels, scrapes, receivers, flink }
+    }
+
+    fn pace(&mut self, global: &RawGlobal) -> Pace {
+        let interval = self.positive_duration(global.scrape_interval.as_ref(), SCRAPE_INTERVAL);
+        let default = SCRAPE_TIMEOUT.min(interval);
+        let timeout = self.timeout(global.scrape_timeout.as_ref(), default, interval);
+        Pace { interval, timeout }
+    }
+
+    /// A scrape's timeout, which its interval bounds.
+    fn timeout(&mut self, raw: Option<&Scalar>, default: Duration, interval: Duration) -> Duration {
+        let timeout = self.positive_duration(raw, default);
+        match raw {
+            Some(raw) if timeout > interval => {
+                self.note(
+                    raw.origin,
+                    format!(
+                        "the scrape timeout, {}, is longer than the scrape interval, {}",
+                        super::PromDuration(timeout),
+                        super::PromDuration(interval),
+                    ),
+                );
+                interval
+            }
+            _ => timeout,
+        }
+    }
+
+    fn external_labels(
+        &mut self,
+        global: &RawGlobal,
+        overrides: &Overrides,
+    ) -> BTreeMap<String, String> {
+        let mut labels = self.labels(global.external_labels.as_ref());
+        if let Some(Pairs(pairs)) = &global.external_labels {
+            for (name, _) in pairs.iter().filter(|(name, _)| name.value.starts_with("__")) {
+                self.note(name.origin, reserved(&name.value));
+            }
+        }
+        for text in &overrides.external_labels {
+            let origin = Origin::Flag(EXTERNAL_LABEL);
+            match text.split_once('=') {
+                Some((name, _)) if name.starts_with("__") => self.note(origin, reserved(name)),
+                Some((name, value)) if is_label_name(name) => {
+                    labels.insert(name.to_owned(), value.to_owned());
+                }
+                Some((name, _)) => self.note(origin, not_a_label(name)),
+                None => self.note(origin, format!("expected NAME=VALUE, found `{text}`")),
+            }
+        }
+        labels
+    }
+
+    /// A map of labels; a label whose value is empty does not exist.
+    fn labels(&mut self, raw: Option<&Pairs<Scalar>>) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        for (name, value) in raw.iter().flat_map(|pairs| &pairs.0) {
+            if !is_label_name(&name.value) {
+                self.note(name.origin, not_a_label(&name.value));
+            }
+            if let Some(value) = self.text(value) {
+                labels.insert(name.value.clone(), value);
+            }
+        }
+        labels
+    }
+
+    fn flink(&mut self, raw: RawFlink) -> Flink {
+        Flink { groups: self.groups(raw.groups), labels: self.label_policy(raw.labels) }
+    }
+
+    fn groups(&mut self, raw: Option<At<Form<RawGroups>>>) -> flink::GroupFilter {
+        let Some(At { value, origin }) = raw else {
+            return flink::GroupFilter::default();
+        };
+        let (include, exclude) = match value {
+            Form::Word(word) => {
+                self.note(
+                    origin,
+                    format!("`{word}`: expected a list of groups, or `include` and `exclude`"),
+                );
+                return flink::GroupFilter::default();
+            }
+            Form::List(list) if list.is_empty() => {
+                self.note(origin, "no group is named, so nothing would be relayed".to_owned());
+                return flink::GroupFilter::default();
+            }
+            Form::List(list) => (list, Vec::new()),
+            Form::Map(map) => (map.include.unwrap_or_default(), map.exclude.unwrap_or_default()),
+        };
+        // One by one first, to point at the name that is wrong.
+        let noted = self.findings.len();
+        let mut names = |list: Vec<Scalar>| -> Vec<String> {
+            list.iter()
+                .filter_map(|scalar| {
+                    let name = self.text(scalar)?;
+                    if let Err(error) =
+                        flink::GroupFilter::try_new(std::slice::from_ref(&name), &[])
+                    {
+                        self.note(scalar.origin, error.to_string());
+                    }
+                    Some(name)
+                })
+                .collect()
+        };
+        let (include, exclude) = (names(include), names(exclude));
+        flink::GroupFilter::try_new(&include, &exclude).unwrap_or_else(|error| {
+            if self.findings.len() == noted {
+                self.note(origin, error.to_string());
+            }
+            flink::GroupFilter::default()
+        })
+    }
+
+    fn label_policy(&mut self, raw: Option<At<Form<RawLabels>>>) -> flink::LabelPolicy {
+        const MODES: [(&str, bool); 2] = [("normalised", false), ("raw", true)];
+        let Some(At { value, origin }) = raw else {
+            return flink::LabelPolicy::default();
+        };
+        let (mode, keep) = match value {
+            Form::Word(mode) => (Some(At { value: mode, origin }), Vec::new()),
+            Form::List(_) => {
+                self.note(
+                    origin,
+                    "expected `normalised` or `raw`, or a map with `mode` and `keep`".to_owned(),
+                );
+                return flink::LabelPolicy::default();
+            }
+            Form::Map(map) => (map.mode, map.keep.unwrap_or_default()),
+        };
+        let mode = self.choice(mode.as_ref(), &MODES, flink::LabelMode::Normalised);
+        let keep: Vec<String> = keep.iter().filter_map(|scalar| self.text(scalar)).collect();
+        flink::LabelPolicy::try_new(mode, &keep).unwrap_or_else(|error| {
+            self.note(origin, error.to_string());
+            flink::LabelPolicy::default()
+        })
+    }
+}
+
+fn reserved(name: &str) -> String {
+    format!(
+        "an external label cannot be named `{name}`: names with two underscores in front are internal"
+    )
+}
+
+fn not_a_label(name: &str) -> String {
+    format!(
+        "`{name}` is not a valid label name: expected letters, digits and underscores, no digit first"
+    )
+}

@@ -1,0 +1,210 @@
+//! `remote_write`.
+
+use std::time::Duration;
+
+use hyper::Uri;
+
+use super::{
+    Checker,
+    client::{RawClient, TENANT_HEADER},
+};
+use crate::config::{
+    HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
+    raw::{RawMetadata, RawQueue, RawReceiver},
+    value::{At, Origin, Scalar},
+};
+
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_SAMPLES_PER_SEND: u32 = 2000;
+/// Above it the compressed body outgrows what receivers accept.
+const SAMPLES_PER_SEND_LIMIT: u32 = 1_000_000;
+const BATCH_SEND_DEADLINE: Duration = Duration::from_secs(5);
+const MAX_SHARDS: u16 = 4;
+/// Each shard may hold a connection.
+const SHARDS_LIMIT: u16 = 1024;
+const MAX_BYTES: u64 = 64 << 20;
+/// The body of one batch has to fit.
+const BYTES_LEAST: u64 = 1 << 20;
+const MIN_BACKOFF: Duration = Duration::from_millis(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const METADATA_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Checker<'_> {
+    pub(super) fn receivers(
+        &mut self,
+        raw: Option<At<Vec<At<RawReceiver>>>>,
+        required: bool,
+    ) -> Vec<Receiver> {
+        let (list, origin) = match raw {
+            Some(At { value, origin }) => (value, origin),
+            None => (Vec::new(), Origin::Whole),
+        };
+        if list.is_empty() && required {
+            self.note_with_help(
+                origin,
+                "there is no receiver: no remote_write and no --remote-write".to_owned(),
+                "add `remote_write` with a `url`, or give --remote-write URL",
+            );
+        }
+        let receivers: Vec<(Receiver, Named)> =
+            list.iter().filter_map(|raw| self.receiver(raw)).collect();
+        self.name(receivers)
+    }
+
+    fn receiver(&mut self, at: &At<RawReceiver>) -> Option<(Receiver, Named)> {
+        let At { value: raw, origin } = at;
+        if raw.url.is_none() {
+            self.note(*origin, "the receiver has no `url`".to_owned());
+        }
+        let url = raw.url.as_ref().and_then(|url| self.url(url));
+        let name = self.filled(raw.name.as_ref(), "name");
+        let mut http = self.client(&RawClient {
+            basic_auth: raw.basic_auth.as_ref(),
+            authorization: raw.authorization.as_ref(),
+            bearer_token: raw.bearer_token.as_ref(),
+            bearer_token_file: raw.bearer_token_file.as_ref(),
+            tls_config: raw.tls_config.as_ref(),
+            headers: raw.headers.as_ref(),
+        });
+        self.tenant(raw.tenant.as_ref(), &mut http);
+        let receiver = Receiver {
+            name: String::new(),
+            timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
+            http,
+            write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
+            queue: self.queue(&raw.queue_config.clone().unwrap_or_default()),
+            metadata: self.metadata(&raw.metadata_config.clone().unwrap_or_default()),
+            url: url?,
+        };
+        let place = raw.name.as_ref().or(raw.url.as_ref()).map_or(*origin, |key| key.origin);
+        Some((receiver, Named { given: name, place }))
+    }
+
+    fn url(&mut self, scalar: &Scalar) -> Option<Uri> {
+        let text = self.text(scalar)?;
+        let example = "expected one such as http://victoria-metrics:8428/api/v1/write";
+        let lower = text.to_ascii_lowercase();
+        // The text may hold a password, so it is not shown.
+        let wrong = if text.is_empty() {
+            Some(format!("the URL is empty: {example}"))
+        } else if !lower.starts_with("http://") && !lower.starts_with("https://") {
+            Some(format!("the URL must begin with http:// or https://: {example}"))
+        } else if text.contains('#') {
+            Some("a receiver's URL cannot have a fragment (`#…`)".to_owned())
+        } else {
+            match text.parse::<Uri>() {
+                Err(error) => Some(format!("not a URL: {error}; {example}")),
+                Ok(url) if url.authority().is_some_and(|host| host.as_str().contains('@')) => Some(
+                    "a URL cannot hold a user or password: set `basic_auth` instead".to_owned(),
+                ),
+                Ok(url) if url.host().is_none_or(str::is_empty) => {
+                    Some(format!("the URL has no host: {example}"))
+                }
+                Ok(url) if url.port().is_some_and(|port| port.as_str().parse() == Ok(0_u16)) => {
+                    Some("the port of a URL cannot be 0".to_owned())
+                }
+                Ok(url) => return Some(url),
+            }
+        };
+        wrong.into_iter().for_each(|message| self.note(scalar.origin, message));
+        None
+    }
+
+    fn tenant(&mut self, raw: Option<&Scalar>, http: &mut HttpClient) {
+        let Some(scalar) = raw else { return };
+        let Some(tenant) = self.filled(raw, "tenant") else { return };
+        if http::HeaderValue::from_str(&tenant).is_err() {
+            let message = "a tenant cannot hold line breaks or other control characters";
+            self.note(scalar.origin, message.to_owned());
+        }
+        if http.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(TENANT_HEADER)) {
+            let message = format!("both a tenant and the header {TENANT_HEADER} are set");
+            self.note_with_help(scalar.origin, message, "keep `tenant`, which sets that header");
+        }
+        http.headers.push((TENANT_HEADER.to_owned(), Secret::Inline(tenant)));
+    }
+
+    fn queue(&mut self, raw: &RawQueue) -> Queue {
+        let min_backoff = self.positive_duration(raw.min_backoff.as_ref(), MIN_BACKOFF);
+        let default = MAX_BACKOFF.max(min_backoff);
+        let max_backoff = self.positive_duration(raw.max_backoff.as_ref(), default);
+        if let (Some(scalar), true) = (&raw.max_backoff, max_backoff < min_backoff) {
+            self.note(
+                scalar.origin,
+                format!(
+                    "max_backoff, {}, is shorter than min_backoff, {}",
+                    PromDuration(max_backoff),
+                    PromDuration(min_backoff),
+                ),
+            );
+        }
+        let max_bytes = self.size(raw.max_bytes.as_ref(), MAX_BYTES);
+        if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
+            self.note(scalar.origin, "must be at least 1MiB, room for one batch".to_owned());
+        }
+        Queue {
+            max_samples_per_send: self.number(
+                raw.max_samples_per_send.as_ref(),
+                1..=SAMPLES_PER_SEND_LIMIT,
+                MAX_SAMPLES_PER_SEND,
+            ),
+            batch_send_deadline: self
+                .positive_duration(raw.batch_send_deadline.as_ref(), BATCH_SEND_DEADLINE),
+            max_shards: self.number(raw.max_shards.as_ref(), 1..=SHARDS_LIMIT, MAX_SHARDS),
+            max_bytes,
+            capacity: self.number(raw.capacity.as_ref(), 0..=u64::MAX, 0),
+            sample_age_limit: self.duration(raw.sample_age_limit.as_ref(), Duration::ZERO),
+            min_backoff,
+            max_backoff,
+            retry_on_http_429: self.boolean(raw.retry_on_http_429.as_ref(), true),
+        }
+    }
+
+    fn metadata(&mut self, raw: &RawMetadata) -> Metadata {
+        Metadata {
+            send: self.boolean(raw.send.as_ref(), true),
+            send_interval: self.positive_duration(raw.send_interval.as_ref(), METADATA_INTERVAL),
+        }
+    }
+
+    /// Gives each receiver its name: the one that was typed, else `host:port`, else, when another
+    /// receiver has that, `host:port/path`.
+    fn name(&mut self, receivers: Vec<(Receiver, Named)>) -> Vec<Receiver> {
+        let authority = |url: &Uri| match (url.host(), url.port_u16(), url.scheme_str()) {
+            (host, Some(port), _) => format!("{}:{port}", host.unwrap_or_default()),
+            (host, None, Some("https")) => format!("{}:443", host.unwrap_or_default()),
+            (host, None, _) => format!("{}:80", host.unwrap_or_default()),
+        };
+        let short: Vec<String> = receivers
+            .iter()
+            .map(|(receiver, named)| {
+                named.given.clone().unwrap_or_else(|| authority(&receiver.url))
+            })
+            .collect();
+        let mut named: Vec<Receiver> = Vec::new();
+        for ((mut receiver, Named { given, place }), short_name) in
+            receivers.into_iter().zip(&short)
+        {
+            let shared = short.iter().filter(|other| *other == short_name).count() > 1;
+            receiver.name = match given {
+                None if shared => format!("{short_name}{}", receiver.url.path()),
+                _ => short_name.clone(),
+            };
+            if named.iter().any(|other| other.name == receiver.name) {
+                self.note_with_help(
+                    place,
+                    format!("there is another receiver with the name `{}`", receiver.name),
+                    "give each its own `name`; it tells them apart in logs and metrics",
+                );
+            }
+            named.push(receiver);
+        }
+        named
+    }
+}
+
+/// How a receiver is called, and where a clash is shown.
+struct Named {
+    given: Option<String>,
+    place: Origin,
+}

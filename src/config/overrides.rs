@@ -1,0 +1,104 @@
+//! What the command line adds to the file, joined before anything is checked.
+
+use super::{
+    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawStatic},
+    value::{At, Form, Origin, Scalar},
+};
+
+/// The shortcuts of the command line, as typed. A flag wins over the file's key of the same meaning,
+/// except that targets and receivers are added to the file's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// What the configuration is for.
+    pub purpose: Purpose,
+    /// `--target`, each: one scrape job named `flink` holds them all.
+    pub targets: Vec<String>,
+    /// `--remote-write`, each: a receiver with default settings.
+    pub remote_write: Vec<String>,
+    /// `--interval`: `global.scrape_interval`; a job that names its own keeps it.
+    pub interval: Option<String>,
+    /// `--timeout`: `global.scrape_timeout`, likewise.
+    pub timeout: Option<String>,
+    /// `--groups`, separated by commas: replaces `flink.groups`.
+    pub groups: Option<String>,
+    /// `--external-label NAME=VALUE`, each: added to `global.external_labels`, replacing equal names.
+    pub external_labels: Vec<String>,
+    /// `--tenant`: the tenant of every receiver.
+    pub tenant: Option<String>,
+}
+
+/// What a configuration is for, and so what it cannot do without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Scrape and push: at least one target and one receiver.
+    #[default]
+    Run,
+    /// Scrape only: at least one target.
+    Scrape,
+}
+
+/// The job that holds the targets of the command line.
+pub const SHORTCUT_JOB: &str = "flink";
+
+pub(super) const TARGET: &str = "--target";
+pub(super) const REMOTE_WRITE: &str = "--remote-write";
+pub(super) const INTERVAL: &str = "--interval";
+pub(super) const TIMEOUT: &str = "--timeout";
+pub(super) const GROUPS: &str = "--groups";
+pub(super) const EXTERNAL_LABEL: &str = "--external-label";
+pub(super) const TENANT: &str = "--tenant";
+
+impl Overrides {
+    /// Puts the shortcuts into the raw configuration. External labels are left to the check, for they
+    /// have a syntax of their own.
+    pub(super) fn join(&self, raw: &mut RawConfig) {
+        let scalar = |text: &str, flag| Scalar::flag(text.to_owned(), flag);
+        if self.interval.is_some() || self.timeout.is_some() {
+            let global = raw.global.get_or_insert_with(|| whole(RawGlobal::default()));
+            if let Some(interval) = &self.interval {
+                global.value.scrape_interval = Some(scalar(interval, INTERVAL));
+            }
+            if let Some(timeout) = &self.timeout {
+                global.value.scrape_timeout = Some(scalar(timeout, TIMEOUT));
+            }
+        }
+        if !self.targets.is_empty() {
+            let targets = self.targets.iter().map(|target| scalar(target, TARGET)).collect();
+            let targets =
+                RawStatic { targets: Some(At::flag(targets, TARGET)), ..RawStatic::default() };
+            let job = RawScrape {
+                job_name: Some(scalar(SHORTCUT_JOB, TARGET)),
+                static_configs: Some(At::flag(vec![At::flag(targets, TARGET)], TARGET)),
+                ..RawScrape::default()
+            };
+            let jobs = raw.scrape_configs.get_or_insert_with(|| whole(Vec::new()));
+            jobs.value.push(At::flag(job, TARGET));
+        }
+        if !self.remote_write.is_empty() {
+            let receivers = raw.remote_write.get_or_insert_with(|| whole(Vec::new()));
+            receivers.value.extend(self.remote_write.iter().map(|url| {
+                let url = Some(scalar(url, REMOTE_WRITE));
+                At::flag(RawReceiver { url, ..RawReceiver::default() }, REMOTE_WRITE)
+            }));
+        }
+        if let Some(tenant) = &self.tenant {
+            for receiver in raw.remote_write.iter_mut().flat_map(|list| &mut list.value) {
+                receiver.value.tenant = Some(scalar(tenant, TENANT));
+            }
+        }
+        if let Some(groups) = &self.groups {
+            let list = groups
+                .split(',')
+                .map(str::trim)
+                .filter(|group| !group.is_empty())
+                .map(|group| scalar(group, GROUPS))
+                .collect();
+            let flink = raw.flink.get_or_insert_with(|| whole(Default::default()));
+            flink.value.groups = Some(At::flag(Form::List(list), GROUPS));
+        }
+    }
+}
+
+const fn whole<T>(value: T) -> At<T> {
+    At { value, origin: Origin::Whole }
+}

@@ -1,0 +1,178 @@
+//! The file as it was typed: every key, nothing checked.
+//!
+//! Each struct is one section. `Option` everywhere, because a key that is missing and a key that is
+//! there with a bad value must be told apart to say where the fault is; defaults are `check`'s.
+
+use serde::Deserialize;
+
+use super::value::{At, Form, Pairs, Scalar, given};
+
+/// A section's name and its keys, for the tests that keep example and reference complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// Path of the section, such as `remote_write.queue_config`; empty for the file itself.
+    pub name: &'static str,
+    /// Its keys in the order of the reference.
+    pub keys: &'static [&'static str],
+}
+
+macro_rules! section {
+    ($type:ident = $name:literal { $($(#[$attribute:meta])* $key:ident: $value:ty,)* }) => {
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $type {
+            $($(#[$attribute])* pub(super) $key: Option<$value>,)*
+        }
+
+        impl $type {
+            const SECTION: Section = Section { name: $name, keys: &[$(stringify!($key)),*] };
+        }
+    };
+}
+
+section!(RawConfig = "" {
+    global: At<RawGlobal>,
+    scrape_configs: At<Vec<At<RawScrape>>>,
+    remote_write: At<Vec<At<RawReceiver>>>,
+    flink: At<RawFlink>,
+});
+
+section!(RawGlobal = "global" {
+    scrape_interval: Scalar,
+    scrape_timeout: Scalar,
+    external_labels: Pairs<Scalar>,
+});
+
+section!(RawScrape = "scrape_configs" {
+    job_name: Scalar,
+    scrape_interval: Scalar,
+    scrape_timeout: Scalar,
+    scheme: Scalar,
+    metrics_path: Scalar,
+    params: Pairs<Vec<Scalar>>,
+    honor_labels: Scalar,
+    honor_timestamps: Scalar,
+    compression: Scalar,
+    enable_compression: Scalar,
+    body_size_limit: Scalar,
+    sample_limit: Scalar,
+    label_limit: Scalar,
+    label_name_length_limit: Scalar,
+    label_value_length_limit: Scalar,
+    probe_interval: Scalar,
+    forget_after: Scalar,
+    static_configs: At<Vec<At<RawStatic>>>,
+    relabel_configs: Vec<At<RawRelabel>>,
+    metric_relabel_configs: Vec<At<RawRelabel>>,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    tls_config: RawTls,
+    headers: Pairs<Scalar>,
+});
+
+section!(RawStatic = "static_configs" {
+    targets: At<Vec<Scalar>>,
+    labels: Pairs<Scalar>,
+});
+
+section!(RawRelabel = "relabel_configs" {
+    source_labels: At<Vec<Scalar>>,
+    #[serde(default, deserialize_with = "given")]
+    separator: Option<Scalar>,
+    #[serde(default, deserialize_with = "given")]
+    regex: Option<Scalar>,
+    modulus: Scalar,
+    target_label: Scalar,
+    #[serde(default, deserialize_with = "given")]
+    replacement: Option<Scalar>,
+    action: Scalar,
+});
+
+section!(RawBasicAuth = "basic_auth" {
+    username: Scalar,
+    username_file: Scalar,
+    password: Scalar,
+    password_file: Scalar,
+});
+
+section!(RawAuthorization = "authorization" {
+    r#type: Scalar,
+    credentials: Scalar,
+    credentials_file: Scalar,
+});
+
+section!(RawTls = "tls_config" {
+    ca_file: Scalar,
+    cert_file: Scalar,
+    key_file: Scalar,
+    server_name: Scalar,
+    insecure_skip_verify: Scalar,
+});
+
+section!(RawReceiver = "remote_write" {
+    name: Scalar,
+    url: Scalar,
+    remote_timeout: Scalar,
+    headers: Pairs<Scalar>,
+    tenant: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    tls_config: RawTls,
+    write_relabel_configs: Vec<At<RawRelabel>>,
+    queue_config: RawQueue,
+    metadata_config: RawMetadata,
+});
+
+section!(RawQueue = "queue_config" {
+    max_samples_per_send: Scalar,
+    batch_send_deadline: Scalar,
+    max_shards: Scalar,
+    capacity: Scalar,
+    max_bytes: Scalar,
+    sample_age_limit: Scalar,
+    min_backoff: Scalar,
+    max_backoff: Scalar,
+    retry_on_http_429: Scalar,
+});
+
+section!(RawMetadata = "metadata_config" {
+    send: Scalar,
+    send_interval: Scalar,
+});
+
+section!(RawFlink = "flink" {
+    groups: At<Form<RawGroups>>,
+    labels: At<Form<RawLabels>>,
+});
+
+section!(RawGroups = "flink.groups" {
+    include: Vec<Scalar>,
+    exclude: Vec<Scalar>,
+});
+
+section!(RawLabels = "flink.labels" {
+    mode: Scalar,
+    keep: Vec<Scalar>,
+});
+
+/// Every section of the file with its keys.
+pub const SECTIONS: &[Section] = &[
+    RawConfig::SECTION,
+    RawGlobal::SECTION,
+    RawScrape::SECTION,
+    RawStatic::SECTION,
+    RawRelabel::SECTION,
+    RawBasicAuth::SECTION,
+    RawAuthorization::SECTION,
+    RawTls::SECTION,
+    RawReceiver::SECTION,
+    RawQueue::SECTION,
+    RawMetadata::SECTION,
+    RawFlink::SECTION,
+    RawGroups::SECTION,
+    RawLabels::SECTION,
+];
