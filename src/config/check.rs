@@ -193,7 +193,7 @@ impl Checker<'_> {
             if !is_label_name(&name.value) {
                 self.note(name.origin, not_a_label(&name.value));
             }
-            if let Some(value) = self.text(value) {
+            if let Some(value) = self.text(value).filter(|value| !value.is_empty()) {
                 labels.insert(name.value.clone(), value);
             }
         }

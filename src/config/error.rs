@@ -178,7 +178,13 @@ impl Snippet {
                 c => c,
             })
             .collect();
-        let column = spot.column.saturating_sub(1).min(shown.len().saturating_sub(1));
+        // What is hidden before the mark or under it moves and shortens the mark.
+        let part = |from: usize, count: usize| {
+            without_userinfo(line.chars().skip(from).take(count).collect()).chars().count()
+        };
+        let before = spot.column.saturating_sub(1);
+        let column = part(0, before).min(shown.len().saturating_sub(1));
+        let width = part(before, spot.width);
         // A window around the mark when the line is long.
         let start = if shown.len() <= LINE_CHARS_MAX {
             0
@@ -189,14 +195,15 @@ impl Snippet {
         let text = window.trim_end().to_owned();
         let indent = column - start;
         let room = text.chars().count().saturating_sub(indent);
-        Some(Self { line: spot.line, indent, width: spot.width.min(room).max(1), text })
+        Some(Self { line: spot.line, indent, width: width.min(room).max(1), text })
     }
 }
 
 /// A line without what follows a key that holds a secret, and without a password in a URL. Keys that
 /// name a file stay whole.
 fn without_secret(line: &str) -> String {
-    const SECRET: [&str; 6] = ["passw", "credential", "token", "secret", "auth", "key"];
+    // Stems, because a key with a typing error holds the secret all the same.
+    const SECRET: [&str; 7] = ["pas", "pwd", "cred", "tok", "secr", "auth", "key"];
     let lower = line.to_ascii_lowercase();
     let secret = lower.match_indices(':').map(|(at, _)| at).find(|at| {
         let key = lower.get(..*at).unwrap_or_default();
@@ -287,6 +294,7 @@ mod tests {
         check("  - bearer_token: abc", "  - bearer_token: …");
         check("basic_auth: {username: a, password: b}", "basic_auth: {username: a, password: …");
         check("\"passwrod\": x", "\"passwrod\": …");
+        check("  {usernam: a, pasword: b}", "  {usernam: a, pasword: …");
         check("  X-Api-Key: x", "  X-Api-Key: …");
         check("  password_file: /run/secrets/x", "  password_file: /run/secrets/x");
         check("  password:", "  password:");
@@ -312,6 +320,11 @@ mod tests {
         assert_eq!(mark("a: bc", 99, 1), ("a: bc".to_owned(), 4, 1));
         assert_eq!(mark("\ta:\u{1b}[1m", 2, 1), (" a:\u{fffd}[1m".to_owned(), 1, 1));
         assert_eq!(mark("password: x", 11, 1), ("password: …".to_owned(), 10, 1));
+        // The mark follows what is hidden before it, and shrinks over what is hidden under it.
+        let targets = "[http://u:p@h:1, http://v:q@i:2, j]";
+        let hidden = "[http://…@h:1, http://…@i:2, j]".to_owned();
+        assert_eq!(mark(targets, 18, 14), (hidden.clone(), 15, 12));
+        assert_eq!(mark(targets, 34, 1), (hidden, 29, 1));
         let long = format!("{}target{}", "x".repeat(500), "y".repeat(500));
         let (text, indent, width) = mark(&long, 501, 6);
         assert_eq!(text.chars().count(), LINE_CHARS_MAX);

@@ -25,7 +25,7 @@ macro_rules! section {
         }
 
         impl $type {
-            const SECTION: Section = Section { name: $name, keys: &[$(stringify!($key)),*] };
+            const SECTION: Section = Section { name: $name, keys: &[$(plain(stringify!($key))),*] };
         }
     };
 }
@@ -158,6 +158,14 @@ section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
 });
+
+/// A field's name without the `r#` of one that is a word of the language.
+const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
 
 /// Every section of the file with its keys.
 pub const SECTIONS: &[Section] = &[

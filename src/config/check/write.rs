@@ -100,8 +100,8 @@ impl Checker<'_> {
                 Ok(url) if url.host().is_none_or(str::is_empty) => {
                     Some(format!("the URL has no host: {example}"))
                 }
-                Ok(url) if url.port().is_some_and(|port| port.as_str().parse() == Ok(0_u16)) => {
-                    Some("the port of a URL cannot be 0".to_owned())
+                Ok(url) if !has_good_port(&url) => {
+                    Some("the port of the URL is not a number from 1 to 65535".to_owned())
                 }
                 Ok(url) => return Some(url),
             }
@@ -200,6 +200,16 @@ impl Checker<'_> {
             named.push(receiver);
         }
         named
+    }
+}
+
+/// Whether the port, if the URL has one, is a port. `Uri` takes any text for one.
+fn has_good_port(url: &Uri) -> bool {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let host = url.host().unwrap_or_default();
+    match authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => true,
     }
 }
 

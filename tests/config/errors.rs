@@ -1,0 +1,237 @@
+//! What is said about a bad configuration, as a person sees it.
+
+use std::fmt::Write;
+
+use flinkrelay::config::{Overrides, Place, load};
+
+use super::{env, job, read, read_with, receiver, scrape_only};
+
+#[track_caller]
+fn error(text: &str) -> String {
+    match read_with(text, &scrape_only()) {
+        Ok(config) => panic!("this should be an error:\n{text}\n{config:#?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Several files with what is said about each, as one text.
+fn report(files: &[&str]) -> String {
+    let mut out = String::new();
+    for file in files {
+        writeln!(out, "{}\n---------- is refused:\n{}\n==========", file.trim_end(), error(file))
+            .unwrap();
+    }
+    out
+}
+
+#[test]
+fn unknown_keys() {
+    insta::assert_snapshot!(report(&[
+        "globals: {}\n",
+        "global:\n  scrape_intervall: 15s\n",
+        &job("kubernetes_sd_configs: []"),
+        &job("basic_auth: {usernam: a, pasword: hunter2}"),
+        &receiver("queue_config:\n  min_shards: 1"),
+        "flink:\n  groups:\n    exlude: [io]\n",
+    ]));
+}
+
+#[test]
+fn wrong_types() {
+    insta::assert_snapshot!(report(&[
+        "scrape_configs: 5\n",
+        "scrape_configs:\n  job_name: x\n",
+        "global: [a]\n",
+        &job("scheme: [http]"),
+        &job("honor_labels: yes\nsample_limit: many"),
+        &receiver("queue_config: {max_shards: 0, max_samples_per_send: -1, max_bytes: 5MB10}"),
+        "flink: {groups: cpu}\n",
+        "flink: {labels: [raw]}\n",
+    ]));
+}
+
+#[test]
+fn broken_yaml() {
+    insta::assert_snapshot!(report(&[
+        "global:\n  scrape_interval: 15s\n scrape_timeout: 10s\n",
+        "global: {scrape_interval: 15s\n",
+        "global:\n  external_labels: {a: ${HOST}}\n",
+        "just text\n",
+        "<html><body>404: not found</body></html>\n",
+        "global: *nothing\n",
+        "global: {}\n---\nglobal: {}\n",
+        "global: {}\nglobal: {}\n",
+        "global:\n  external_labels:\n    a: 1\n    a: 2\n",
+    ]));
+}
+
+#[test]
+fn empty_files() {
+    insta::assert_snapshot!(report(&[
+        "",
+        "# nothing but a comment\n---\n",
+        "scrape_configs: []\n"
+    ]));
+}
+
+#[test]
+fn nothing_to_do() {
+    let error = load(None, &Overrides::default(), &env).unwrap_err();
+    insta::assert_snapshot!(error);
+    let receivers = read("remote_write: []\n").unwrap_err();
+    insta::assert_snapshot!(receivers);
+}
+
+#[test]
+fn variables() {
+    insta::assert_snapshot!(report(&[
+        &job("metrics_path: /${NO_SUCH_VARIABLE}"),
+        &job("metrics_path: /${HOST"),
+        &job("scrape_interval: ${HOST}"),
+        &job("metric_relabel_configs:\n- {target_label: a, replacement: \"${second}\"}"),
+    ]));
+}
+
+#[test]
+fn durations() {
+    insta::assert_snapshot!(report(&[
+        "global:\n  scrape_interval: 15\n",
+        "global:\n  scrape_interval: 1.5m\n",
+        "global:\n  scrape_interval: 0s\n",
+        "global:\n  scrape_interval: 5s\n  scrape_timeout: 6s\n",
+        &job("scrape_timeout: 20s"),
+        &receiver("queue_config: {min_backoff: 10s, max_backoff: 5s}"),
+    ]));
+}
+
+#[test]
+fn targets() {
+    let targets = |list: &str| {
+        format!("scrape_configs:\n  - job_name: a\n    static_configs:\n      - targets: {list}\n")
+    };
+    insta::assert_snapshot!(report(&[
+        &targets("[]"),
+        &targets("[localhost, 'h:9249/metrics', 'h:0', 'h:9260-9250', 'h:1-2000', '::1']"),
+        &targets("['ftp://h:1', 'http://user:hunter2@h:1', 'user:hunter2@h:1', '${HOST}']"),
+        "scrape_configs:\n  - job_name: a\n    static_configs: []\n",
+        "scrape_configs:\n  - job_name: a\n",
+        "scrape_configs:\n  - static_configs: [{targets: ['h:1']}]\n",
+        &targets("[h:1]\n        labels: {a-b: c}"),
+    ]));
+}
+
+#[test]
+fn urls() {
+    let url = |url: &str| format!("{}  - url: {url}\n", job(""));
+    insta::assert_snapshot!(report(&[
+        &url("vm:8428"),
+        &url("''"),
+        &url("http://user:hunter2@vm/"),
+        &url("http://a b/"),
+        &url("http://vm:8428/#x"),
+        &url("http://vm:99999/"),
+        &url("http://vm:0/"),
+        "remote_write:\n  - name: x\n",
+    ]));
+}
+
+#[test]
+fn relabelling() {
+    let rule = |rule: &str| job(&format!("metric_relabel_configs:\n- {rule}"));
+    insta::assert_snapshot!(report(&[
+        &rule("regex: (.*\n  target_label: a"),
+        &rule("action: replce"),
+        &rule("action: labeldrop\n  regex: a\n  replacement: b"),
+        &rule("source_labels: [a]"),
+        &rule("{action: hashmod, target_label: a, modulus: x}"),
+        &rule("source_labels: [a-b]\n  target_label: c"),
+    ]));
+}
+
+#[test]
+fn authentication() {
+    insta::assert_snapshot!(report(&[
+        &job("basic_auth:\n  username: a\n  password: hunter2\n  password_file: /p"),
+        &job("basic_auth: {username: a}\nauthorization: {credentials: hunter2}"),
+        &job("bearer_token: hunter2\nbearer_token_file: /p"),
+        &job("basic_auth: {password: hunter2}"),
+        &job("authorization: {type: basic, credentials: hunter2}"),
+        &job("authorization: {}"),
+        &job("tls_config:\n  cert_file: /c"),
+        &job("headers:\n  Authorization: hunter2\n  Host: x\n  A b: c\n  X-A: 1\n  x-a: 2"),
+        &receiver("headers: {x-scope-orgid: a}\ntenant: b"),
+    ]));
+}
+
+#[test]
+fn names_are_unique() {
+    let two = "- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
+    insta::assert_snapshot!(report(&[
+        &format!("scrape_configs:\n{two}{two}"),
+        &format!("{}  - url: http://vm:8428/api/v1/write\n", job("")),
+        &format!(
+            "{}  - {{name: b, url: 'http://a/'}}\n  - {{name: b, url: 'http://b/'}}\n",
+            job("")
+        ),
+        &format!("global: {{external_labels: {{__name__: a}}}}\n{}", job("")),
+    ]));
+}
+
+#[test]
+fn flags_are_named() {
+    let overrides = Overrides {
+        targets: vec!["localhost".to_owned(), "h:1".to_owned()],
+        remote_write: vec!["vm".to_owned()],
+        interval: Some("5".to_owned()),
+        timeout: Some("1h".to_owned()),
+        groups: Some(" , ".to_owned()),
+        external_labels: vec!["a".to_owned(), "a-b=c".to_owned(), "__x=y".to_owned()],
+        tenant: Some(String::new()),
+        ..Overrides::default()
+    };
+    insta::assert_snapshot!(load(None, &overrides, &env).unwrap_err());
+}
+
+#[test]
+fn an_unknown_group_is_shown_in_its_place() {
+    for file in ["flink: {groups: [cpu, memry]}\n", "flink: {groups: {exclude: [io, memry]}}\n"] {
+        let error = read(&format!("{file}{}", job(""))).unwrap_err();
+        let [fault] = error.faults() else { panic!("one fault expected: {error}") };
+        assert!(fault.message().contains("memry"), "{fault}");
+        let column = file.find("memry").unwrap() + 1;
+        let expected = Place::File { path: "conf/flinkrelay.yaml".into(), line: 1, column };
+        assert_eq!(*fault.place(), expected);
+    }
+    let overrides = Overrides { groups: Some("cpu,memry".to_owned()), ..Overrides::default() };
+    let error = read_with(&job(""), &overrides).unwrap_err();
+    let [fault] = error.faults() else { panic!("one fault expected: {error}") };
+    assert_eq!(*fault.place(), Place::Flag("--groups"));
+    assert!(fault.message().contains("memry"), "{fault}");
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    let secret = "hunter2";
+    for file in [
+        job("basic_auth: {username: a, password: hunter2, password_file: b}"),
+        job("basic_auth:\n  username: a\n  password: [hunter2]"),
+        job("basic_auth:\n  username: a\n  passwrod: hunter2"),
+        job("basic_auth: {usernam: a, pasword: hunter2}"),
+        job("bearer_token: hunter2\nauthorization: {credentials: hunter2}"),
+        job("bearer_token: hunter2${NO_SUCH_VARIABLE}"),
+        job("static_configs: [{targets: ['http://u:hunter2@h:1']}]").replacen(
+            "static_configs",
+            "x",
+            1,
+        ),
+        job("authorization:\n  type: basic\n  credentials: hunter2"),
+        format!("{}  - url: http://u:hunter2@vm/\n", job("")),
+        format!("{}  - url: vm:${{X:-a}}@hunter2\n", job("")).replace("@hunter2", ":hunter2@x"),
+    ] {
+        let shown = error(&file);
+        assert!(!shown.contains(secret), "{file}\n{shown}");
+    }
+    let overrides = Overrides { targets: vec!["u:hunter2@h:1".to_owned()], ..Overrides::default() };
+    let shown = load(None, &overrides, &env).unwrap_err().to_string();
+    assert!(!shown.contains(secret), "{shown}");
+}

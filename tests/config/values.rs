@@ -1,0 +1,283 @@
+//! What a good configuration says.
+
+use std::{path::Path, time::Duration};
+
+use flinkrelay::{
+    config::{Compression, Overrides, Scheme, Secret, load},
+    labels::Labels,
+    relabel,
+};
+use proptest::prelude::*;
+
+use super::{env, good, job, read, read_with, receiver, scrape_only};
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn defaults() {
+    let config = good(&job(""));
+    insta::assert_debug_snapshot!((&config.scrapes, &config.receivers));
+}
+
+#[test]
+fn the_timeout_follows_the_interval() {
+    let check = |file: &str, interval: u64, timeout: u64| {
+        let config = good(file);
+        let scrape = &config.scrapes[0];
+        assert_eq!(
+            (scrape.interval, scrape.timeout),
+            (seconds(interval), seconds(timeout)),
+            "{file}"
+        );
+    };
+    check(&job(""), 15, 10);
+    check(&job("scrape_interval: 5s"), 5, 5);
+    check(&job("scrape_interval: 1m"), 60, 10);
+    check(&job("scrape_interval: 1m\nscrape_timeout: 30s"), 60, 30);
+    check(&format!("global: {{scrape_interval: 4s}}\n{}", job("")), 4, 4);
+    check(&format!("global: {{scrape_interval: 4s}}\n{}", job("scrape_interval: 1m")), 60, 4);
+    check(
+        &format!(
+            "global: {{scrape_interval: 1m, scrape_timeout: 30s}}\n{}",
+            job("scrape_interval: 20s")
+        ),
+        20,
+        20,
+    );
+    check(&job("scrape_timeout: 15s"), 15, 15);
+}
+
+#[test]
+fn variables_become_text_everywhere_but_in_keys() {
+    let config = good(
+        "global:\n  external_labels:\n    a: ${TRICKY}\n    b: $${HOST}\n    c: ${EMPTY}\n    d: ${NONE:-e}\n\
+         scrape_configs:\n  - job_name: ${HOST}\n    sample_limit: ${PORT}\n    \
+         honor_labels: ${NONE:-true}\n    static_configs: [{targets: [\"${HOST}:${PORT}\"]}]\n\
+         remote_write:\n  - url: http://${HOST}:${PORT}/\n    queue_config:\n      max_backoff: ${NONE:-7s}\n",
+    );
+    let labels = &config.external_labels;
+    assert_eq!(labels["a"], "x: [y]\n  - $1 # ${HOST}");
+    assert_eq!(labels["b"], "${HOST}");
+    assert_eq!(labels.get("c"), None, "a label without a value does not exist");
+    assert_eq!(labels["d"], "e");
+    let scrape = &config.scrapes[0];
+    assert_eq!(scrape.job_name, "vm");
+    assert_eq!(scrape.sample_limit, 8428);
+    assert!(scrape.honor_labels);
+    assert_eq!(scrape.static_configs[0].targets[0].to_string(), "vm:8428");
+    assert_eq!(config.receivers[0].url.to_string(), "http://vm:8428/");
+    assert_eq!(config.receivers[0].queue.max_backoff, seconds(7));
+    let error = read("global: {external_labels: {\"${HOST}\": a}}\n").unwrap_err();
+    assert!(error.to_string().contains("`${HOST}` is not a valid label name"), "{error}");
+}
+
+#[test]
+fn variables_and_groups_in_rules() {
+    let check = |rule: &str, expected: &str| {
+        let config = good(&job(&format!(
+            "metric_relabel_configs: [{{source_labels: [a], target_label: t, {rule}}}]"
+        )));
+        let mut labels: Labels<'_> = [("a", "left-right")].into_iter().collect();
+        assert!(relabel::apply(&config.scrapes[0].metric_relabel_configs, &mut labels));
+        assert_eq!(labels.get("t").unwrap_or_default(), expected, "{rule}");
+    };
+    check("regex: '(.*)-(.*)', replacement: '$2'", "right");
+    check("regex: '(.*)-(.*)', replacement: '${2}x'", "rightx");
+    check("regex: '(.*)-(.*)', replacement: '$2x'", "");
+    check("regex: '(.*)-(.*)', replacement: '$${2}'", "${2}");
+    check("replacement: '${HOST}'", "vm");
+    check("regex: '(?P<HOST>.*)-.*', replacement: '${HOST}:${PORT}'", "left:8428");
+    check("regex: '(?P<NONE>.*)-.*', replacement: '${NONE}'", "left");
+    check("regex: '(?P<x>.*)-.*', replacement: '$${x}'", "left");
+    // A `$1` that a variable holds is text.
+    check("replacement: '${TRICKY}'", "x: [y]\n  - $1 # ${HOST}");
+    check("regex: '${NONE:-left}-(.*)'", "right");
+    // Given without a value is empty, not the default.
+    check("regex: , replacement: x", "");
+    check("replacement: ", "");
+    check("regex: '(.*)', separator: ", "left-right");
+}
+
+#[test]
+fn scrape_settings() {
+    let config = good(&job(
+        "scheme: https\nmetrics_path: /m\nparams: {b: [1, 2], a: ['x y']}\ncompression: identity\n\
+         body_size_limit: 16MB\nheaders: {X-B: 1, X-A: 2}",
+    ));
+    let scrape = &config.scrapes[0];
+    assert_eq!(scrape.scheme, Scheme::Https);
+    assert_eq!(scrape.metrics_path, "/m");
+    let params: Vec<(&str, &str)> =
+        scrape.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(params, [("b", "1"), ("b", "2"), ("a", "x y")]);
+    assert_eq!(scrape.compression, Compression::Identity);
+    assert_eq!(scrape.body_size_limit, 16 << 20);
+    let names: Vec<&str> = scrape.http.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["X-B", "X-A"]);
+
+    let compression = |line: &str| good(&job(line)).scrapes[0].compression;
+    assert_eq!(compression(""), Compression::Auto);
+    assert_eq!(compression("enable_compression: true"), Compression::Gzip);
+    assert_eq!(compression("enable_compression: false"), Compression::Identity);
+    assert_eq!(good(&job("body_size_limit: 0")).scrapes[0].body_size_limit, u64::MAX);
+}
+
+#[test]
+fn authentication_and_tls() {
+    let client = |lines: &str| good(&job(lines)).scrapes[0].http.clone();
+    let basic = client("basic_auth: {username: u, password: p}").basic_auth.unwrap();
+    assert_eq!(
+        (basic.username, basic.password),
+        (Secret::Inline("u".into()), Secret::Inline("p".into()))
+    );
+    let basic = client("basic_auth: {username_file: u, password_file: /p}").basic_auth.unwrap();
+    // Relative paths begin at the file's directory.
+    assert_eq!(basic.username, Secret::File("conf/u".into()));
+    assert_eq!(basic.password, Secret::File("/p".into()));
+    for (line, kind, secret) in [
+        ("authorization: {credentials: c}", "Bearer", Secret::Inline("c".into())),
+        ("authorization: {type: Token, credentials_file: /c}", "Token", Secret::File("/c".into())),
+        ("bearer_token: '${HOST}'", "Bearer", Secret::Inline("vm".into())),
+        ("bearer_token_file: c", "Bearer", Secret::File("conf/c".into())),
+    ] {
+        let authorization = client(line).authorization.unwrap();
+        assert_eq!(
+            (authorization.kind.as_str(), authorization.credentials),
+            (kind, secret),
+            "{line}"
+        );
+    }
+    let tls = client("tls_config: {ca_file: ca, cert_file: c, key_file: /k, server_name: s, insecure_skip_verify: true}").tls;
+    assert_eq!(tls.ca_file.as_deref(), Some(Path::new("conf/ca")));
+    assert_eq!(tls.client_cert, Some(("conf/c".into(), "/k".into())));
+    assert_eq!(tls.server_name.as_deref(), Some("s"));
+    assert!(tls.insecure_skip_verify);
+}
+
+#[test]
+fn names_of_receivers() {
+    let names = |urls: &[&str]| -> Vec<String> {
+        let overrides = Overrides {
+            remote_write: urls.iter().map(|url| (*url).to_owned()).collect(),
+            targets: vec!["h:1".to_owned()],
+            ..Overrides::default()
+        };
+        let config = load(None, &overrides, &env).unwrap_or_else(|error| panic!("{error}"));
+        config.receivers.into_iter().map(|receiver| receiver.name).collect()
+    };
+    assert_eq!(names(&["http://vm:8428/api/v1/write"]), ["vm:8428"]);
+    assert_eq!(names(&["http://vm/a", "https://vm/a"]), ["vm:80", "vm:443"]);
+    assert_eq!(
+        names(&["http://vm:1/a", "http://vm:1/b", "http://x:1/"]),
+        ["vm:1/a", "vm:1/b", "x:1"]
+    );
+    assert_eq!(good(&receiver("name: main")).receivers[0].name, "main");
+}
+
+#[test]
+fn shortcuts_alone() {
+    let overrides = Overrides {
+        targets: vec!["localhost:9249".to_owned(), "tm:9250-9260".to_owned()],
+        remote_write: vec!["http://vm:8428/api/v1/write".to_owned()],
+        interval: Some("5s".to_owned()),
+        external_labels: vec!["a=b=c".to_owned()],
+        tenant: Some("t".to_owned()),
+        groups: Some("cpu, memory".to_owned()),
+        ..Overrides::default()
+    };
+    let config = load(None, &overrides, &env).unwrap();
+    assert_eq!(config.scrapes.len(), 1);
+    let scrape = &config.scrapes[0];
+    assert_eq!(
+        (scrape.job_name.as_str(), scrape.interval, scrape.timeout),
+        ("flink", seconds(5), seconds(5))
+    );
+    assert_eq!(scrape.static_configs[0].targets.len(), 2);
+    assert_eq!(config.external_labels["a"], "b=c");
+    let headers = &config.receivers[0].http.headers;
+    assert_eq!(headers.as_slice(), [("X-Scope-OrgID".to_owned(), Secret::Inline("t".into()))]);
+}
+
+#[test]
+fn shortcuts_join_a_file() {
+    let file = format!(
+        "global: {{scrape_interval: 1m, external_labels: {{a: 1, b: 2}}}}\n{}    tenant: old\n",
+        job("")
+    );
+    let overrides = Overrides {
+        targets: vec!["tm:9250".to_owned()],
+        remote_write: vec!["http://other:1/".to_owned()],
+        interval: Some("30s".to_owned()),
+        timeout: Some("20s".to_owned()),
+        external_labels: vec!["a=3".to_owned()],
+        tenant: Some("new".to_owned()),
+        ..Overrides::default()
+    };
+    let config = read_with(&file, &overrides).unwrap_or_else(|error| panic!("{error}"));
+    let jobs: Vec<(&str, String)> = config
+        .scrapes
+        .iter()
+        .map(|s| (s.job_name.as_str(), s.static_configs[0].targets[0].to_string()))
+        .collect();
+    assert_eq!(jobs, [("flink", "localhost:9249".to_owned()), ("flink", "tm:9250".to_owned())]);
+    for scrape in &config.scrapes {
+        assert_eq!((scrape.interval, scrape.timeout), (seconds(30), seconds(20)));
+    }
+    assert_eq!(
+        (config.external_labels["a"].as_str(), config.external_labels["b"].as_str()),
+        ("3", "2")
+    );
+    assert_eq!(config.receivers.len(), 2);
+    for receiver in &config.receivers {
+        assert_eq!(receiver.http.headers[0].1, Secret::Inline("new".into()));
+    }
+}
+
+#[test]
+fn a_scrape_needs_no_receiver() {
+    let file = "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]\n";
+    assert!(read_with(file, &scrape_only()).unwrap().receivers.is_empty());
+    assert!(read(file).is_err());
+}
+
+#[test]
+fn yaml_anchors_and_merges() {
+    let config = good(
+        "scrape_configs:\n\
+         - &a\n  job_name: a\n  scrape_interval: 7s\n  static_configs: [{targets: ['h:1']}]\n\
+         - <<: *a\n  job_name: b\nremote_write: [{url: 'http://vm/'}]\n",
+    );
+    assert_eq!(config.scrapes[1].job_name, "b");
+    assert_eq!(config.scrapes[1].interval, seconds(7));
+}
+
+#[test]
+fn a_byte_order_mark_is_not_part_of_the_file() {
+    good(&format!("\u{feff}{}", job("")));
+}
+
+proptest! {
+    /// No text makes the reader panic, and an error always has a fault with a message.
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-z_:\\- \\n\\[\\]{}$\"'&*#\u{e9}]{0,80}") {
+        if let Err(error) = read(&text) {
+            prop_assert!(!error.faults().is_empty());
+            prop_assert!(error.faults().iter().all(|fault| !fault.message().is_empty()));
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    /// Damage to a good file is found or harmless, wherever it is.
+    #[test]
+    fn a_damaged_example_is_read_or_refused(at in 0_usize..14_000, with in "[\\x00-\\x7f]{0,3}") {
+        let mut text = include_str!("../../deploy/example.yaml").to_owned();
+        let at = text.floor_char_boundary(at.min(text.len() - 1));
+        let end = text.ceil_char_boundary(at + 1);
+        text.replace_range(at..end, &with);
+        if let Err(error) = read(&text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
