@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 pub const METRIC_NAME: &str = "__name__";
 
 /// One label of a series.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label<'a> {
     /// The label's name, `[a-zA-Z_][a-zA-Z0-9_]*`.
     pub name: Cow<'a, str>,
@@ -24,7 +24,7 @@ pub struct Label<'a> {
 }
 
 /// A set of labels, see the module's documentation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Labels<'a> {
     pairs: Vec<Label<'a>>,
 }

@@ -28,5 +28,6 @@ pub mod scrape;
 pub mod series;
 pub mod server;
 pub mod spool;
+pub mod status;
 pub mod target;
 pub mod telemetry;

@@ -1,1 +1,399 @@
-//! To be written in the next commits.
+//! Scraping one target: fetch the page as a stream, track its series, stage what is to be sent.
+//!
+//! A [`Scraper`] belongs to one target and has one request in flight at most. [`Scraper::scrape`]
+//! reads the page chunk by chunk while it arrives; nothing of it counts until it has ended well. It
+//! returns a [`Scraped`]: the outcome for people and metrics, and per view the fragments to append to
+//! the spools. A failed scrape still yields fragments: `up` 0, the reason, and the markers that end the
+//! target's series.
+
+mod families;
+mod page;
+mod report;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    body::Incoming,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
+};
+use std::io::Write as _;
+use tokio::time::Instant;
+
+pub use self::families::Family;
+use self::{page::Page, report::Report};
+use crate::{
+    config::{self, Compression, PromDuration},
+    exposition::Fault,
+    flink::Role,
+    http,
+    remote_write::{Encoder, Fragment},
+    series::{Shaper, Tally, Tracker, View},
+    target::Target,
+};
+
+/// Why a scrape failed, as a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// No connection, or it broke before an answer.
+    Connect,
+    /// The host's name could not be resolved.
+    Dns,
+    /// The page was not there in time.
+    Timeout,
+    /// An HTTP status other than 200.
+    HttpStatus,
+    /// The page ended before its announced end.
+    Truncated,
+    /// The page is larger than `body_size_limit`.
+    BodyLimit,
+    /// The page has more samples than `sample_limit`.
+    SampleLimit,
+    /// A sample exceeds a label limit.
+    LabelLimit,
+    /// The page has samples' shape but not one valid sample.
+    Parse,
+    /// The page is something else: HTML, JSON, nothing.
+    NotPrometheus,
+    /// A credential for the target could not be read.
+    Secret,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 11] = [
+        Self::Connect,
+        Self::Dns,
+        Self::Timeout,
+        Self::HttpStatus,
+        Self::Truncated,
+        Self::BodyLimit,
+        Self::SampleLimit,
+        Self::LabelLimit,
+        Self::Parse,
+        Self::NotPrometheus,
+        Self::Secret,
+    ];
+
+    /// The reason as a label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Timeout => "timeout",
+            Self::HttpStatus => "http_status",
+            Self::Truncated => "truncated",
+            Self::BodyLimit => "body_limit",
+            Self::SampleLimit => "sample_limit",
+            Self::LabelLimit => "label_limit",
+            Self::Parse => "parse",
+            Self::NotPrometheus => "not_prometheus",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// A scrape that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The kind.
+    pub reason: Reason,
+    /// What happened, for people.
+    pub message: String,
+}
+
+impl Failure {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// One scrape's outcome.
+#[derive(Debug)]
+pub struct Scraped {
+    /// What became of the page's samples, or why there was none.
+    pub result: Result<Tally, Failure>,
+    /// From the request to the end of the page.
+    pub duration: Duration,
+    /// Bytes of the page, decompressed.
+    pub page_bytes: u64,
+    /// Whose page it is.
+    pub role: Role,
+    /// The first bad lines.
+    pub faults: Vec<Fault>,
+    /// All bad lines, comments included.
+    pub faults_total: u64,
+    /// What to send, per view.
+    pub fragments: Vec<Vec<Arc<Fragment>>>,
+}
+
+/// Scrapes one target, see the module's documentation.
+#[derive(Debug)]
+pub struct Scraper {
+    target: Target,
+    client: http::Client,
+    accept_encoding: &'static str,
+    page: Page,
+    tracker: Tracker,
+    report: Report,
+    views: Arc<[View]>,
+    /// When each view's metadata was sent last.
+    metadata_sent: Vec<Option<Instant>>,
+    /// Time of the newest sample that was sent, so that no later one is older.
+    newest_ms: i64,
+}
+
+impl Scraper {
+    /// A scraper for a target of a scrape job.
+    pub fn new(
+        target: Target,
+        client: http::Client,
+        scrape: &config::Scrape,
+        shaper: Arc<Shaper>,
+    ) -> Self {
+        let gzip = match scrape.compression {
+            Compression::Auto => !http::is_loopback(&target.url),
+            Compression::Gzip => true,
+            Compression::Identity => false,
+        };
+        let views = Arc::clone(&shaper.views);
+        Self {
+            client,
+            accept_encoding: if gzip { "gzip" } else { "identity" },
+            page: Page::new(scrape.body_size_limit, scrape.sample_limit),
+            report: Report::new(&target.labels, &views),
+            tracker: Tracker::new(shaper, target.labels.clone()),
+            metadata_sent: vec![None; views.len()],
+            views,
+            target,
+            newest_ms: i64::MIN,
+        }
+    }
+
+    /// What is scraped.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Scrapes once. `now_ms` is the wall clock in milliseconds since the epoch.
+    pub async fn scrape(&mut self, now_ms: i64) -> Scraped {
+        let started = Instant::now();
+        let now_ms = now_ms.max(self.newest_ms.saturating_add(1));
+        self.newest_ms = now_ms;
+        let metadata_due = self.metadata_due(started);
+        self.tracker.begin();
+        self.page.begin(metadata_due.iter().any(|&due| due), now_ms);
+        let fetched = tokio::time::timeout(self.target.timeout, self.fetch()).await;
+        let fetched = fetched.unwrap_or_else(|_| {
+            let read = self.page.bytes();
+            let limit = PromDuration(self.target.timeout);
+            let message = format!("the page was not complete after {limit} ({read} bytes read)");
+            Err(Failure::new(Reason::Timeout, message))
+        });
+        let result = match fetched.and_then(|()| self.page.finish(&mut self.tracker)) {
+            Ok(()) => Ok(self.tracker.close(now_ms)),
+            Err(failure) => {
+                self.tracker.abort();
+                Err(failure)
+            }
+        };
+        let duration = started.elapsed();
+        let fragments = self.encode(&result, duration, now_ms, &metadata_due, started);
+        Scraped {
+            result,
+            duration,
+            page_bytes: self.page.bytes(),
+            role: self.page.role(),
+            faults: self.page.faults().to_vec(),
+            faults_total: self.page.faults_total(),
+            fragments,
+        }
+    }
+
+    /// The markers that end all of the target's series, because it is no longer to be scraped.
+    pub fn end(&mut self, now_ms: i64, now: Instant) -> Vec<Vec<Arc<Fragment>>> {
+        let now_ms = now_ms.max(self.newest_ms.saturating_add(1));
+        self.newest_ms = now_ms;
+        let fragments = (0..self.views.len()).map(|view| {
+            let mut encoder = self.encoder(view);
+            for block in self.tracker.live(view) {
+                encoder.push_stale(block, now_ms);
+            }
+            self.report.end(view, now_ms, &mut encoder);
+            finish(encoder, now)
+        });
+        let fragments = fragments.collect();
+        self.tracker.forget_live();
+        fragments
+    }
+
+    /// Number of series on the last page.
+    pub fn series_len(&self) -> usize {
+        self.tracker.series_len()
+    }
+
+    /// The families of the last page with a kept sample; only filled when metadata was due.
+    pub fn families(&self) -> impl Iterator<Item = Family<'_>> {
+        self.page.families.used()
+    }
+
+    /// The series of the last page for one view: encoded labels, timestamp, value.
+    pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> {
+        self.tracker.samples(view)
+    }
+
+    async fn fetch(&mut self) -> Result<(), Failure> {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(self.target.url.clone())
+            .header(ACCEPT, "text/plain;version=0.0.4")
+            .header(ACCEPT_ENCODING, self.accept_encoding)
+            .header(
+                "X-Prometheus-Scrape-Timeout-Seconds",
+                self.target.timeout.as_secs_f64().to_string(),
+            )
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| Failure::new(Reason::Connect, error.to_string()))?;
+        let answer = self.client.send(request).await.map_err(failure)?;
+        let (gzip, mut body) = check_head(answer)?;
+        if gzip {
+            return self.read_gzip(&mut body).await;
+        }
+        while let Some(chunk) = next_chunk(&mut body).await? {
+            self.page.feed(&chunk, &mut self.tracker)?;
+        }
+        Ok(())
+    }
+
+    async fn read_gzip(&mut self, body: &mut Incoming) -> Result<(), Failure> {
+        let bad = |error: std::io::Error| {
+            Failure::new(Reason::Truncated, format!("the gzip body is broken: {error}"))
+        };
+        let mut decoder = MultiGzDecoder::new(Vec::new());
+        while let Some(chunk) = next_chunk(body).await? {
+            // gzip expands 1,000 times at most, so small bites bound the memory of a hostile page.
+            for bite in chunk.chunks(GZIP_BITE_BYTES) {
+                decoder.write_all(bite).map_err(bad)?;
+                self.page.feed(decoder.get_ref(), &mut self.tracker)?;
+                decoder.get_mut().clear();
+            }
+        }
+        decoder.try_finish().map_err(bad)?;
+        self.page.feed(decoder.get_ref(), &mut self.tracker)
+    }
+
+    fn metadata_due(&self, now: Instant) -> Vec<bool> {
+        let due = |(view, sent): (&View, &Option<Instant>)| {
+            view.metadata_interval.is_some_and(|interval| {
+                sent.is_none_or(|sent| now.saturating_duration_since(sent) >= interval)
+            })
+        };
+        self.views.iter().zip(&self.metadata_sent).map(due).collect()
+    }
+
+    fn encoder(&self, view: usize) -> Encoder {
+        Encoder::new(self.views.get(view).map_or(1, |view| view.max_samples_per_send))
+    }
+
+    fn encode(
+        &mut self,
+        result: &Result<Tally, Failure>,
+        duration: Duration,
+        now_ms: i64,
+        metadata_due: &[bool],
+        started: Instant,
+    ) -> Vec<Vec<Arc<Fragment>>> {
+        let mut fragments = Vec::with_capacity(self.views.len());
+        for view in 0..self.views.len() {
+            let mut encoder = self.encoder(view);
+            if result.is_ok() {
+                if metadata_due.get(view) == Some(&true) {
+                    self.page.families.encode(&mut encoder);
+                }
+                for (block, timestamp_ms, value) in self.tracker.samples(view) {
+                    encoder.push(block, value, timestamp_ms);
+                }
+                for block in self.tracker.stale(view) {
+                    encoder.push_stale(block, now_ms);
+                }
+            } else {
+                for block in self.tracker.live(view) {
+                    encoder.push_stale(block, now_ms);
+                }
+            }
+            self.report.encode(view, result, duration, now_ms, &mut encoder);
+            fragments.push(finish(encoder, started));
+        }
+        self.report.remember(result);
+        if result.is_ok() {
+            self.tracker.forget_stale();
+            for (sent, due) in self.metadata_sent.iter_mut().zip(metadata_due) {
+                *sent = if *due { Some(started) } else { *sent };
+            }
+        } else {
+            self.tracker.forget_live();
+        }
+        fragments
+    }
+}
+
+fn finish(mut encoder: Encoder, created: Instant) -> Vec<Arc<Fragment>> {
+    encoder.finish(created.into_std()).into_iter().map(Arc::new).collect()
+}
+
+fn failure(error: http::Error) -> Failure {
+    let reason = match error.kind {
+        http::ErrorKind::Dns => Reason::Dns,
+        http::ErrorKind::Connect => Reason::Connect,
+        http::ErrorKind::Timeout => Reason::Timeout,
+        http::ErrorKind::Truncated => Reason::Truncated,
+        http::ErrorKind::Secret => Reason::Secret,
+    };
+    Failure::new(reason, error.to_string())
+}
+
+/// Refuses an answer that is no page; returns whether the page is compressed.
+fn check_head(answer: Response<Incoming>) -> Result<(bool, Incoming), Failure> {
+    let status = answer.status();
+    if status != hyper::StatusCode::OK {
+        let message = format!("the target answered {status}, expected 200 OK");
+        return Err(Failure::new(Reason::HttpStatus, message));
+    }
+    let header = |headers: &HeaderMap, name| {
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_lowercase()
+    };
+    let content_type = header(answer.headers(), CONTENT_TYPE);
+    if content_type.starts_with("text/html") || content_type.starts_with("application/json") {
+        let message = format!("the target answered {content_type}, expected a page of metrics");
+        return Err(Failure::new(Reason::NotPrometheus, message));
+    }
+    let gzip = match &*header(answer.headers(), CONTENT_ENCODING) {
+        "" | "identity" => false,
+        "gzip" | "x-gzip" => true,
+        other => {
+            let message = format!("the page is encoded as {other}, which was not asked for");
+            return Err(Failure::new(Reason::NotPrometheus, message));
+        }
+    };
+    Ok((gzip, answer.into_body()))
+}
+
+async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let error = http::Error::from_body(error);
+            Failure::new(Reason::Truncated, format!("the page was cut in the middle: {error}"))
+        })?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Compressed bytes that are decompressed at once: 4 MiB of page at the most.
+const GZIP_BITE_BYTES: usize = 4 << 10;

@@ -1,1 +1,464 @@
-//! To be written in the next commits.
+//! The series of one target: what each line of its page becomes, and which series are gone.
+//!
+//! A page repeats: the same lines in the same order, only the values differ. So the work of parsing
+//! labels, filtering, normalising, relabelling and encoding is done once, when a line is new (the cold
+//! path, [`Shaper`]); afterwards a line costs a fingerprint, a look-up and a float.
+//!
+//! ```text
+//!   line text "name{…}" --fingerprint--> Line --fate--> Series --view--> encoded labels, ready to send
+//!                                           `---------> Dropped(reason)
+//! ```
+//!
+//! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
+//! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
+//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`].
+//!
+//! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
+//! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
+//! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
+
+mod collide;
+mod shape;
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet, HashTable};
+use slab::Slab;
+use xxhash_rust::xxh3::xxh3_128;
+
+pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
+use crate::{
+    exposition::{self, Sample, SyntaxError},
+    flink::{self, Group},
+    labels::Labels,
+};
+
+/// Why a sample of a page is not sent to anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dropped {
+    /// Its metric group is not wanted.
+    Group,
+    /// `metric_relabel_configs` dropped it.
+    Relabel,
+    /// Another sample of the page has the same labels; the first one won.
+    Duplicate,
+    /// Its line breaks the text format.
+    Syntax,
+    /// Relabelling left it without a valid metric name.
+    Name,
+}
+
+impl Dropped {
+    /// All reasons, in the order of [`Tally::dropped`].
+    pub const ALL: [Self; 5] =
+        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name];
+
+    /// The reason as a label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group_filter",
+            Self::Relabel => "metric_relabel",
+            Self::Duplicate => "duplicate",
+            Self::Syntax => "syntax",
+            Self::Name => "invalid_name",
+        }
+    }
+}
+
+/// What became of the samples of one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples on the page, unreadable ones included.
+    pub scraped: u64,
+    /// Samples kept, after filtering and relabelling.
+    pub kept: u64,
+    /// Samples dropped, by reason.
+    pub dropped: DropCounts,
+    /// Series that were not on the page before.
+    pub series_added: u64,
+    /// Series that got an id back because dropping it would have made them equal to another.
+    pub ids_kept: u64,
+    /// Samples per group: on the page, kept.
+    pub groups: [GroupTally; Group::ALL.len()],
+}
+
+/// Samples of one metric group on one page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupTally {
+    /// On the page.
+    pub scraped: u64,
+    /// Of these, kept.
+    pub kept: u64,
+}
+
+/// Samples dropped, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DropCounts([u64; Dropped::ALL.len()]);
+
+impl DropCounts {
+    /// Counts one more.
+    pub fn add(&mut self, reason: Dropped, samples: u64) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count += samples;
+        }
+    }
+
+    /// Adds all of another count.
+    pub fn merge(&mut self, other: &Self) {
+        for (reason, samples) in other.iter() {
+            self.add(reason, samples);
+        }
+    }
+
+    /// Each reason with its count, zeros included.
+    pub fn iter(&self) -> impl Iterator<Item = (Dropped, u64)> + '_ {
+        Dropped::ALL.into_iter().zip(self.0)
+    }
+
+    /// All reasons together.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// Why a line of a page was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObserveError {
+    /// The line breaks the text format; only this sample is lost.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// A label limit of the scrape config is exceeded, which fails the scrape.
+    #[error(transparent)]
+    LabelLimit(#[from] LabelLimit),
+}
+
+/// One sample to send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observed {
+    /// The line it stood on.
+    line: u32,
+    /// Milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// The value as on the page.
+    pub value: f64,
+}
+
+/// What a line of the page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A sample of this series.
+    Series(u32),
+    /// Not wanted, for this reason.
+    Dropped(Dropped),
+}
+
+/// A line's text before the value, seen on the last page.
+#[derive(Debug)]
+struct Line {
+    /// xxh3-128 of the text.
+    fingerprint: u128,
+    fate: Fate,
+    group: Group,
+    /// Number of the page on which it stood first, and last.
+    born: u32,
+    seen: u32,
+    /// Identity of its labels after normalisation, before `metric_relabel_configs`.
+    normal: u128,
+    /// The labels that normalisation dropped, encoded; shared among lines.
+    ids: Option<Arc<[u8]>>,
+}
+
+/// A label set that is or was sent.
+#[derive(Debug)]
+struct Series {
+    identity: u128,
+    /// Encoded labels per view; `None` where the view's write_relabel_configs drop it.
+    blocks: Box<[Option<Box<[u8]>>]>,
+    /// Number of the page that had it last.
+    seen: u32,
+    /// The line it stood on there.
+    line: u32,
+    /// Receivers have a sample of it that no marker has ended yet.
+    live: bool,
+    /// Its sample carried a timestamp of its own: such series get no markers (as in Prometheus),
+    /// since a marker at the scrape's time says nothing about them.
+    own_timestamp: bool,
+}
+
+/// The series of one target, see the module's documentation.
+#[derive(Debug)]
+pub struct Tracker {
+    shaper: Arc<Shaper>,
+    target_labels: Labels<'static>,
+    limits: exposition::Limits,
+    page: u32,
+    lines: Slab<Line>,
+    line_table: HashTable<u32>,
+    series: Slab<Series>,
+    series_table: HashMap<u128, u32>,
+    ids: HashSet<Arc<[u8]>>,
+    observed: Vec<Observed>,
+    tally: Tally,
+}
+
+impl Tracker {
+    /// A tracker for a target with these labels.
+    pub fn new(shaper: Arc<Shaper>, target_labels: Labels<'static>) -> Self {
+        Self {
+            shaper,
+            target_labels,
+            limits: exposition::Limits::default(),
+            page: 0,
+            lines: Slab::new(),
+            line_table: HashTable::new(),
+            series: Slab::new(),
+            series_table: HashMap::new(),
+            ids: HashSet::new(),
+            observed: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Starts a page.
+    pub fn begin(&mut self) {
+        self.page += 1;
+        self.observed.clear();
+        self.tally = Tally::default();
+    }
+
+    /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
+    /// that `honor_timestamps` lets through. Returns whether the sample is kept.
+    pub fn observe(&mut self, text: &[u8], scraped_at_ms: i64) -> Result<bool, ObserveError> {
+        self.tally.scraped += 1;
+        let split = exposition::split(text);
+        let fingerprint = split.as_ref().map(|split| xxh3_128(split.series));
+        if let (Some(split), Some(fingerprint)) = (split, fingerprint)
+            && let Some(line) = self.find_line(fingerprint)
+        {
+            let known = exposition::value(split.rest);
+            let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
+            return Ok(self.record(line, value, timestamp, scraped_at_ms));
+        }
+        let sample = match exposition::parse(text, &self.limits) {
+            Ok(exposition::Entry::Sample(sample)) => sample,
+            Ok(_) => {
+                self.tally.scraped -= 1;
+                return Ok(false);
+            }
+            Err(error) => {
+                self.syntax();
+                return Err(error.into());
+            }
+        };
+        let line = self.insert_line(&sample)?;
+        Ok(self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms))
+    }
+
+    /// Counts a line that never came in one piece (longer than the limit).
+    pub fn observe_unreadable(&mut self) {
+        self.tally.scraped += 1;
+        self.syntax();
+    }
+
+    fn syntax(&mut self) {
+        self.tally.dropped.add(Dropped::Syntax, 1);
+    }
+
+    fn find_line(&self, fingerprint: u128) -> Option<u32> {
+        let same = |&line: &u32| {
+            self.lines.get(line as usize).is_some_and(|l| l.fingerprint == fingerprint)
+        };
+        self.line_table.find(fingerprint as u64, same).copied()
+    }
+
+    /// The cold path: decides what a line that was not on the last page is.
+    fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
+        let group = flink::catalogue().group(sample.name);
+        let fingerprint = xxh3_128(sample.series);
+        let shaped = self.shaper.shape(sample, group, &self.target_labels)?;
+        let (fate, normal, ids) = match shaped {
+            Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
+            Shaped::Series { identity, normal, blocks, ids } => {
+                let ids = ids.map(|ids| self.intern(&ids));
+                (Fate::Series(self.find_or_insert_series(identity, || blocks)), normal, ids)
+            }
+        };
+        let (born, seen) = (self.page, 0);
+        let line = self.lines.insert(Line { fingerprint, fate, group, born, seen, normal, ids });
+        let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
+        let lines = &self.lines;
+        let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
+        self.line_table.insert_unique(fingerprint as u64, line, rehash);
+        Ok(line)
+    }
+
+    /// Lines of one subtask share their ids, so the text is kept once.
+    fn intern(&mut self, ids: &[u8]) -> Arc<[u8]> {
+        Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
+    }
+
+    fn find_or_insert_series(
+        &mut self,
+        identity: u128,
+        blocks: impl FnOnce() -> Box<[Option<Box<[u8]>>]>,
+    ) -> u32 {
+        *self.series_table.entry(identity).or_insert_with(|| {
+            let series = Series {
+                identity,
+                blocks: blocks(),
+                seen: 0,
+                line: u32::MAX,
+                live: false,
+                own_timestamp: false,
+            };
+            u32::try_from(self.series.insert(series)).expect("as many series as lines at most")
+        })
+    }
+
+    fn record(
+        &mut self,
+        line: u32,
+        value: f64,
+        own_timestamp: Option<i64>,
+        scraped_at_ms: i64,
+    ) -> bool {
+        let page = self.page;
+        let Some(state) = self.lines.get_mut(line as usize) else { return false };
+        state.seen = page;
+        if let Some(group) = self.tally.groups.get_mut(state.group as usize) {
+            group.scraped += 1;
+        }
+        match state.fate {
+            Fate::Dropped(reason) => {
+                self.tally.dropped.add(reason, 1);
+                false
+            }
+            Fate::Series(_) => {
+                let own = own_timestamp.filter(|_| self.shaper.honor_timestamps);
+                let timestamp_ms = own.unwrap_or(scraped_at_ms);
+                self.observed.push(Observed { line, timestamp_ms, value });
+                true
+            }
+        }
+    }
+
+    /// Samples that would be kept so far, for `sample_limit`.
+    pub fn kept(&self) -> u64 {
+        self.observed.len() as u64
+    }
+
+    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone.
+    /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
+    pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
+        self.tell_apart();
+        let page = self.page;
+        let mut observed = std::mem::take(&mut self.observed);
+        observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
+        self.observed = observed;
+        self.tally.kept = self.observed.len() as u64;
+        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
+        self.tally.clone()
+    }
+
+    /// Gives the sample its series' place on this page; false when another sample has it.
+    fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
+        let Some(line) = self.lines.get(sample.line as usize) else { return false };
+        let Fate::Series(series) = line.fate else { return false };
+        let Some(series) = self.series.get_mut(series as usize) else { return false };
+        if series.seen == page {
+            self.tally.dropped.add(Dropped::Duplicate, 1);
+            return false;
+        }
+        series.seen = page;
+        series.line = sample.line;
+        series.own_timestamp = sample.timestamp_ms != scraped_at_ms;
+        if !series.live {
+            series.live = true;
+            self.tally.series_added += 1;
+        }
+        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
+            group.kept += 1;
+        }
+        true
+    }
+
+    /// Takes back everything of a page that failed in the middle.
+    pub fn abort(&mut self) {
+        let page = self.page;
+        self.observed.clear();
+        self.tally = Tally::default();
+        self.drop_lines(|line| line.born != page);
+        self.drop_series(|series| series.live || series.line != u32::MAX);
+    }
+
+    /// The samples of the closed page for one view: encoded labels, timestamp, value.
+    pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
+        self.observed.iter().filter_map(move |sample| {
+            let Fate::Series(series) = self.lines.get(sample.line as usize)?.fate else {
+                return None;
+            };
+            let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
+            Some((block, sample.timestamp_ms, sample.value))
+        })
+    }
+
+    /// The encoded labels, for one view, of series that were sent but are not on the closed page.
+    pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        let page = self.page;
+        let gone = move |s: &Series| s.live && s.seen != page && !s.own_timestamp;
+        let series = self.series.iter().map(|(_, s)| s).filter(move |s| gone(s));
+        series.filter_map(move |s| s.blocks.get(view)?.as_deref())
+    }
+
+    /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
+    pub fn forget_stale(&mut self) {
+        let page = self.page;
+        self.drop_lines(|line| line.seen == page);
+        self.drop_series(|series| series.seen == page);
+        let live = self.lines.len();
+        if self.ids.len() > 64.max(live) {
+            self.ids.retain(|ids| Arc::strong_count(ids) > 1);
+        }
+    }
+
+    /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
+    /// scrape fails or the target goes.
+    pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        let series = self.series.iter().map(|(_, s)| s);
+        let marked = series.filter(|s| s.live && !s.own_timestamp);
+        marked.filter_map(move |s| s.blocks.get(view)?.as_deref())
+    }
+
+    /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
+    /// What the lines mean is kept, since a target that comes back shows them again.
+    pub fn forget_live(&mut self) {
+        for (_, series) in &mut self.series {
+            series.live = false;
+        }
+    }
+
+    /// Number of series on the last page.
+    pub fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
+        let lines = &mut self.lines;
+        self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
+        lines.retain(|_, line| keep(line));
+    }
+
+    fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {
+        let table = &mut self.series_table;
+        self.series.retain(|_, series| {
+            let kept = keep(series);
+            if !kept {
+                table.remove(&series.identity);
+            }
+            kept
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

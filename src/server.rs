@@ -1,1 +1,63 @@
-//! To be written in the next commits.
+//! The relay's own endpoints: `/metrics`, `/-/healthy`, `/-/ready`, `/targets`.
+
+mod targets;
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{relay::Relay, telemetry::metrics};
+
+/// Serves the endpoints until `stop` is set.
+///
+/// # Errors
+/// The listener breaks.
+pub async fn serve(
+    listener: TcpListener,
+    relay: Arc<Relay>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    axum::serve(listener, router(relay)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn router(relay: Arc<Relay>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(own_metrics))
+        .route("/-/healthy", get(async || "flinkrelay is healthy.\n"))
+        .route("/-/ready", get(ready))
+        .route("/targets", get(async |State(relay): State<Arc<Relay>>| Json(targets::list(&relay))))
+        .with_state(relay)
+}
+
+async fn index() -> &'static str {
+    concat!(
+        "flinkrelay ",
+        env!("CARGO_PKG_VERSION"),
+        "\n\n/metrics    the relay's own metrics\n/targets    targets, port ranges and receivers as JSON\n",
+        "/-/healthy  200 while the process runs\n/-/ready    200 while it scrapes and pushes\n"
+    )
+}
+
+async fn ready(State(relay): State<Arc<Relay>>) -> impl IntoResponse {
+    if relay.is_ready() {
+        (StatusCode::OK, "flinkrelay is ready.\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "flinkrelay is starting or stopping.\n")
+    }
+}
+
+async fn own_metrics(State(relay): State<Arc<Relay>>) -> impl IntoResponse {
+    match metrics::encode(&relay) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,1 +1,33 @@
-//! To be written in the next commits.
+//! What the relay says about itself: logs on stderr, and its own metrics.
+
+pub mod metrics;
+
+use std::{io, io::IsTerminal as _};
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line of text per event, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// Starts logging to stderr. `filter` is a level (`info`) or a list of `target=level` pairs.
+///
+/// # Errors
+/// A filter that cannot be read, or logging that was started before.
+pub fn init(
+    format: LogFormat,
+    filter: &str,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = EnvFilter::try_new(filter)?;
+    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+}

@@ -248,7 +248,8 @@ impl Checker<'_> {
     }
 
     fn label_policy(&mut self, raw: Option<At<Form<RawLabels>>>) -> flink::LabelPolicy {
-        const MODES: [(&str, bool); 2] = [("normalised", false), ("raw", true)];
+        const MODES: [(&str, flink::LabelMode); 2] =
+            [("normalised", flink::LabelMode::Normalised), ("raw", flink::LabelMode::Raw)];
         let Some(At { value, origin }) = raw else {
             return flink::LabelPolicy::default();
         };

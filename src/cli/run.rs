@@ -1,0 +1,125 @@
+//! `flinkrelay run`: scrapes and pushes until SIGTERM or SIGINT.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use futures_util::FutureExt as _;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::{ConfigArgs, Failed, LogArgs};
+use crate::{
+    config::{PromDuration, Purpose},
+    relay::Relay,
+    server,
+};
+
+/// Scrape and push until SIGTERM or SIGINT.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Address of the relay's own endpoints: /metrics, /targets, /-/healthy, /-/ready; empty for none
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9480",
+        env = "FLINKRELAY_LISTEN"
+    )]
+    listen: String,
+    /// Longest time to deliver what is pending after SIGTERM
+    #[arg(long, value_name = "DURATION", default_value = "5s", env = "FLINKRELAY_SHUTDOWN_GRACE")]
+    shutdown_grace: PromDuration,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Run {
+    /// Runs the relay.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used, or an address that cannot be listened on. Targets and
+    /// receivers that cannot be reached are no errors: they are tried again.
+    pub fn run(self) -> Result<(), Failed> {
+        let config = self.config.load(Purpose::Run)?;
+        self.log.init()?;
+        let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
+        runtime()?.block_on(self.serve(Arc::new(relay)))
+    }
+
+    async fn serve(self, relay: Arc<Relay>) -> Result<(), Failed> {
+        let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let stop_at_signal = stop_on_signal(stop.clone())?;
+        let listener = self.listen().await?;
+        let endpoints = async {
+            match listener {
+                Some(listener) => {
+                    server::serve(listener, Arc::clone(&relay), stopped.clone()).await
+                }
+                None => Ok(()),
+            }
+        };
+        let relaying = async {
+            let undelivered = relay.run(stop.clone(), self.shutdown_grace.0).await;
+            stopped.cancel();
+            undelivered
+        };
+        let (undelivered, endpoints, ()) = tokio::join!(
+            relaying,
+            endpoints,
+            stopped.run_until_cancelled(stop_at_signal).map(drop)
+        );
+        if let Err(error) = endpoints {
+            error!(%error, "the endpoints failed");
+        }
+        info!(undelivered, "stopped");
+        Ok(())
+    }
+
+    async fn listen(&self) -> Result<Option<TcpListener>, Failed> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let listener = TcpListener::bind(&self.listen).await;
+        let listener =
+            listener.with_context(|| format!("--listen: cannot listen on {}", self.listen))?;
+        info!(listen = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
+        Ok(Some(listener))
+    }
+}
+
+/// A runtime with as many threads as the cgroup allows cores; on one core, without any.
+///
+/// # Errors
+/// The operating system gives no threads.
+pub fn runtime() -> std::io::Result<runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = if cores == 1 {
+        runtime::Builder::new_current_thread()
+    } else {
+        runtime::Builder::new_multi_thread()
+    };
+    builder.worker_threads(cores).enable_all().build()
+}
+
+/// A future that sets `stop` at the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// The signals cannot be caught.
+pub fn stop_on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: delivering what is pending"),
+            _ = interrupt.recv() => info!("SIGINT: delivering what is pending"),
+        }
+        stop.cancel();
+    })
+}

@@ -1,0 +1,148 @@
+//! `-o json`: one document for tools. Its shape is a contract:
+//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}]}`.
+
+use std::{collections::BTreeMap, io};
+
+use serde::Serialize;
+
+use super::{Report, TargetReport, kind, number};
+use crate::{flink::Group, series::GroupTally, status::RangeState};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    ranges: Vec<Range<'a>>,
+    targets: Vec<Target<'a>>,
+}
+
+#[derive(Serialize)]
+struct Range<'a> {
+    range: &'a str,
+    instances: BTreeMap<u16, &'static str>,
+    ignored: &'a BTreeMap<u16, String>,
+    closed: usize,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    url: String,
+    labels: BTreeMap<&'a str, &'a str>,
+    role: &'static str,
+    up: bool,
+    /// Null when the scrape succeeded.
+    error: Option<Error>,
+    duration_seconds: f64,
+    page_bytes: u64,
+    samples_scraped: u64,
+    samples_kept: u64,
+    /// Samples that would not be sent, by reason.
+    samples_dropped: BTreeMap<&'static str, u64>,
+    series_ids_kept: u64,
+    groups: BTreeMap<&'static str, Samples>,
+    faults: Vec<Fault>,
+    faults_total: u64,
+    metrics: Vec<Metric<'a>>,
+    series: Vec<Series<'a>>,
+}
+
+#[derive(Serialize)]
+struct Error {
+    reason: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Samples {
+    scraped: u64,
+    kept: u64,
+}
+
+#[derive(Serialize)]
+struct Fault {
+    line: u64,
+    column: usize,
+    offset: u64,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Metric<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    unit: &'a str,
+    help: &'a str,
+}
+
+#[derive(Serialize)]
+struct Series<'a> {
+    name: &'a str,
+    labels: BTreeMap<&'a str, &'a str>,
+    group: &'static str,
+    timestamp_ms: i64,
+    /// As text, since JSON has neither NaN nor infinities.
+    value: String,
+}
+
+/// Writes the document.
+pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    let ranges = report.ranges.iter().map(|(spec, state)| range(spec, state)).collect();
+    let document = Document { ranges, targets: report.targets.iter().map(target).collect() };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn range<'a>(spec: &'a str, state: &'a RangeState) -> Range<'a> {
+    let instances = state.instances.iter().map(|&(port, role)| (port, role.as_str())).collect();
+    Range { range: spec, instances, ignored: &state.ignored, closed: state.closed }
+}
+
+fn target(report: &TargetReport) -> Target<'_> {
+    let scraped = &report.scraped;
+    let tally = scraped.result.as_ref().ok().cloned().unwrap_or_default();
+    let groups = Group::ALL.into_iter().zip(tally.groups).filter(|(_, count)| count.scraped > 0);
+    let samples = |GroupTally { scraped, kept }| Samples { scraped, kept };
+    Target {
+        url: report.target.url.to_string(),
+        labels: report.target.labels.iter().collect(),
+        role: scraped.role.as_str(),
+        up: scraped.result.is_ok(),
+        error: scraped
+            .result
+            .as_ref()
+            .err()
+            .map(|failure| Error { reason: failure.reason.as_str(), message: failure.to_string() }),
+        duration_seconds: scraped.duration.as_secs_f64(),
+        page_bytes: scraped.page_bytes,
+        samples_scraped: tally.scraped,
+        samples_kept: tally.kept,
+        samples_dropped: tally.dropped.iter().map(|(r, count)| (r.as_str(), count)).collect(),
+        series_ids_kept: tally.ids_kept,
+        groups: groups.map(|(group, count)| (group.as_str(), samples(count))).collect(),
+        faults: scraped
+            .faults
+            .iter()
+            .map(|fault| Fault {
+                line: fault.line,
+                column: fault.column,
+                offset: fault.offset,
+                message: fault.to_string(),
+            })
+            .collect(),
+        faults_total: scraped.faults_total,
+        metrics: report
+            .families
+            .iter()
+            .map(|f| Metric { name: &f.name, r#type: kind(f.kind), unit: &f.unit, help: &f.help })
+            .collect(),
+        series: report
+            .series
+            .iter()
+            .map(|series| Series {
+                name: series.name(),
+                labels: series.other_labels().collect(),
+                group: series.group.as_str(),
+                timestamp_ms: series.timestamp_ms,
+                value: number(series.value),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,165 @@
+//! `-o table`: what a person at a terminal wants to see: per target whether it answers and why not,
+//! samples by group, what was dropped and why; then the series.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal as _},
+};
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+
+use super::{Report, TargetReport, number};
+use crate::{flink::Group, labels::Labels, series::Tally};
+
+/// Writes all targets, then all series.
+pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    let paint = Paint { colour: io::stdout().is_terminal() };
+    for (spec, state) in &report.ranges {
+        let found: Vec<_> =
+            state.instances.iter().map(|(port, role)| format!("{port} {role}")).collect();
+        writeln!(out, "{} {spec}", paint.bold("range"))?;
+        let closed = state.closed;
+        match found.len() {
+            0 => writeln!(out, "  no port answers with a Flink page; on {closed} nobody listens")?,
+            _ => writeln!(out, "  found {}; on {closed} nobody listens", found.join(", "))?,
+        }
+        for (port, what) in &state.ignored {
+            writeln!(out, "  {} {port}: {what}", paint.yellow("ignored"))?;
+        }
+        writeln!(out)?;
+    }
+    for target in &report.targets {
+        write_target(target, &paint, out)?;
+    }
+    write_series(report, &paint, out)
+}
+
+fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let scraped = &report.scraped;
+    let url = &report.target.url;
+    let tally = match &scraped.result {
+        Ok(tally) => tally,
+        Err(failure) => {
+            let reason = failure.reason.as_str();
+            writeln!(
+                out,
+                "{} {url}\n  {} {reason}: {failure}",
+                paint.bold("target"),
+                paint.red("down")
+            )?;
+            write_faults(report, paint, out)?;
+            return writeln!(out);
+        }
+    };
+    writeln!(out, "{} {url}", paint.bold("target"))?;
+    writeln!(
+        out,
+        "  {} {}, {} samples on {} bytes in {:.3} s, {} would be sent",
+        paint.green("up"),
+        scraped.role,
+        tally.scraped,
+        scraped.page_bytes,
+        scraped.duration.as_secs_f64(),
+        tally.kept,
+    )?;
+    write_dropped(tally, paint, out)?;
+    write_faults(report, paint, out)?;
+    let mut table = table();
+    table.set_header(["group", "on the page", "sent"].map(|name| paint.header(name)));
+    for (group, samples) in Group::ALL.into_iter().zip(tally.groups) {
+        if samples.scraped > 0 {
+            let numbers = [samples.scraped, samples.kept];
+            let cells = numbers.map(|n| Cell::new(n).set_alignment(CellAlignment::Right));
+            let row: Vec<_> = [Cell::new(group)].into_iter().chain(cells).collect();
+            table.add_row(row);
+        }
+    }
+    for line in table.lines() {
+        writeln!(out, "  {}", line.trim_end())?;
+    }
+    writeln!(out)
+}
+
+fn write_dropped(tally: &Tally, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let dropped = tally.dropped.iter().filter(|(_, samples)| *samples > 0);
+    let dropped: Vec<_> =
+        dropped.map(|(reason, samples)| format!("{samples} {}", reason.as_str())).collect();
+    if !dropped.is_empty() {
+        writeln!(out, "  {} {}", paint.yellow("dropped"), dropped.join(", "))?;
+    }
+    if tally.ids_kept > 0 {
+        let ids = tally.ids_kept;
+        writeln!(out, "  {ids} series keep an id that tells them from another of the same labels")?;
+    }
+    Ok(())
+}
+
+fn write_faults(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let scraped = &report.scraped;
+    for fault in &scraped.faults {
+        writeln!(out, "  {} {fault}", paint.red("bad line"))?;
+    }
+    let more = scraped.faults_total.saturating_sub(scraped.faults.len() as u64);
+    if more > 0 {
+        writeln!(out, "  {} and {more} more", paint.red("bad line"))?;
+    }
+    Ok(())
+}
+
+/// The series, by name; labels on lines of their own, so that long Flink names stay readable.
+fn write_series(report: &Report, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut by_name = BTreeMap::<&str, Vec<(&Labels<'_>, f64)>>::new();
+    for series in report.targets.iter().flat_map(|target| &target.series) {
+        by_name.entry(series.name()).or_default().push((&series.labels, series.value));
+    }
+    for (name, series) in by_name {
+        for (labels, value) in series {
+            let text = labels.to_string();
+            let braces = text.strip_prefix(name).unwrap_or(&text);
+            writeln!(out, "{}{braces} {}", paint.cyan(name), paint.bold(&number(value)))?;
+        }
+    }
+    Ok(())
+}
+
+fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// Colours, on a terminal only.
+struct Paint {
+    colour: bool,
+}
+
+impl Paint {
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn red(&self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    fn green(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn yellow(&self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    fn cyan(&self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
+    fn header(&self, text: &str) -> Cell {
+        let cell = Cell::new(text);
+        if self.colour { cell.add_attribute(Attribute::Bold).fg(Color::Reset) } else { cell }
+    }
+}

@@ -1,0 +1,186 @@
+//! A range of ports as one target: which of its ports are instances of Flink.
+//!
+//! Flink's processes take the first free port of a range such as 9250-9260, so a port says nothing
+//! about who listens, and a process may come back on another one. Each port is in one of these states:
+//!
+//! ```text
+//!            answers with a Flink page                 no good scrape for `forget_after`
+//!   Closed ---------------------------> Instance(role) ---------------------------------> Closed
+//!     ^  \ answers with something else       ^
+//!     |   `-------------> Foreign(what) -----' answers with a Flink page
+//!     `---- nobody listens ----'
+//! ```
+//!
+//! Only ports that are not instances are probed: an instance's scrapes tell how it is, and a target
+//! has one request in flight at most. An instance that stops answering stays a target with `up` 0
+//! until `forget_after`, so that an alert on `up` has the time to fire.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{flink::Role, status::RangeState};
+
+/// What a probe of one port found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// A page of Flink's.
+    Flink(Role),
+    /// Something else, described for people.
+    Foreign(String),
+    /// Nobody listens, or no answer.
+    Closed,
+}
+
+/// What is known about an instance from its scrapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// When the last good scrape ended.
+    pub last_ok: Option<Instant>,
+    /// Whose page it was.
+    pub role: Role,
+}
+
+/// The ports of a range. A pure state machine: the shell probes and tells.
+#[derive(Debug)]
+pub struct Ports {
+    ports: BTreeMap<u16, Port>,
+    forget_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Port {
+    Closed,
+    Foreign(String),
+    Instance { role: Role, found: Instant },
+}
+
+impl Ports {
+    /// All ports closed.
+    pub fn new(ports: RangeInclusive<u16>, forget_after: Duration) -> Self {
+        Self { ports: ports.map(|port| (port, Port::Closed)).collect(), forget_after }
+    }
+
+    /// The ports to probe now.
+    pub fn to_probe(&self) -> Vec<u16> {
+        let open = self.ports.iter().filter(|(_, port)| !matches!(port, Port::Instance { .. }));
+        open.map(|(&number, _)| number).collect()
+    }
+
+    /// Takes the result of a probe. Returns true when the set of instances changed.
+    pub fn probed(&mut self, number: u16, probed: Probed, now: Instant) -> bool {
+        let Some(port) = self.ports.get_mut(&number) else { return false };
+        let next = match probed {
+            Probed::Flink(role) => Port::Instance { role, found: now },
+            Probed::Foreign(what) => Port::Foreign(what),
+            Probed::Closed => Port::Closed,
+        };
+        let changed = matches!(next, Port::Instance { .. });
+        *port = next;
+        changed
+    }
+
+    /// Takes what scrapes know about the instances; forgets those that have been silent for too
+    /// long. Returns true when the set of instances, or a role, changed.
+    pub fn review(&mut self, now: Instant, health: impl Fn(u16) -> Option<Health>) -> bool {
+        let mut changed = false;
+        for (&number, port) in &mut self.ports {
+            let Port::Instance { role, found } = port else { continue };
+            let health = health(number);
+            let last_ok = health.and_then(|health| health.last_ok).unwrap_or(*found);
+            if now.saturating_duration_since(last_ok) >= self.forget_after {
+                *port = Port::Closed;
+                changed = true;
+            } else if let Some(health) = health.filter(|health| health.role.is_flink())
+                && health.role != *role
+            {
+                *role = health.role;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// The present instances.
+    pub fn instances(&self) -> impl Iterator<Item = (u16, Role)> + '_ {
+        self.ports.iter().filter_map(|(&number, port)| match port {
+            Port::Instance { role, .. } => Some((number, *role)),
+            _ => None,
+        })
+    }
+
+    /// The range for people.
+    pub fn state(&self, job: &str) -> RangeState {
+        let mut state = RangeState { job: job.to_owned(), ..RangeState::default() };
+        for (&number, port) in &self.ports {
+            match port {
+                Port::Closed => state.closed += 1,
+                Port::Foreign(what) => {
+                    state.ignored.insert(number, what.clone());
+                }
+                Port::Instance { role, .. } => state.instances.push((number, *role)),
+            }
+        }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORGET: Duration = Duration::from_secs(300);
+
+    fn ports() -> (Ports, Instant) {
+        (Ports::new(9250..=9252, FORGET), Instant::now())
+    }
+
+    #[test]
+    fn only_flink_pages_become_instances() {
+        let (mut ports, now) = ports();
+        assert!(ports.probed(9250, Probed::Flink(Role::JobManager), now));
+        assert!(!ports.probed(9251, Probed::Foreign("text/html".into()), now));
+        assert!(!ports.probed(9252, Probed::Closed, now));
+        assert_eq!(ports.instances().collect::<Vec<_>>(), [(9250, Role::JobManager)]);
+        assert_eq!(ports.to_probe(), [9251, 9252], "an instance is not probed");
+        let state = ports.state("flink");
+        assert_eq!(state.closed, 1);
+        assert_eq!(state.ignored.get(&9251).map(String::as_str), Some("text/html"));
+    }
+
+    #[test]
+    fn a_silent_instance_stays_until_it_is_forgotten() {
+        let (mut ports, now) = ports();
+        ports.probed(9250, Probed::Flink(Role::TaskManager), now);
+        let health = Some(Health { last_ok: Some(now), role: Role::TaskManager });
+        assert!(!ports.review(now + FORGET / 2, |_| health));
+        assert_eq!(ports.instances().count(), 1);
+        assert!(ports.review(now + FORGET, |_| health));
+        assert_eq!(ports.instances().count(), 0);
+        assert_eq!(ports.to_probe(), [9250, 9251, 9252], "a forgotten port is probed again");
+    }
+
+    #[test]
+    fn an_instance_without_any_good_scrape_is_forgotten_too() {
+        let (mut ports, now) = ports();
+        ports.probed(9250, Probed::Flink(Role::TaskManager), now);
+        assert!(ports.review(now + FORGET, |_| None));
+    }
+
+    #[test]
+    fn a_port_that_changes_hands_gets_the_new_role() {
+        let (mut ports, now) = ports();
+        ports.probed(9250, Probed::Flink(Role::JobManager), now);
+        let health = Some(Health { last_ok: Some(now), role: Role::TaskManager });
+        assert!(ports.review(now, |_| health));
+        assert_eq!(ports.instances().collect::<Vec<_>>(), [(9250, Role::TaskManager)]);
+        assert!(!ports.review(now, |_| health));
+    }
+
+    #[test]
+    fn a_foreign_port_that_turns_into_flink_is_taken() {
+        let (mut ports, now) = ports();
+        ports.probed(9251, Probed::Foreign("json".into()), now);
+        assert!(ports.probed(9251, Probed::Flink(Role::TaskManager), now));
+    }
+}

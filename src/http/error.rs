@@ -1,0 +1,180 @@
+//! What can go wrong between a request and its answer, sorted into the kinds that users see.
+
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    vec,
+};
+
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use tower::Service;
+
+use super::secret::SecretError;
+
+/// A client that cannot be built from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A header name that HTTP forbids.
+    #[error("{name:?} is not a valid HTTP header name")]
+    Header {
+        /// The name as configured.
+        name: String,
+    },
+    /// A secret or header value that HTTP forbids.
+    #[error("a header value or secret holds bytes that an HTTP header cannot carry")]
+    InlineSecret,
+    /// A TLS file that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    TlsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// TLS material that cannot be used.
+    #[error("{what}: {reason}")]
+    Tls {
+        /// Which part.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The kind of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The name could not be resolved.
+    Dns,
+    /// No connection: refused, reset, unreachable, TLS refused, closed before an answer.
+    Connect,
+    /// No answer in time.
+    Timeout,
+    /// The answer's body ended early.
+    Truncated,
+    /// A credential could not be read; nothing was sent.
+    Secret,
+}
+
+/// A request that got no complete answer.
+#[derive(Debug)]
+pub struct Error {
+    /// Its kind.
+    pub kind: ErrorKind,
+    source: tower::BoxError,
+}
+
+impl Error {
+    pub(super) fn secret(error: SecretError) -> Self {
+        Self { kind: ErrorKind::Secret, source: error.into() }
+    }
+
+    pub(super) fn from_service(source: tower::BoxError) -> Self {
+        let kind = if caused_by::<tower::timeout::error::Elapsed>(&*source) {
+            ErrorKind::Timeout
+        } else if caused_by::<ResolveError>(&*source) {
+            ErrorKind::Dns
+        } else if io_kind(&*source) == Some(io::ErrorKind::TimedOut) {
+            ErrorKind::Timeout
+        } else {
+            ErrorKind::Connect
+        };
+        Self { kind, source }
+    }
+
+    /// Whether nobody listens at the address, as opposed to somebody who does not speak HTTP.
+    pub fn is_refused(&self) -> bool {
+        io_kind(&*self.source) == Some(io::ErrorKind::ConnectionRefused)
+    }
+
+    /// The body of an answer could not be read to its end.
+    pub fn from_body(error: hyper::Error) -> Self {
+        Self { kind: ErrorKind::Truncated, source: error.into() }
+    }
+}
+
+/// The innermost causes say most; wrappers such as "client error (Connect)" are left out.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == ErrorKind::Timeout
+            && caused_by::<tower::timeout::error::Elapsed>(&*self.source)
+        {
+            return f.write_str("no answer in time");
+        }
+        let mut causes = Vec::new();
+        let mut error: Option<&(dyn StdError + 'static)> = Some(&*self.source);
+        while let Some(cause) = error {
+            causes.push(cause.to_string());
+            error = cause.source();
+        }
+        causes.dedup();
+        let skip = causes.len().saturating_sub(2);
+        f.write_str(&causes.get(skip..).unwrap_or_default().join(": "))
+    }
+}
+
+impl StdError for Error {}
+
+fn caused_by<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The system's resolver, with an error type that can be told from a refused connection.
+#[derive(Clone)]
+pub(super) struct Resolver(GaiResolver);
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self(GaiResolver::new())
+    }
+}
+
+/// A name that could not be resolved.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot resolve {name}: {source}")]
+pub(super) struct ResolveError {
+    name: String,
+    source: io::Error,
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let mut system = self.0.clone();
+        Box::pin(async move {
+            let addresses = system.call(name.clone()).await;
+            let addresses = addresses
+                .map_err(|source| ResolveError { name: name.as_str().to_owned(), source })?;
+            Ok(addresses.collect::<Vec<_>>().into_iter())
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! One page while it arrives: lines to samples, faults and families.
+
+use super::{Failure, Reason, families::Families};
+use crate::{
+    exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
+    flink::Role,
+    limits::{FAULTS_KEPT_MAX, LABELS_MAX, LINE_BYTES_MAX},
+    series::{ObserveError, Tracker},
+};
+
+/// The state of the page that is being read; reused from page to page.
+#[derive(Debug)]
+pub(super) struct Page {
+    lines: Lines,
+    limits: exposition::Limits,
+    sample_limit: u64,
+    state: State,
+    pub(super) families: Families,
+}
+
+/// What is known of the page so far.
+#[derive(Debug, Default)]
+struct State {
+    now_ms: i64,
+    role: Role,
+    readable: u64,
+    faults: Vec<Fault>,
+    faults_total: u64,
+    failure: Option<Failure>,
+}
+
+impl Page {
+    pub(super) fn new(body_size_limit: u64, sample_limit: u64) -> Self {
+        let limits = exposition::Limits {
+            line_bytes_max: LINE_BYTES_MAX,
+            labels_max: LABELS_MAX,
+            page_bytes_max: body_size_limit,
+        };
+        Self {
+            lines: Lines::new(limits),
+            limits,
+            sample_limit,
+            state: State::default(),
+            families: Families::default(),
+        }
+    }
+
+    /// Starts a page; `with_families` when HELP and TYPE are of interest this time.
+    pub(super) fn begin(&mut self, with_families: bool, now_ms: i64) {
+        self.lines.reset();
+        self.state = State { now_ms, ..State::default() };
+        self.families.begin(with_families);
+    }
+
+    /// Takes the next chunk.
+    pub(super) fn feed(&mut self, chunk: &[u8], tracker: &mut Tracker) -> Result<(), Failure> {
+        let Self { lines, limits, state, families, .. } = self;
+        let fed = lines.feed(chunk, |line| state.take(line, limits, families, tracker));
+        fed.map_err(|PageTooLarge { limit }| {
+            let message = format!("the page is larger than body_size_limit ({limit} bytes)");
+            Failure::new(Reason::BodyLimit, message)
+        })?;
+        self.check(tracker)
+    }
+
+    /// Ends the page.
+    pub(super) fn finish(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
+        let Self { lines, limits, state, families, .. } = self;
+        lines.finish(|line| state.take(line, limits, families, tracker));
+        self.check(tracker)?;
+        if self.state.readable > 0 {
+            return Ok(());
+        }
+        Err(match self.state.faults.first() {
+            None => Failure::new(Reason::NotPrometheus, "the page holds no sample"),
+            Some(fault) => Failure::new(
+                Reason::Parse,
+                format!("none of the page's {} lines is a sample; {fault}", self.lines.lines()),
+            ),
+        })
+    }
+
+    fn check(&mut self, tracker: &Tracker) -> Result<(), Failure> {
+        if let Some(failure) = self.state.failure.take() {
+            return Err(failure);
+        }
+        if self.sample_limit > 0 && tracker.kept() > self.sample_limit {
+            let limit = self.sample_limit;
+            let message = format!("the page has more samples than sample_limit ({limit})");
+            return Err(Failure::new(Reason::SampleLimit, message));
+        }
+        Ok(())
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.lines.bytes()
+    }
+
+    pub(super) const fn role(&self) -> Role {
+        self.state.role
+    }
+
+    pub(super) fn faults(&self) -> &[Fault] {
+        &self.state.faults
+    }
+
+    pub(super) const fn faults_total(&self) -> u64 {
+        self.state.faults_total
+    }
+}
+
+impl State {
+    fn take(
+        &mut self,
+        line: Result<Line<'_>, Fault>,
+        limits: &exposition::Limits,
+        families: &mut Families,
+        tracker: &mut Tracker,
+    ) {
+        let line = match line {
+            Ok(line) => line,
+            Err(fault) => {
+                tracker.observe_unreadable();
+                return self.fault(fault);
+            }
+        };
+        let text = line.bytes.trim_ascii_start();
+        match text.first() {
+            None => {}
+            Some(b'#') if families.wanted() => match line.parse(limits) {
+                Ok(Entry::Help { name, text }) => families.help(name, &text),
+                Ok(Entry::Type { name, kind }) => families.kind(name, kind),
+                Ok(_) => {}
+                Err(fault) => self.fault(fault),
+            },
+            Some(b'#') => {}
+            Some(_) => match tracker.observe(line.bytes, self.now_ms) {
+                Ok(kept) => {
+                    self.readable += 1;
+                    self.learn_role(text);
+                    if kept {
+                        families.sample(text);
+                    }
+                }
+                Err(ObserveError::Syntax(error)) => self.fault(line.fault(error)),
+                Err(ObserveError::LabelLimit(limit)) => {
+                    let message = format!("line {}: {limit}", line.number);
+                    self.failure.get_or_insert_with(|| Failure::new(Reason::LabelLimit, message));
+                }
+            },
+        }
+    }
+
+    /// Samples of one process come in runs, so a page's role is known after a few lines.
+    fn learn_role(&mut self, text: &[u8]) {
+        if self.role == Role::Both || self.readable > ROLE_SAMPLES {
+            return;
+        }
+        let end = text.iter().position(|b| matches!(b, b'{' | b' ' | b'\t')).unwrap_or(text.len());
+        if let Some(name) = text.get(..end).and_then(|name| str::from_utf8(name).ok()) {
+            self.role.observe(name);
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.faults_total += 1;
+        if self.faults.len() < FAULTS_KEPT_MAX {
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// Samples from which a page's role is learnt.
+const ROLE_SAMPLES: u64 = 1000;

@@ -1,0 +1,140 @@
+//! Telling series apart that normalisation made equal.
+//!
+//! Dropping `operator_id`, `task_id` or the attempt leaves two lines of a page with the same labels
+//! when, say, two operators share a name (Flink cuts names at 80 characters) or two attempts of a
+//! subtask run at once. Then the lines that are new on this page get one of the dropped ids back:
+//! the first of [`flink::labels::IDS_BY_PRIORITY`] that tells all of them apart, or else every id that
+//! differs. A line that was there before keeps its labels, so no running series changes its identity.
+//!
+//! Whether two lines collide is known only when the page has ended: a restarted job's new lines take
+//! over the series of its old lines, which are gone by then.
+
+use std::collections::BTreeMap;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Fate, Tracker};
+use crate::{flink, labels::Labels, remote_write::v1};
+
+/// Lines of a page that normalisation made equal.
+struct Collision {
+    /// The series they share.
+    series: u32,
+    /// All of the page's lines with these labels, in page order, those among them that an earlier
+    /// page gave a series of their own.
+    members: Vec<u32>,
+}
+
+impl Tracker {
+    /// Gives each colliding new line of the page a series of its own.
+    pub(super) fn tell_apart(&mut self) {
+        if !self.lines.iter().any(|(_, line)| line.born == self.page) {
+            return;
+        }
+        for Collision { series, members } in self.collisions() {
+            self.separate(series, &members);
+        }
+    }
+
+    /// The collisions of this page.
+    fn collisions(&self) -> Vec<Collision> {
+        let mut first_lines = vec![u32::MAX; self.series.capacity()];
+        let mut collisions = BTreeMap::<u128, Collision>::new();
+        for sample in &self.observed {
+            let Some(line) = self.lines.get(sample.line as usize) else { continue };
+            let Fate::Series(series) = line.fate else { continue };
+            let Some(first) = first_lines.get_mut(series as usize) else { continue };
+            if *first == u32::MAX {
+                *first = sample.line;
+                continue;
+            }
+            // Lines that differ before metric_relabel_configs were made equal by the user's rules,
+            // and lines without a differing id are equal on the page itself: duplicates.
+            let same = self.lines.get(*first as usize);
+            if same.is_some_and(|first| first.normal == line.normal && first.ids != line.ids) {
+                let collision = || Collision { series, members: Vec::new() };
+                collisions.entry(line.normal).or_insert_with(collision);
+            }
+        }
+        if !collisions.is_empty() {
+            // Lines that an earlier page told apart count too: the ids must differ from theirs.
+            for sample in &self.observed {
+                let normal = self.lines.get(sample.line as usize).map(|line| line.normal);
+                let collision = normal.and_then(|normal| collisions.get_mut(&normal));
+                collision.into_iter().for_each(|collision| collision.members.push(sample.line));
+            }
+        }
+        collisions.into_values().collect()
+    }
+
+    fn separate(&mut self, series: u32, members: &[u32]) {
+        let ids: Vec<Labels<'static>> = members.iter().map(|&line| self.ids_of(line)).collect();
+        let names = distinguishing(&ids);
+        for (&member, ids) in members.iter().zip(&ids) {
+            let line = self.lines.get(member as usize).map(|line| (line.born, line.fate));
+            let kept: Labels<'_> =
+                names.iter().filter_map(|&name| Some((name, ids.get(name)?))).collect();
+            // A text that stands twice on the page is here twice; the first time settles it.
+            if line != Some((self.page, Fate::Series(series))) || kept.is_empty() {
+                continue;
+            }
+            let Some((identity, blocks)) = self.with_ids(series, kept) else { continue };
+            let own = self.find_or_insert_series(identity, || blocks);
+            if let Some(line) = self.lines.get_mut(member as usize) {
+                line.fate = Fate::Series(own);
+            }
+            self.tally.ids_kept += 1;
+        }
+    }
+
+    fn ids_of(&self, line: u32) -> Labels<'static> {
+        let ids = self.lines.get(line as usize).and_then(|line| line.ids.as_deref());
+        let ids = ids.and_then(|ids| v1::decode_labels(ids).ok());
+        ids.map(Labels::into_owned).unwrap_or_default()
+    }
+
+    /// The series' labels with the ids added, for each view.
+    #[expect(clippy::type_complexity, reason = "identity and blocks as in Shaped::Series")]
+    fn with_ids(
+        &self,
+        series: u32,
+        mut ids: Labels<'_>,
+    ) -> Option<(u128, Box<[Option<Box<[u8]>>]>)> {
+        ids.sort();
+        let series = self.series.get(series as usize)?;
+        let mut key = series.identity.to_le_bytes().to_vec();
+        key.extend_from_slice(&ids.identity().to_le_bytes());
+        let add = |block: &Option<Box<[u8]>>| {
+            let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
+            for (name, value) in ids.iter() {
+                labels.set(name.to_owned(), value.to_owned());
+            }
+            labels.sort();
+            Some(v1::labels_block(&labels))
+        };
+        Some((xxh3_128(&key), series.blocks.iter().map(add).collect()))
+    }
+}
+
+/// Names of the ids to keep, see the module's documentation.
+fn distinguishing(ids: &[Labels<'_>]) -> Vec<&'static str> {
+    // A line that stands twice on the page is one line here.
+    let mut distinct: Vec<&Labels<'_>> = Vec::with_capacity(ids.len());
+    for ids in ids {
+        if !distinct.contains(&ids) {
+            distinct.push(ids);
+        }
+    }
+    let values = |name: &str| {
+        let mut values: Vec<&str> =
+            distinct.iter().map(|ids| ids.get(name).unwrap_or("")).collect();
+        values.sort_unstable();
+        values.dedup();
+        values.len()
+    };
+    let names = flink::labels::IDS_BY_PRIORITY.iter().copied();
+    match names.clone().find(|name| values(name) == distinct.len()) {
+        Some(name) => vec![name],
+        None => names.filter(|name| values(name) > 1).collect(),
+    }
+}

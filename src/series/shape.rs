@@ -1,0 +1,233 @@
+//! From a parsed sample to the labels that are sent: the cold path of a line.
+//!
+//! ```text
+//!   page labels -> group filter -> Flink normalisation -> target labels (honor_labels)
+//!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs
+//! ```
+//!
+//! The order is Prometheus' own, with Flink's steps in front, so that relabelling rules see the
+//! names and labels that a user sees in `flinkrelay scrape`.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::Dropped;
+use crate::{
+    config,
+    exposition::Sample,
+    flink::{self, Group},
+    labels::{Labels, METRIC_NAME},
+    relabel,
+    remote_write::v1,
+};
+
+/// What one or more receivers want to see: receivers with equal views share their encoded bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Samples of a fragment at most.
+    pub max_samples_per_send: u32,
+    /// How often each family's type, help and unit are sent; `None` is never.
+    pub metadata_interval: Option<Duration>,
+    /// Added where the series has no label of that name.
+    pub external_labels: BTreeMap<String, String>,
+    /// Applied last.
+    pub write_relabel_configs: Vec<relabel::Rule>,
+}
+
+/// `label_limit` and its companions; 0 is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Labels of a sample, its name included.
+    pub labels: u64,
+    /// Bytes of a label's name.
+    pub name_bytes: u64,
+    /// Bytes of a label's value.
+    pub value_bytes: u64,
+}
+
+/// A sample exceeds a label limit; the scrape fails, as in Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelLimit {
+    /// Too many labels.
+    #[error("a sample has {found} labels, label_limit is {limit}")]
+    Labels {
+        /// Labels of the sample.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label name is too long.
+    #[error("a label name has {found} bytes, label_name_length_limit is {limit}")]
+    NameBytes {
+        /// Bytes of the name.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label value is too long.
+    #[error("a label value has {found} bytes, label_value_length_limit is {limit}")]
+    ValueBytes {
+        /// Bytes of the value.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// What becomes of the samples of a scrape job: immutable, shared by its targets.
+#[derive(Clone, Debug)]
+pub struct Shaper {
+    /// Which groups are relayed.
+    pub groups: flink::GroupFilter,
+    /// How Flink's labels are normalised.
+    pub labels: flink::LabelPolicy,
+    /// See [`config::Scrape::honor_labels`].
+    pub honor_labels: bool,
+    /// See [`config::Scrape::honor_timestamps`].
+    pub honor_timestamps: bool,
+    /// Rules for the labels of samples.
+    pub metric_relabel_configs: Vec<relabel::Rule>,
+    /// Label limits.
+    pub limits: Limits,
+    /// What the receivers want, one entry per distinct wish.
+    pub views: Arc<[View]>,
+}
+
+/// What a new line is.
+#[derive(Debug)]
+pub enum Shaped {
+    /// Not wanted.
+    Dropped(Dropped),
+    /// A sample of a series.
+    Series {
+        /// Identity of the final labels, before views.
+        identity: u128,
+        /// Identity before `metric_relabel_configs`.
+        normal: u128,
+        /// Encoded labels per view.
+        blocks: Box<[Option<Box<[u8]>>]>,
+        /// The labels that normalisation dropped, encoded; `None` when it dropped none.
+        ids: Option<Box<[u8]>>,
+    },
+}
+
+impl Shaper {
+    /// The shaper of a scrape job.
+    pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {
+        Self {
+            groups: flink.groups,
+            labels: flink.labels,
+            honor_labels: scrape.honor_labels,
+            honor_timestamps: scrape.honor_timestamps,
+            metric_relabel_configs: scrape.metric_relabel_configs.clone(),
+            limits: Limits {
+                labels: scrape.label_limit,
+                name_bytes: scrape.label_name_length_limit,
+                value_bytes: scrape.label_value_length_limit,
+            },
+            views,
+        }
+    }
+
+    /// Decides what the sample is, see the module's documentation for the order of the steps.
+    pub fn shape<'a>(
+        &self,
+        sample: &Sample<'a>,
+        group: Group,
+        target: &'a Labels<'static>,
+    ) -> Result<Shaped, LabelLimit> {
+        if !self.groups.allows(group) {
+            return Ok(Shaped::Dropped(Dropped::Group));
+        }
+        let mut labels = Labels::with_capacity(16);
+        labels.push(METRIC_NAME, sample.name);
+        for (name, value) in sample.labels() {
+            labels.push(name, value);
+        }
+        let ids = self.labels.normalise(&mut labels);
+        self.add_target_labels(&mut labels, target);
+        labels.sort();
+        let normal = labels.identity();
+        if !relabel::apply(&self.metric_relabel_configs, &mut labels) {
+            return Ok(Shaped::Dropped(Dropped::Relabel));
+        }
+        if !is_metric_name(labels.metric_name()) {
+            return Ok(Shaped::Dropped(Dropped::Name));
+        }
+        self.check_limits(&labels)?;
+        labels.sort();
+        let identity = labels.identity();
+        let blocks = self.views.iter().map(|view| view.block(&labels)).collect();
+        let mut dropped = Labels::new();
+        for (name, value) in ids.iter() {
+            dropped.push(Cow::Borrowed(name), value);
+        }
+        dropped.sort();
+        let ids = (!dropped.is_empty()).then(|| v1::labels_block(&dropped));
+        Ok(Shaped::Series { identity, normal, blocks, ids })
+    }
+
+    /// Adds the target's labels. A page's own label of the same name wins with `honor_labels`, and
+    /// otherwise moves to `exported_NAME` (prefixed again while that is taken), as in Prometheus.
+    fn add_target_labels<'a>(&self, labels: &mut Labels<'a>, target: &'a Labels<'static>) {
+        for (name, value) in target.iter() {
+            if self.honor_labels {
+                if labels.get(name).is_none() {
+                    labels.push(name, value);
+                }
+                continue;
+            }
+            if let Some(own) = labels.remove(name) {
+                let mut exported = format!("exported_{name}");
+                while labels.get(&exported).is_some() || target.get(&exported).is_some() {
+                    exported.insert_str(0, "exported_");
+                }
+                labels.push(exported, own);
+            }
+            labels.push(name, value);
+        }
+    }
+
+    fn check_limits(&self, labels: &Labels<'_>) -> Result<(), LabelLimit> {
+        let over =
+            |found: usize, limit: u64| (limit > 0 && found as u64 > limit).then_some(found as u64);
+        let limits = self.limits;
+        if let Some(found) = over(labels.len(), limits.labels) {
+            return Err(LabelLimit::Labels { found, limit: limits.labels });
+        }
+        for (name, value) in labels.iter() {
+            if let Some(found) = over(name.len(), limits.name_bytes) {
+                return Err(LabelLimit::NameBytes { found, limit: limits.name_bytes });
+            }
+            if let Some(found) = over(value.len(), limits.value_bytes) {
+                return Err(LabelLimit::ValueBytes { found, limit: limits.value_bytes });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    /// The labels as this view's receivers get them, encoded; `None` when the view drops the series.
+    pub fn block(&self, labels: &Labels<'_>) -> Option<Box<[u8]>> {
+        if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {
+            return Some(v1::labels_block(labels));
+        }
+        let mut labels = labels.clone();
+        for (name, value) in &self.external_labels {
+            if labels.get(name).is_none() {
+                labels.push(name.as_str(), value.as_str());
+            }
+        }
+        if !relabel::apply(&self.write_relabel_configs, &mut labels) || labels.is_empty() {
+            return None;
+        }
+        labels.sort();
+        Some(v1::labels_block(&labels))
+    }
+}
+
+/// `[a-zA-Z_:][a-zA-Z0-9_:]*`
+fn is_metric_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b':';
+    name.bytes().next().is_some_and(|b| !b.is_ascii_digit()) && name.bytes().all(allowed)
+}

@@ -1,0 +1,360 @@
+//! Histories of pages, and what is sent for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{flink::GroupFilter, flink::LabelMode, flink::LabelPolicy, relabel, remote_write::v1};
+
+const NOW: i64 = 1_000;
+
+fn view(write_relabel_configs: Vec<relabel::Rule>) -> View {
+    View {
+        max_samples_per_send: 2000,
+        metadata_interval: None,
+        external_labels: BTreeMap::from([("cluster".to_owned(), "eu".to_owned())]),
+        write_relabel_configs,
+    }
+}
+
+fn shaper() -> Shaper {
+    Shaper {
+        groups: GroupFilter::default(),
+        labels: LabelPolicy::default(),
+        honor_labels: false,
+        honor_timestamps: true,
+        metric_relabel_configs: Vec::new(),
+        limits: Limits::default(),
+        views: Arc::from([view(Vec::new())]),
+    }
+}
+
+fn rule(raw: relabel::RawRule) -> relabel::Rule {
+    relabel::Rule::try_new(raw).unwrap()
+}
+
+fn tracker(shaper: Shaper) -> Tracker {
+    let mut target: Labels<'static> =
+        [("instance", "tm:9250"), ("job", "flink")].into_iter().collect();
+    target.sort();
+    Tracker::new(Arc::new(shaper), target)
+}
+
+/// What a page led to: series text -> value, and the text of the series that ended.
+#[derive(Debug, PartialEq)]
+struct Sent {
+    samples: Vec<(String, f64)>,
+    stale: BTreeSet<String>,
+    tally: Tally,
+}
+
+fn text(block: &[u8]) -> String {
+    let mut labels = v1::decode_labels(block).unwrap();
+    assert_eq!(labels.remove("cluster").as_deref(), Some("eu"));
+    assert_eq!(labels.remove("instance").as_deref(), Some("tm:9250"));
+    assert_eq!(labels.remove("job").as_deref(), Some("flink"));
+    labels.to_string()
+}
+
+fn scrape(tracker: &mut Tracker, lines: &[&str]) -> Sent {
+    tracker.begin();
+    for line in lines {
+        // Bad lines are in the tally.
+        let _kept = tracker.observe(line.as_bytes(), NOW);
+    }
+    let tally = tracker.close(NOW);
+    let samples = tracker.samples(0).map(|(block, _, value)| (text(block), value)).collect();
+    let stale = tracker.stale(0).map(text).collect();
+    tracker.forget_stale();
+    assert_eq!(tally.scraped, tally.kept + tally.dropped.total());
+    Sent { samples, stale, tally }
+}
+
+fn names(sent: &Sent) -> Vec<&str> {
+    sent.samples.iter().map(|(text, _)| &**text).collect()
+}
+
+fn set(texts: &[&str]) -> BTreeSet<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// A line of an operator's metric.
+fn operator(name: &str, operator_id: &str, attempt: &str, value: u32) -> String {
+    format!(
+        "flink_taskmanager_job_task_operator_numRecordsIn{{job_id=\"j\",task_id=\"t\",\
+         task_attempt_id=\"{attempt}\",host=\"h\",operator_name=\"{name}\",task_name=\"T\",\
+         task_attempt_num=\"0\",job_name=\"J\",tm_id=\"tm\",operator_id=\"{operator_id}\",\
+         subtask_index=\"0\",}} {value}.0"
+    )
+}
+
+const OP: &str = "flink_taskmanager_job_task_operator_numRecordsIn";
+
+#[test]
+fn a_series_that_leaves_the_page_ends_once() {
+    let mut tracker = tracker(shaper());
+    let sent = scrape(&mut tracker, &["a 1", "b{x=\"1\"} 2"]);
+    assert_eq!(names(&sent), ["a", "b{x=\"1\"}"]);
+    assert_eq!(sent.tally.series_added, 2);
+    let sent = scrape(&mut tracker, &["a 1"]);
+    assert_eq!(sent.stale, set(&["b{x=\"1\"}"]));
+    assert_eq!(scrape(&mut tracker, &["a 1"]).stale, set(&[]));
+    let back = scrape(&mut tracker, &["a 1", "b{x=\"1\"} 3"]);
+    assert_eq!((back.tally.series_added, names(&back).len()), (1, 2));
+}
+
+#[test]
+fn a_failed_scrape_ends_all_and_the_next_one_begins_them_again() {
+    let mut tracker = tracker(shaper());
+    scrape(&mut tracker, &["a 1", "b 2"]);
+    tracker.begin();
+    tracker.observe(b"a 5", NOW).unwrap();
+    tracker.observe(b"new 5", NOW).unwrap();
+    tracker.abort();
+    assert_eq!(tracker.live(0).map(text).collect::<BTreeSet<_>>(), set(&["a", "b"]));
+    tracker.forget_live();
+    assert_eq!(tracker.live(0).count(), 0);
+    let sent = scrape(&mut tracker, &["a 1"]);
+    assert_eq!((names(&sent), sent.tally.series_added), (vec!["a"], 1));
+    assert_eq!(sent.stale, set(&[]), "b was ended by the failure already");
+}
+
+#[test]
+fn an_aborted_page_leaves_no_trace() {
+    let mut tracker = tracker(shaper());
+    scrape(&mut tracker, &["a 1"]);
+    tracker.begin();
+    tracker.observe(b"a 2", NOW).unwrap();
+    tracker.observe(b"b 2", NOW).unwrap();
+    tracker.abort();
+    let sent = scrape(&mut tracker, &["a 3", "b 4"]);
+    assert_eq!((sent.tally.series_added, sent.stale), (1, set(&[])));
+}
+
+#[test]
+fn of_equal_samples_the_first_wins() {
+    let mut tracker = tracker(shaper());
+    for _ in 0..2 {
+        let sent = scrape(
+            &mut tracker,
+            &["a{x=\"1\",y=\"2\"} 1", "a{y=\"2\",x=\"1\"} 2", "a{x=\"1\",y=\"2\"} 3"],
+        );
+        assert_eq!(sent.samples, [("a{x=\"1\",y=\"2\"}".to_owned(), 1.0)]);
+        assert_eq!(sent.tally.dropped.iter().find(|(_, n)| *n > 0), Some((Dropped::Duplicate, 2)));
+    }
+}
+
+#[test]
+fn bad_lines_are_counted_and_the_rest_is_kept() {
+    let mut tracker = tracker(shaper());
+    let sent = scrape(&mut tracker, &["a 1", "a{", "b one", "a{x=\"1\",x=\"2\"} 1", "c 2"]);
+    assert_eq!(names(&sent), ["a", "c"]);
+    assert_eq!((sent.tally.scraped, sent.tally.dropped.total()), (5, 3));
+    // The second time `b` is still no known line, and `a` is one with a bad value.
+    let sent = scrape(&mut tracker, &["a x", "b one", "c 2"]);
+    assert_eq!(names(&sent), ["c"]);
+    assert_eq!(sent.stale, set(&["a"]));
+}
+
+#[test]
+fn a_restarted_job_goes_on_in_the_same_series() {
+    let mut tracker = tracker(shaper());
+    let before = scrape(&mut tracker, &[&operator("map", "o1", "first", 7)]);
+    let after = scrape(&mut tracker, &[&operator("map", "o1", "second", 1)]);
+    assert_eq!(names(&before), names(&after));
+    assert_eq!(after.stale, set(&[]), "the new attempt takes over the old one's series");
+    assert_eq!(after.tally.series_added, 0);
+}
+
+#[test]
+fn operators_of_one_name_keep_their_ids() {
+    let mut tracker = tracker(shaper());
+    let lines = [
+        operator("map", "o1", "a", 1),
+        operator("map", "o2", "a", 2),
+        operator("sink", "o3", "a", 3),
+    ];
+    let lines: Vec<&str> = lines.iter().map(|line| &**line).collect();
+    let rest = r#"job_id="j",job_name="J",operator="#;
+    let tail = r#"subtask_index="0",task_name="T",tm_id="tm"}"#;
+    let with_id = |id: &str| format!(r#"{OP}{{{rest}"map",operator_id="{id}",{tail}"#);
+    let expected = [
+        (with_id("o1"), 1.0),
+        (with_id("o2"), 2.0),
+        (format!(r#"{OP}{{{rest}"sink",{tail}"#), 3.0),
+    ];
+    let sent = scrape(&mut tracker, &lines);
+    assert_eq!(sent.samples, expected);
+    assert_eq!((sent.tally.ids_kept, sent.tally.dropped.total()), (2, 0));
+    // In any order, and page after page, the labels stay.
+    let reversed: Vec<&str> = lines.iter().rev().copied().collect();
+    let again = scrape(&mut tracker, &reversed);
+    assert_eq!(names(&again).into_iter().rev().collect::<Vec<_>>(), names(&sent));
+    assert_eq!((again.tally.ids_kept, again.stale), (0, set(&[])));
+}
+
+#[test]
+fn a_series_that_was_there_first_keeps_its_labels() {
+    let mut tracker = tracker(shaper());
+    let first = operator("map", "o1", "a", 1);
+    let second = operator("map", "o2", "a", 2);
+    let alone = scrape(&mut tracker, &[&first]);
+    let both = scrape(&mut tracker, &[&first, &second]);
+    assert_eq!(names(&both)[0], names(&alone)[0]);
+    assert!(names(&both)[1].contains("operator_id=\"o2\""), "{both:?}");
+    assert_eq!(both.stale, set(&[]));
+    let left = scrape(&mut tracker, &[&second]);
+    assert_eq!(names(&left), [names(&both)[1]], "and so does the other one afterwards");
+    assert_eq!(left.stale, set(&[names(&alone)[0]]));
+}
+
+#[test]
+fn two_attempts_at_once_are_told_apart_by_the_first_id_that_differs() {
+    let mut tracker = tracker(shaper());
+    let sent =
+        scrape(&mut tracker, &[&operator("map", "o1", "a", 1), &operator("map", "o1", "b", 2)]);
+    let ids = |text: &str| (text.contains("operator_id"), text.contains("task_attempt_id"));
+    assert!(names(&sent).iter().all(|text| ids(text) == (false, true)), "{sent:?}");
+    assert_eq!(sent.tally.dropped.total(), 0);
+}
+
+#[test]
+fn raw_labels_stay_as_they_are() {
+    let labels = LabelPolicy::try_new(LabelMode::Raw, &[]).unwrap();
+    let mut tracker = tracker(Shaper { labels, ..shaper() });
+    let sent = scrape(&mut tracker, &[&operator("map", "o1", "a", 1)]);
+    for label in
+        ["operator_name=\"map\"", "operator_id=\"o1\"", "task_attempt_id=\"a\"", "host=\"h\""]
+    {
+        assert!(names(&sent)[0].contains(label), "{label} in {sent:?}");
+    }
+}
+
+#[test]
+fn groups_are_filtered_and_counted() {
+    let groups = GroupFilter::try_new(&[], &["io".to_owned()]).unwrap();
+    let mut tracker = tracker(Shaper { groups, ..shaper() });
+    for _ in 0..2 {
+        let sent = scrape(&mut tracker, &[&operator("map", "o1", "a", 1), "mine 2"]);
+        assert_eq!(names(&sent), ["mine"]);
+        assert_eq!(sent.tally.dropped.iter().next(), Some((Dropped::Group, 1)));
+        let io = sent.tally.groups[Group::Io as usize];
+        assert_eq!((io.scraped, io.kept), (1, 0));
+    }
+}
+
+#[test]
+fn a_pages_own_job_is_exported_unless_labels_are_honored() {
+    let line = "a{job=\"mine\",exported_job=\"x\"} 1";
+    let mut clash = tracker(shaper());
+    let sent = scrape(&mut clash, &[line]);
+    assert_eq!(names(&sent), ["a{exported_exported_job=\"mine\",exported_job=\"x\"}"]);
+    let mut honoring = tracker(Shaper { honor_labels: true, ..shaper() });
+    honoring.begin();
+    honoring.observe(line.as_bytes(), NOW).unwrap();
+    honoring.close(NOW);
+    let (block, _, _) = honoring.samples(0).next().unwrap();
+    assert_eq!(v1::decode_labels(block).unwrap().get("job"), Some("mine"));
+}
+
+#[test]
+fn rules_that_make_series_equal_cost_the_later_ones() {
+    let drop_x = relabel::RawRule {
+        action: Some("labeldrop".to_owned()),
+        regex: Some("x".to_owned()),
+        ..relabel::RawRule::default()
+    };
+    let mut tracker = tracker(Shaper { metric_relabel_configs: vec![rule(drop_x)], ..shaper() });
+    let sent = scrape(&mut tracker, &["a{x=\"1\"} 1", "a{x=\"2\"} 2"]);
+    assert_eq!(sent.samples, [("a".to_owned(), 1.0)]);
+    assert_eq!(sent.tally.dropped.total(), 1);
+}
+
+#[test]
+fn a_view_may_drop_a_series_that_another_one_keeps() {
+    let drop_a = relabel::RawRule {
+        action: Some("drop".to_owned()),
+        source_labels: Some(vec!["__name__".to_owned()]),
+        regex: Some("a".to_owned()),
+        ..relabel::RawRule::default()
+    };
+    let views = Arc::from([view(Vec::new()), view(vec![rule(drop_a)])]);
+    let mut tracker = tracker(Shaper { views, ..shaper() });
+    tracker.begin();
+    tracker.observe(b"a 1", NOW).unwrap();
+    tracker.observe(b"b 1", NOW).unwrap();
+    tracker.close(NOW);
+    assert_eq!((tracker.samples(0).count(), tracker.samples(1).count()), (2, 1));
+}
+
+#[test]
+fn a_label_limit_fails_the_page() {
+    let limits = Limits { value_bytes: 3, ..Limits::default() };
+    let mut tracker = tracker(Shaper { limits, ..shaper() });
+    tracker.begin();
+    let error = tracker.observe(b"a{x=\"long\"} 1", NOW).unwrap_err();
+    assert!(matches!(error, ObserveError::LabelLimit(_)), "{error:?}");
+}
+
+#[test]
+fn a_timestamp_of_the_pages_own_is_sent_and_its_series_gets_no_marker() {
+    let mut honoring = tracker(shaper());
+    honoring.begin();
+    honoring.observe(b"a 1 77", NOW).unwrap();
+    honoring.close(NOW);
+    assert_eq!(honoring.samples(0).map(|(_, ms, _)| ms).collect::<Vec<_>>(), [77]);
+    honoring.forget_stale();
+    assert_eq!(scrape(&mut honoring, &["b 1"]).stale, set(&[]));
+
+    let mut ignoring = tracker(Shaper { honor_timestamps: false, ..shaper() });
+    ignoring.begin();
+    ignoring.observe(b"a 1 77", NOW).unwrap();
+    ignoring.close(NOW);
+    assert_eq!(ignoring.samples(0).map(|(_, ms, _)| ms).collect::<Vec<_>>(), [NOW]);
+}
+
+/// A small world of lines, in which collisions, restarts and duplicates are frequent.
+fn any_page() -> impl Strategy<Value = Option<Vec<(u8, u8, u8, u32)>>> {
+    let line = (0_u8..3, 0_u8..3, 0_u8..3, 0_u32..100);
+    prop_oneof![4 => proptest::collection::vec(line, 0..12).prop_map(Some), 1 => Just(None)]
+}
+
+proptest! {
+    /// Whatever pages come: no sample is lost without being counted, no two samples of a page share
+    /// their labels, each marker ends a series that was alive, and what is alive is what the last
+    /// page had.
+    #[test]
+    fn histories_are_consistent(pages in proptest::collection::vec(any_page(), 1..12)) {
+        let mut tracker = tracker(shaper());
+        let mut alive = BTreeSet::<String>::new();
+        for page in pages {
+            let Some(page) = page else {
+                tracker.begin();
+                tracker.observe(operator("map", "o9", "x", 1).as_bytes(), NOW).unwrap();
+                tracker.abort();
+                let ended: BTreeSet<String> = tracker.live(0).map(text).collect();
+                prop_assert_eq!(&ended, &alive);
+                tracker.forget_live();
+                alive.clear();
+                continue;
+            };
+            let lines: Vec<String> = page
+                .iter()
+                .map(|(name, id, attempt, value)| {
+                    operator(&format!("op{name}"), &format!("o{id}"), &format!("a{attempt}"), *value)
+                })
+                .collect();
+            let distinct: BTreeSet<_> =
+                lines.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+            let sent = scrape(&mut tracker, &lines.iter().map(|l| &**l).collect::<Vec<_>>());
+            let now: BTreeSet<String> = sent.samples.iter().map(|(text, _)| text.clone()).collect();
+            prop_assert_eq!(now.len(), sent.samples.len(), "two samples of one series");
+            prop_assert_eq!(now.len(), distinct.len(), "each distinct line is a series of its own");
+            prop_assert_eq!(sent.tally.dropped.total() as usize, lines.len() - distinct.len());
+            let ended: BTreeSet<String> = alive.difference(&now).cloned().collect();
+            prop_assert_eq!(sent.stale, ended);
+            alive = now;
+        }
+    }
+}

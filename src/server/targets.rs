@@ -1,0 +1,147 @@
+//! `/targets`: what is scraped and how it goes, as JSON. Field names follow Prometheus'
+//! `/api/v1/targets` where it has one.
+
+use std::{collections::BTreeMap, time::UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::{
+    flink::Group,
+    push::Receiver,
+    relay::Relay,
+    spool::Reason,
+    status::{RangeState, TargetStatus},
+};
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Targets {
+    active_targets: Vec<Target>,
+    ranges: BTreeMap<String, Range>,
+    receivers: Vec<ReceiverState>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Target {
+    scrape_url: String,
+    labels: BTreeMap<String, String>,
+    role: &'static str,
+    health: &'static str,
+    last_error: String,
+    last_error_reason: &'static str,
+    /// Seconds since the epoch; absent before the first scrape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_scrape: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_scrape_duration_seconds: Option<f64>,
+    scrape_interval_seconds: f64,
+    scrape_timeout_seconds: f64,
+    samples_scraped: u64,
+    samples_kept: u64,
+    samples_dropped: BTreeMap<&'static str, u64>,
+    groups: BTreeMap<&'static str, GroupSamples>,
+    /// The first bad lines of the last page, for people.
+    faults: Vec<String>,
+    faults_total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupSamples {
+    scraped: u64,
+    kept: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Range {
+    job: String,
+    instances: BTreeMap<u16, &'static str>,
+    ignored: BTreeMap<u16, String>,
+    closed: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceiverState {
+    name: String,
+    url: String,
+    samples_appended: u64,
+    samples_delivered: u64,
+    samples_pending: u64,
+    samples_dropped: BTreeMap<&'static str, u64>,
+}
+
+/// The present state of a relay.
+pub(super) fn list(relay: &Relay) -> Targets {
+    let ranges = relay.status.ranges().into_iter();
+    let mut active_targets: Vec<_> = relay.status.targets().iter().map(|t| target(t)).collect();
+    active_targets.sort_by(|a, b| a.scrape_url.cmp(&b.scrape_url));
+    Targets {
+        active_targets,
+        ranges: ranges.map(|(spec, state)| (spec, range(state))).collect(),
+        receivers: relay.receivers.iter().map(|r| receiver(r)).collect(),
+    }
+}
+
+fn target(status: &TargetStatus) -> Target {
+    let state = status.state();
+    let labels = status.target.labels.iter();
+    let groups = Group::ALL.into_iter().zip(state.tally.groups);
+    Target {
+        scrape_url: status.target.url.to_string(),
+        labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        role: state.role.as_str(),
+        health: match (&state.last_scrape, &state.failure) {
+            (None, _) => "unknown",
+            (Some(_), None) => "up",
+            (Some(_), Some(_)) => "down",
+        },
+        last_error: state.failure.as_ref().map(ToString::to_string).unwrap_or_default(),
+        last_error_reason: state.failure.as_ref().map_or("", |failure| failure.reason.as_str()),
+        last_scrape: state
+            .last_scrape
+            .and_then(|(began, _)| Some(began.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())),
+        last_scrape_duration_seconds: state.last_scrape.map(|(_, took)| took.as_secs_f64()),
+        scrape_interval_seconds: status.target.interval.as_secs_f64(),
+        scrape_timeout_seconds: status.target.timeout.as_secs_f64(),
+        samples_scraped: state.tally.scraped,
+        samples_kept: state.tally.kept,
+        samples_dropped: state
+            .tally
+            .dropped
+            .iter()
+            .map(|(reason, samples)| (reason.as_str(), samples))
+            .collect(),
+        groups: groups
+            .filter(|(_, samples)| samples.scraped > 0)
+            .map(|(group, samples)| {
+                let crate::series::GroupTally { scraped, kept } = samples;
+                (group.as_str(), GroupSamples { scraped, kept })
+            })
+            .collect(),
+        faults: state.faults.iter().map(ToString::to_string).collect(),
+        faults_total: state.faults_total,
+    }
+}
+
+fn range(state: RangeState) -> Range {
+    let RangeState { job, instances, ignored, closed } = state;
+    let instances = instances.into_iter().map(|(port, role)| (port, role.as_str())).collect();
+    Range { job, instances, ignored, closed }
+}
+
+fn receiver(receiver: &Receiver) -> ReceiverState {
+    let counts = receiver.counts();
+    ReceiverState {
+        name: receiver.config.name.clone(),
+        url: receiver.config.url.to_string(),
+        samples_appended: counts.appended.samples,
+        samples_delivered: counts.delivered.samples,
+        samples_pending: counts.queued.samples,
+        samples_dropped: Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.as_str(), counts.dropped(reason).samples))
+            .collect(),
+    }
+}

@@ -1,0 +1,183 @@
+//! What the relay knows about its targets and ranges right now, for people and for metrics.
+//!
+//! Scrapes write here once each; `/targets`, `/metrics` and the port prober read. Nothing here is on
+//! the path of a sample.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    exposition::Fault,
+    flink::Role,
+    scrape::{Failure, Reason, Scraped},
+    series::{DropCounts, Tally},
+    target::Target,
+};
+
+/// All targets and ranges.
+#[derive(Debug, Default)]
+pub struct Status {
+    targets: Mutex<BTreeMap<u64, Arc<TargetStatus>>>,
+    ranges: Mutex<BTreeMap<String, RangeState>>,
+}
+
+/// One target.
+#[derive(Debug)]
+pub struct TargetStatus {
+    /// What is scraped.
+    pub target: Target,
+    state: Mutex<TargetState>,
+}
+
+/// How a target is doing.
+#[derive(Clone, Debug, Default)]
+pub struct TargetState {
+    /// Whose page it is, as far as known.
+    pub role: Role,
+    /// When the last scrape began, and how long it took; `None` before the first.
+    pub last_scrape: Option<(SystemTime, Duration)>,
+    /// When the last good scrape ended.
+    pub last_ok: Option<Instant>,
+    /// Why the last scrape failed; `None` when it did not.
+    pub failure: Option<Failure>,
+    /// All scrapes.
+    pub scrapes: u64,
+    /// Failed scrapes by reason, in the order of [`Reason::ALL`].
+    pub failures: [u64; Reason::ALL.len()],
+    /// The last good page's samples.
+    pub tally: Tally,
+    /// Samples of all good pages together.
+    pub totals: Totals,
+    /// The first bad lines of the last page.
+    pub faults: Vec<Fault>,
+    /// All bad lines of the last page.
+    pub faults_total: u64,
+    /// Series on the last page.
+    pub series: usize,
+}
+
+/// Sums over all good pages of a target: `scraped = kept + dropped`.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Samples on the pages.
+    pub scraped: u64,
+    /// Samples kept.
+    pub kept: u64,
+    /// Samples dropped, by reason.
+    pub dropped: DropCounts,
+    /// Bytes of the pages, decompressed.
+    pub page_bytes: u64,
+    /// Series that got an id back, see [`Tally::ids_kept`].
+    pub ids_kept: u64,
+}
+
+/// How the ports of a range are doing.
+#[derive(Clone, Debug, Default)]
+pub struct RangeState {
+    /// The job the range belongs to.
+    pub job: String,
+    /// Ports that answer with a Flink page, or did until lately.
+    pub instances: Vec<(u16, Role)>,
+    /// Ports that answer with something else, and with what.
+    pub ignored: BTreeMap<u16, String>,
+    /// Number of the other ports: nobody listens.
+    pub closed: usize,
+}
+
+/// How the scrape before this one went.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// Bad lines of its page.
+    pub faults: u64,
+}
+
+impl Status {
+    /// Adds a target that is to be scraped from now on.
+    pub fn add(&self, target: Target) -> Arc<TargetStatus> {
+        let hash = target.hash();
+        let status = Arc::new(TargetStatus { target, state: Mutex::default() });
+        lock(&self.targets).insert(hash, Arc::clone(&status));
+        status
+    }
+
+    /// Removes a target that is no longer scraped.
+    pub fn remove(&self, hash: u64) {
+        lock(&self.targets).remove(&hash);
+    }
+
+    /// All targets.
+    pub fn targets(&self) -> Vec<Arc<TargetStatus>> {
+        lock(&self.targets).values().cloned().collect()
+    }
+
+    /// The state of one target.
+    pub fn target(&self, hash: u64) -> Option<Arc<TargetStatus>> {
+        lock(&self.targets).get(&hash).cloned()
+    }
+
+    /// Sets the state of a range, named as in the config.
+    pub fn set_range(&self, spec: &str, state: RangeState) {
+        lock(&self.ranges).insert(spec.to_owned(), state);
+    }
+
+    /// All ranges, by their spelling in the config.
+    pub fn ranges(&self) -> BTreeMap<String, RangeState> {
+        lock(&self.ranges).clone()
+    }
+}
+
+impl TargetStatus {
+    /// A copy of the present state.
+    pub fn state(&self) -> TargetState {
+        lock(&self.state).clone()
+    }
+
+    /// Records a scrape that began at `began`. Returns how the scrape before it went.
+    pub fn record(
+        &self,
+        scraped: &Scraped,
+        began: SystemTime,
+        now: Instant,
+        series: usize,
+    ) -> Before {
+        let mut state = lock(&self.state);
+        let faults = state.faults_total;
+        state.scrapes += 1;
+        state.last_scrape = Some((began, scraped.duration));
+        state.faults.clone_from(&scraped.faults);
+        state.faults_total = scraped.faults_total;
+        let failure = match &scraped.result {
+            Ok(tally) => {
+                state.role = scraped.role;
+                state.last_ok = Some(now);
+                state.series = series;
+                state.totals.scraped += tally.scraped;
+                state.totals.kept += tally.kept;
+                state.totals.dropped.merge(&tally.dropped);
+                state.totals.page_bytes += scraped.page_bytes;
+                state.totals.ids_kept += tally.ids_kept;
+                state.tally = tally.clone();
+                state.failure.take()
+            }
+            Err(failure) => {
+                if let Some(count) = state.failures.get_mut(failure.reason as usize) {
+                    *count += 1;
+                }
+                state.failure.replace(failure.clone())
+            }
+        };
+        Before { failure, faults }
+    }
+}
+
+/// A poisoned lock holds plain counters that are still good to show.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

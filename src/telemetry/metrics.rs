@@ -1,0 +1,274 @@
+//! The relay's own metrics, named after Prometheus' own (`prometheus_target_…`,
+//! `prometheus_remote_storage_…`). They are made from the relay's state when somebody asks, so that
+//! the path of a sample carries no metric, and a target that is gone has none.
+//!
+//! `docs/metrics.md` lists them; a test holds the two together.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::UNIX_EPOCH,
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::{
+    push::{ANSWERS, Receiver},
+    relay::Relay,
+    scrape::Reason,
+    series::Dropped,
+    spool,
+    status::{TargetState, TargetStatus},
+};
+
+/// Media type of [`encode`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of a relay as OpenMetrics text.
+///
+/// # Errors
+/// None in practice: writing to a string does not fail.
+pub fn encode(relay: &Arc<Relay>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("flinkrelay");
+    registry.register_collector(Box::new(RelayMetrics(Arc::clone(relay))));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct RelayMetrics(Arc<Relay>);
+
+impl Collector for RelayMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        family(&mut encoder, "build_info", "Version of the relay.", Kind::Gauge, |family| {
+            family.add(&build, 1.0)
+        })?;
+        targets(&self.0, &mut encoder)?;
+        receivers(&self.0, &mut encoder)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// The series of one family.
+struct Family<'a> {
+    encoder: prometheus_client::encoding::MetricEncoder<'a>,
+    kind: Kind,
+}
+
+impl Family<'_> {
+    fn add(&mut self, labels: &[(&str, &str)], value: f64) -> fmt::Result {
+        let encoder = self.encoder.encode_family(&labels)?;
+        match self.kind {
+            Kind::Counter => ConstCounter::new(value).encode(encoder),
+            Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        }
+    }
+}
+
+/// Writes one family. A counter's name gets its `_total` from the encoder.
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: Kind,
+    series: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+) -> fmt::Result {
+    let kind_of = match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    };
+    let encoder = encoder.encode_descriptor(name, help, None, kind_of)?;
+    series(&mut Family { encoder, kind })
+}
+
+/// A metric with one value per target or receiver.
+type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> f64);
+
+const TARGET_ROWS: [Row<TargetState>; 11] = [
+    ("target_up", "Whether the last scrape succeeded.", Kind::Gauge, |s| {
+        f64::from(s.last_scrape.is_some() && s.failure.is_none())
+    }),
+    ("target_scrapes", "Scrapes, good and bad.", Kind::Counter, |s| s.scrapes as f64),
+    ("target_scrape_duration_seconds", "Time that the last scrape took.", Kind::Gauge, |s| {
+        s.last_scrape.map_or(f64::NAN, |(_, took)| took.as_secs_f64())
+    }),
+    ("target_last_scrape_timestamp_seconds", "When the last scrape began.", Kind::Gauge, |s| {
+        let began = s.last_scrape.and_then(|(began, _)| began.duration_since(UNIX_EPOCH).ok());
+        began.map_or(f64::NAN, |began| began.as_secs_f64())
+    }),
+    ("target_page_bytes", "Bytes of all pages, decompressed.", Kind::Counter, |s| {
+        s.totals.page_bytes as f64
+    }),
+    ("target_samples_scraped", "Samples on all good pages.", Kind::Counter, |s| {
+        s.totals.scraped as f64
+    }),
+    (
+        "target_samples_kept",
+        "Samples of these that were handed to the receivers' spools.",
+        Kind::Counter,
+        |s| s.totals.kept as f64,
+    ),
+    ("target_series", "Series on the last good page.", Kind::Gauge, |s| s.series as f64),
+    (
+        "target_series_ids_kept",
+        "Series that kept an id because dropping it would have made two series equal.",
+        Kind::Counter,
+        |s| s.totals.ids_kept as f64,
+    ),
+    ("target_page_faults", "Lines of the last page that cannot be read.", Kind::Gauge, |s| {
+        s.faults_total as f64
+    }),
+    ("target_info_role_known", "Whether the page is known as Flink's.", Kind::Gauge, |s| {
+        f64::from(s.role.is_flink())
+    }),
+];
+
+fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let targets: Vec<(Arc<TargetStatus>, TargetState)> = relay
+        .status
+        .targets()
+        .into_iter()
+        .map(|target| {
+            let state = target.state();
+            (target, state)
+        })
+        .collect();
+    for (name, help, kind, value) in TARGET_ROWS {
+        family(encoder, name, help, kind, |family| {
+            targets
+                .iter()
+                .try_for_each(|(status, state)| family.add(&target_labels(status), value(state)))
+        })?;
+    }
+    let help = "Samples of good pages that are not relayed, by reason.";
+    family(encoder, "target_samples_dropped", help, Kind::Counter, |family| {
+        targets.iter().try_for_each(|(status, state)| {
+            state.totals.dropped.iter().try_for_each(|(reason, samples)| {
+                let [job, instance] = target_labels(status);
+                let labels = [job, instance, ("reason", Dropped::as_str(reason))];
+                family.add(&labels, samples as f64)
+            })
+        })
+    })?;
+    let help = "Scrapes that failed, by reason.";
+    family(encoder, "target_scrape_failures", help, Kind::Counter, |family| {
+        targets.iter().try_for_each(|(status, state)| {
+            Reason::ALL.into_iter().zip(state.failures).try_for_each(|(reason, failures)| {
+                let [job, instance] = target_labels(status);
+                let labels = [job, instance, ("reason", reason.as_str())];
+                if failures > 0 { family.add(&labels, failures as f64) } else { Ok(()) }
+            })
+        })
+    })
+}
+
+fn target_labels(status: &TargetStatus) -> [(&str, &str); 2] {
+    [("job", status.target.job()), ("instance", status.target.instance())]
+}
+
+const RECEIVER_ROWS: [Row<Receiver>; 12] = [
+    (
+        "remote_write_samples_appended",
+        "Samples handed to the receiver's spool: delivered, dropped or pending.",
+        Kind::Counter,
+        |r| r.counts().appended.samples as f64,
+    ),
+    ("remote_write_samples", "Samples that the receiver accepted.", Kind::Counter, |r| {
+        r.counts().delivered.samples as f64
+    }),
+    ("remote_write_samples_pending", "Samples in the spool.", Kind::Gauge, |r| {
+        r.counts().queued.samples as f64
+    }),
+    (
+        "remote_write_samples_retried",
+        "Samples in requests that failed and are sent again.",
+        Kind::Counter,
+        |r| r.numbers.samples_retried.load(Relaxed) as f64,
+    ),
+    ("remote_write_bytes", "Bytes of request bodies sent.", Kind::Counter, |r| {
+        r.numbers.bytes.load(Relaxed) as f64
+    }),
+    ("remote_write_batches_pending", "Batches in the spool.", Kind::Gauge, |r| {
+        r.counts().batches as f64
+    }),
+    ("remote_write_pending_bytes", "Bytes in the spool.", Kind::Gauge, |r| {
+        r.counts().queued.bytes as f64
+    }),
+    (
+        "remote_write_pending_bytes_limit",
+        "Bytes in the spool above which its oldest batch is dropped.",
+        Kind::Gauge,
+        |r| r.config.queue.max_bytes as f64,
+    ),
+    ("remote_write_shards", "Requests that may be in flight at once.", Kind::Gauge, |r| {
+        r.lanes() as f64
+    }),
+    ("remote_write_max_samples_per_send", "Samples of a batch at most.", Kind::Gauge, |r| {
+        f64::from(r.config.queue.max_samples_per_send)
+    }),
+    (
+        "remote_write_queue_highest_timestamp_seconds",
+        "Newest timestamp handed to the spool.",
+        Kind::Gauge,
+        |r| seconds(r.counts().highest_appended_ms),
+    ),
+    (
+        "remote_write_queue_highest_sent_timestamp_seconds",
+        "Newest timestamp that the receiver accepted.",
+        Kind::Gauge,
+        |r| seconds(r.counts().highest_delivered_ms),
+    ),
+];
+
+fn seconds(timestamp_ms: Option<i64>) -> f64 {
+    timestamp_ms.map_or(0.0, |ms| ms as f64 / 1000.0)
+}
+
+fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let receivers = &relay.receivers;
+    for (name, help, kind, value) in RECEIVER_ROWS {
+        family(encoder, name, help, kind, |family| {
+            receivers
+                .iter()
+                .try_for_each(|r| family.add(&[("receiver", &*r.config.name)], value(r)))
+        })?;
+    }
+    let help = "Samples that the receiver will never get, by reason.";
+    family(encoder, "remote_write_samples_dropped", help, Kind::Counter, |family| {
+        receivers.iter().try_for_each(|receiver| {
+            let counts = receiver.counts();
+            spool::Reason::ALL.into_iter().try_for_each(|reason| {
+                let labels = [("receiver", &*receiver.config.name), ("reason", reason.as_str())];
+                family.add(&labels, counts.dropped(reason).samples as f64)
+            })
+        })
+    })?;
+    let help = "Requests, by class of answer; none is no answer at all.";
+    family(encoder, "remote_write_requests", help, Kind::Counter, |family| {
+        receivers.iter().try_for_each(|receiver| {
+            ANSWERS.iter().zip(&receiver.numbers.answers).try_for_each(|(class, count)| {
+                let labels = [("receiver", &*receiver.config.name), ("answer", class)];
+                family.add(&labels, count.load(Relaxed) as f64)
+            })
+        })
+    })?;
+    let name = "remote_write_sent_batch_duration_seconds";
+    let help = "Time that requests took, from the first byte to the end of the answer.";
+    let mut histograms = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    receivers.iter().try_for_each(|receiver| {
+        let labels = [("receiver", &*receiver.config.name)];
+        receiver.numbers.seconds.encode(histograms.encode_family(&labels)?)
+    })
+}
