@@ -1,0 +1,92 @@
+"""What the receivers hold when jobs end and when a TaskManager dies and comes back."""
+
+import time
+
+import relay
+from net import HtmlServer
+from page import poll, sanitised
+from stage import INTERVAL_S, JM, SLACK_S, TM1, TM2, Stage, values
+from stored import check_foreign_ports
+
+
+def check_job_ends(stage: Stage) -> None:
+    """The bounded job ends by itself, another is cancelled: both leave the pages and storage."""
+    finished, cancelled = stage.jobs["logs"], stage.jobs["clicks"]
+    wait_until = stage.processes.wait_until
+    check_job_stored(stage, "clicks", "before its end")
+    stage.cluster.cancel(cancelled)
+    wait_until("clicks is cancelled", lambda: stage.cluster.job_state(cancelled) == "CANCELED", 30)
+    wait_until("logs finishes", lambda: stage.cluster.job_state(finished) == "FINISHED", 90)
+
+    def gone() -> bool:
+        pages = [poll(instance) for instance in stage.alive()]
+        return all(not {finished, cancelled} & page.values("job_id") for page in pages)
+
+    at = wait_until("no page shows the ended jobs", gone, 30) + 2 * INTERVAL_S + SLACK_S
+    stage.settle(at, stage.alive())
+    for job in ("logs", "clicks"):
+        stage.on_both(
+            f"the series of {job} are stale within two intervals of its end",
+            f'count({{job_id="{stage.jobs[job]}"}})',
+            at,
+            [],
+            values,
+        )
+    check_job_stored(stage, "orders", "while others end")
+
+
+def check_job_stored(stage: Stage, job: str, moment: str) -> None:
+    """That the question which later finds nothing does find something now."""
+    at = time.time()
+    stage.settle(at, stage.alive())
+    for receiver in stage.receivers:
+        count = receiver.api.scalar(f'count({{job_id="{stage.jobs[job]}"}})', at)
+        name = f"the series of {job} are there {moment} ({receiver.name})"
+        stage.report.that(name, bool(count), "some", count)
+
+
+def check_taskmanager_killed(stage: Stage) -> None:
+    instance = stage.instances[TM1]
+    own = f'count({{instance="{instance}",__name__!~"{relay.SCRAPE_SERIES}"}})'
+    before = time.time()
+    stage.settle(before, stage.alive())
+    stage.taskmanagers[TM1].kill()
+    at = time.time() + 2 * INTERVAL_S + SLACK_S
+    stage.settle(at, stage.alive())
+    for receiver in stage.receivers:
+        count = receiver.api.scalar(own, before)
+        name = f"the TaskManager's series are there before the kill ({receiver.name})"
+        stage.report.that(name, bool(count), "some", count)
+    up = f'up{{instance="{instance}"}}'
+    stage.on_both("its up is 0 within two intervals", up, at, [0.0], values)
+    stage.on_both("its other series are stale within two intervals", own, at, [], values)
+    for name in (JM, TM2):
+        # Of the last two scrapes one may find no answer while jobs restart, see `page.poll`.
+        up = f'max_over_time(up{{instance="{stage.instances[name]}"}}[{2 * INTERVAL_S}s])'
+        stage.on_both(f"up of {name} is still 1", up, at, [1.0], values)
+
+
+def check_taskmanager_back(stage: Stage) -> None:
+    old = stage.instances.pop(TM1)
+    stage.gone.append(old)
+    old_port = int(old.split(":")[1])
+    stage.listeners.append(HtmlServer(old_port))
+    stage.taskmanagers[TM1] = stage.cluster.start_taskmanager(1)
+    served = stage.processes.wait_until("the TaskManager's page answers", stage.find_instances, 60)
+    new = stage.instances[TM1]
+    stage.report.that("it listens on another port", new != old, f"not {old}", new)
+    at = served + relay.PROBE_INTERVAL_S + 2 * INTERVAL_S + SLACK_S
+    stage.settle(at, stage.alive())
+    name = "it is found on its new port within one probe interval and two scrapes"
+    stage.on_both(name, f'up{{instance="{new}"}}', at, [1.0], values)
+    stage.on_both(
+        "its series carry its own id on the new port",
+        f'flink_taskmanager_Status_JVM_Memory_Heap_Max{{instance="{new}"}}',
+        at,
+        ["tm_1"],
+        lambda answer: [sanitised(dict(labels)["tm_id"]) for labels in answer],
+    )
+    stage.on_both(
+        "the web page on its old port is not up", f'up{{instance="{old}"}} == 1', at, [], values
+    )
+    check_foreign_ports(stage, old_port)

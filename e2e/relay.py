@@ -1,0 +1,139 @@
+"""The relay under test: its config, its process and what it says about itself.
+
+Every name that the relay chose (config keys aside) stands in the constants below, once.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from net import answers, fetch
+from page import Series, parse
+from procs import Process, Processes
+from receivers import Receiver
+
+LISTEN = "127.0.0.1:19480"
+JOB = "flink"
+EXTERNAL_LABELS = {"cluster": "e2e"}
+EXCLUDED_GROUP = "classloader"
+EXCLUDED_METRICS = r"flink_(jobmanager|taskmanager)_Status_JVM_ClassLoader_.+"
+
+INTERVAL_S = 2
+PROBE_INTERVAL_S = 2
+SHUTDOWN_GRACE_S = 5
+
+# Series that describe a target rather than stand on its page.
+SCRAPE_SERIES = r"up|scrape_.+|flinkrelay_.+"
+
+# The relay's own counters of samples, all with the label RECEIVER_LABEL:
+# SAMPLES_IN = SAMPLES_DELIVERED + SAMPLES_DROPPED (by reason) + SAMPLES_PENDING at any time.
+SAMPLES_IN = "flinkrelay_remote_write_samples_in_total"
+SAMPLES_DELIVERED = "flinkrelay_remote_write_samples_total"
+SAMPLES_DROPPED = "flinkrelay_remote_write_samples_dropped_total"
+SAMPLES_FAILED = "flinkrelay_remote_write_samples_failed_total"
+SAMPLES_RETRIED = "flinkrelay_remote_write_samples_retried_total"
+SAMPLES_PENDING = "flinkrelay_remote_write_samples_pending"
+SAMPLE_METRICS = (
+    SAMPLES_IN,
+    SAMPLES_DELIVERED,
+    SAMPLES_DROPPED,
+    SAMPLES_FAILED,
+    SAMPLES_RETRIED,
+    SAMPLES_PENDING,
+)
+RECEIVER_LABEL = "receiver"
+
+
+@dataclass
+class Relay:
+    """A running relay."""
+
+    process: Process
+
+    def ready(self) -> bool:
+        return answers(f"http://{LISTEN}/-/ready")
+
+    def own_page(self) -> str:
+        return fetch(f"http://{LISTEN}/metrics").decode()
+
+    def own_metrics(self) -> dict[Series, float]:
+        return parse(self.own_page())
+
+    def targets(self) -> object:
+        """The JSON of /targets."""
+        return json.loads(fetch(f"http://{LISTEN}/targets"))
+
+
+def start(binary: Path, ports: range, receivers: list[Receiver], processes: Processes) -> Relay:
+    """Writes the config and starts the relay with it."""
+    config = processes.directory / "relay.yaml"
+    config.write_text(config_text(ports, receivers))
+    data = processes.directory / "relay-data"
+    options = ["--listen", LISTEN, "--data-dir", str(data), "--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
+    argv = [str(binary), "run", "-c", str(config), *options]
+    return Relay(processes.start("relay", argv))
+
+
+def config_text(ports: range, receivers: list[Receiver]) -> str:
+    """One range of ports, every receiver, one group filtered out."""
+    external = "\n".join(f"    {name}: {value}" for name, value in EXTERNAL_LABELS.items())
+    text = f"""\
+global:
+  scrape_interval: {INTERVAL_S}s
+  scrape_timeout: {INTERVAL_S}s
+  external_labels:
+{external}
+scrape_configs:
+  - job_name: {JOB}
+    probe_interval: {PROBE_INTERVAL_S}s
+    static_configs:
+      - targets: ["127.0.0.1:{ports[0]}-{ports[-1]}"]
+flink:
+  groups:
+    exclude: [{EXCLUDED_GROUP}]
+remote_write:
+"""
+    for receiver in receivers:
+        text += f"  - name: {receiver.name}\n    url: {receiver.write_url}\n"
+    return text
+
+
+def declared(own_page: str) -> set[str]:
+    """The counters and gauges of a page by the name of their samples, also those without any yet."""
+    types = re.findall(r"^# TYPE (\S+) (\S+)$", own_page, re.M)
+    # OpenMetrics names the family of a counter without the `_total` of its samples.
+    return {
+        name + "_total" if kind == "counter" and not name.endswith("_total") else name
+        for name, kind in types
+    }
+
+
+def own_sum(own: dict[Series, float], metric: str, receiver: str) -> float:
+    """The sum of a metric over all its series of one receiver."""
+    return sum(
+        value
+        for (name, labels), value in own.items()
+        if name == metric and (RECEIVER_LABEL, receiver) in labels
+    )
+
+
+def is_excluded(metric: str) -> bool:
+    """Whether a metric belongs to the group that the config excludes."""
+    return re.fullmatch(EXCLUDED_METRICS, metric) is not None
+
+
+def says_not_flink(node: dict) -> bool:
+    """Whether an object of /targets gives a reason and does not claim to be scraped well."""
+    return bool(node.get("reason") or node.get("error") or node.get("last_error")) and not node.get("up")
+
+
+def objects_about(node: object, address: str) -> Iterator[dict]:
+    """The innermost JSON objects of /targets that mention `address` (host:port)."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    inner = [found for child in children for found in objects_about(child, address)]
+    if inner:
+        yield from inner
+    elif isinstance(node, dict) and address in json.dumps(node):
+        yield node

@@ -1,0 +1,37 @@
+"""The story of one run, in its order."""
+
+import changes
+import ending
+import stored
+from stage import HTML_PORT, SILENT_PORT, Stage
+
+
+def play(stage: Stage) -> None:
+    """Starts everything (SetupError when that fails), then checks section by section."""
+    section = stage.report.section
+    try:
+        stage.start()
+        with section("what is stored"):
+            stored.check_up(stage)
+            stored.check_presence(stage)
+            stored.check_labels(stage)
+            stored.check_foreign_ports(stage, HTML_PORT, SILENT_PORT)
+        with section("stored values against the pages"):
+            stored.check_values(stage)
+        with section("filter and movement"):
+            stored.check_filter(stage)
+            stored.check_movement(stage)
+        with section("a job that finishes and a job that is cancelled"):
+            changes.check_job_ends(stage)
+        with section("a TaskManager is killed"):
+            changes.check_taskmanager_killed(stage)
+        with section("it comes back on another port"):
+            changes.check_taskmanager_back(stage)
+        with section("nothing was lost"):
+            ending.check_conservation(stage)
+            ending.check_no_gaps(stage)
+            ending.check_no_strangers(stage)
+        with section("the relay is stopped"):
+            ending.check_stop(stage)
+    finally:
+        stage.close()

@@ -1,0 +1,150 @@
+"""What the receivers hold while nothing happens to the cluster."""
+
+import time
+
+import relay
+from compare import Comparison
+from page import poll, sanitised, watch
+from promql import Labels
+from samples import CASES, check_cases
+from stage import INTERVAL_S, Stage, address, by_instance, label_names, values
+
+
+def check_up(stage: Stage) -> None:
+    at = time.time()
+    stage.settle(at, stage.alive())
+    stage.on_both(
+        "up is 1 for the JobManager and both TaskManagers, and nothing else is a target",
+        f'up{{job="{relay.JOB}"}}',
+        at,
+        {instance: 1.0 for instance in stage.alive()},
+        by_instance,
+    )
+    names = {"__name__", "job", "instance", *relay.EXTERNAL_LABELS}
+    stage.on_both(
+        "up has job, instance and the external labels, no other",
+        "up",
+        at,
+        {frozenset(names)},
+        label_names,
+    )
+
+
+def check_presence(stage: Stage) -> None:
+    at = time.time()
+    stage.settle(at, stage.alive())
+    true_names = stage.cluster.job_names()
+    expected_jobs = {id_: sanitised(true_names[id_]) for id_ in stage.jobs.values()}
+
+    def names_by_id(answer: dict[Labels, float]) -> dict[str, str]:
+        return {dict(ls)["job_id"]: sanitised(dict(ls)["job_name"]) for ls in answer}
+
+    for what, metric in (
+        ("the JobManager", "flink_jobmanager_job_uptime"),
+        ("the TaskManagers", "flink_taskmanager_job_task_numRecordsOut"),
+    ):
+        name = f"every job has series from {what}, under its name"
+        stage.on_both(name, metric, at, expected_jobs, names_by_id)
+    stage.on_both(
+        "every TaskManager has series",
+        "flink_taskmanager_Status_JVM_Memory_Heap_Max",
+        at,
+        {sanitised(id_) for id_ in stage.cluster.taskmanager_ids()},
+        lambda answer: {sanitised(dict(labels)["tm_id"]) for labels in answer},
+    )
+
+
+def check_labels(stage: Stage) -> None:
+    kept = {"job_id", "job_name", "task_name", "operator", "subtask_index", "tm_id", "host"}
+    expected = kept | {"__name__", "job", "instance", *relay.EXTERNAL_LABELS}
+    stage.on_both(
+        "labels of an operator's series are the normalised ones and no other",
+        "flink_taskmanager_job_task_operator_numRecordsOut",
+        time.time(),
+        {frozenset(expected)},
+        label_names,
+    )
+    stage.on_both(
+        "no series has task_attempt_id, task_attempt_num or operator_name",
+        'count({task_attempt_id!=""} or {task_attempt_num!=""} or {operator_name!=""})',
+        time.time(),
+        [],
+        values,
+    )
+
+
+def check_foreign_ports(stage: Stage, *ports: int) -> None:
+    for port in ports:
+
+        def reported(port=port) -> tuple[bool, object]:
+            found = list(relay.objects_about(stage.relay.targets(), address(port)))
+            return any(relay.says_not_flink(node) for node in found), found
+
+        stage.report.eventually(
+            f"/targets reports port {port}, which is not Flink's, with a reason",
+            "an entry with a reason",
+            3 * relay.PROBE_INTERVAL_S + relay.INTERVAL_S,
+            reported,
+        )
+
+
+def check_values(stage: Stage) -> None:
+    comparisons = {receiver.name: Comparison(receiver) for receiver in stage.receivers}
+    # A second and third window only acquit flukes, see compare.py.
+    for _ in range(3):
+        watches = watch(stage.alive(), seconds=3.5 * INTERVAL_S)
+        since, until = watches[0].polls[0].start, watches[-1].polls[-1].end
+        stage.settle(until, stage.alive())
+        for receiver in stage.receivers:
+            stored = [
+                receiver.api.raw(f'{{instance="{target.instance}"}}', since, until)
+                for target in watches
+            ]
+            comparisons[receiver.name].add(watches, stored)
+        if all(comparison.settled() for comparison in comparisons.values()):
+            break
+    check_cases(stage.report, CASES, comparisons)
+
+
+def check_filter(stage: Stage) -> None:
+    at = time.time()
+    stage.settle(at, stage.alive())
+    on_page = [
+        name
+        for instance in stage.alive()
+        for name, _ in poll(instance).samples
+        if relay.is_excluded(name)
+    ]
+    stage.report.that("the pages hold the excluded group", bool(on_page), "some", on_page)
+    stage.on_both(
+        f"the excluded group {relay.EXCLUDED_GROUP} is absent",
+        f'count({{__name__=~"{relay.EXCLUDED_METRICS}"}})',
+        at,
+        [],
+        values,
+    )
+
+
+def check_movement(stage: Stage) -> None:
+    until = time.time()
+    since = until - 8
+    jobs = {job: stage.jobs[job] for job in ("orders", "clicks")}
+    stage.settle(until, stage.alive())
+    for receiver in stage.receivers:
+        for job, id_ in jobs.items():
+            for metric in (
+                "flink_taskmanager_job_task_operator_numRecordsOut",
+                "flink_jobmanager_job_numberOfCompletedCheckpoints",
+            ):
+                total = f'sum({metric}{{job_id="{id_}"}})'
+                before, after = (receiver.api.scalar(total, at) for at in (since, until))
+                stage.report.that(
+                    f"{metric} of {job} moves ({receiver.name})",
+                    before is not None and after is not None and after > before >= 0,
+                    "growth within 8 s",
+                    (before, after),
+                )
+            records = "flink_taskmanager_job_task_operator_numRecordsOut"
+            rate = receiver.api.scalar(f'sum(rate({records}{{job_id="{id_}"}}[10s]))', until)
+            name = f"rate() of {job}'s records is above 0 ({receiver.name})"
+            stage.report.that(name, rate is not None and rate > 0, "> 0", rate)

@@ -1,0 +1,165 @@
+"""Tests of what the checks stand on: `python3 -m unittest discover -s e2e`."""
+
+import contextlib
+import io
+import math
+import tempfile
+import unittest
+from pathlib import Path
+
+import checks
+import compare
+import page
+import procs
+import promql
+import receivers
+import relay
+
+
+def series(name: str, **labels: str) -> page.Series:
+    return name, frozenset(labels.items())
+
+
+def stored(name: str, **labels: str) -> frozenset:
+    return frozenset({"__name__": name, "job": "flink", "cluster": "e2e", **labels}.items())
+
+
+def receiver(keeps_nan: bool) -> receivers.Receiver:
+    return receivers.Receiver(promql.Api("x", ""), "", None, "", keeps_nan=keeps_nan)
+
+
+class Page(unittest.TestCase):
+    def test_reads_what_flink_writes(self) -> None:
+        text = (
+            "# HELP a x (scope: y)\n# TYPE a gauge\n"
+            'a{job_name="say \\"hi\\" \\\\ {x} \\n",host="h",} -9.223372036854775808E18\nb NaN\nc{} 1 1700000000000\n'
+        )
+        got = page.parse(text)
+        self.assertEqual(got[series("a", job_name='say "hi" \\ {x} \n', host="h")], -(2.0**63))
+        self.assertTrue(math.isnan(got[series("b")]))
+        self.assertEqual(got[series("c")], 1.0)
+
+    def test_refuses_what_is_no_page(self) -> None:
+        for text in ("<html>", 'a{b="c} 1', "a{b=c} 1", "a one"):
+            with self.assertRaises(ValueError, msg=text):
+                page.parse(text)
+
+    def test_sanitises_like_the_reporter(self) -> None:
+        self.assertEqual(page.sanitised("日志清洗 / log-clean (eu)"), "_______log_clean__eu_")
+
+
+class Pairs(unittest.TestCase):
+    PAGE = {
+        series("n", operator_name="Calc_3_", operator_id="1", subtask_index="0"),
+        series("n", operator_name="Calc_3_", operator_id="2", subtask_index="1"),
+    }
+
+    def test_restored_and_sanitised_names_are_the_same(self) -> None:
+        for operator in ("Calc[3]", "Calc_3_"):
+            got = compare.pair(
+                self.PAGE, {stored("n", operator=operator, subtask_index=i) for i in "01"}
+            )
+            self.assertEqual((len(got.of_page), got.missing, got.strange), (2, [], []))
+
+    def test_a_lost_series_is_missing(self) -> None:
+        got = compare.pair(self.PAGE, {stored("n", operator="Calc[3]", subtask_index="0")})
+        self.assertEqual((len(got.missing), len(got.strange)), (1, 0))
+
+    def test_two_series_in_one_are_strange_and_missing(self) -> None:
+        got = compare.pair(self.PAGE, {stored("n", operator="Calc[3]")})
+        self.assertEqual(len(got.strange), 1)
+        got = compare.pair(self.PAGE, {stored("n", operator="Map", subtask_index="0")})
+        self.assertEqual((len(got.missing), len(got.strange)), (2, 1))
+
+
+class Judgement(unittest.TestCase):
+    KEY = series("n")
+
+    def judge(self, before: float, value: float, after: float) -> compare.Verdict:
+        polls = [page.Poll(at, at + 0.1, {self.KEY: v}) for at, v in ((1.0, before), (2.0, after))]
+        watch = page.Watch("here", polls)
+        return compare.judge(watch, self.KEY, [(1.5, value)], {1.5: 1.6})
+
+    def test_equal_between_and_moved(self) -> None:
+        nan = math.nan
+        for before, value, after, outcome in (
+            (5, 5, 5, (1, 0)),
+            (nan, nan, nan, (1, 0)),
+            (5, 6, 5, (1, 1)),
+            (5, nan, 5, (1, 1)),
+            (nan, 5, nan, (1, 1)),
+            (5, 6, 7, (1, 0)),
+            (5, 8, 7, (1, 1)),
+            (7, 6, 5, (0, 0)),
+        ):
+            got = self.judge(before, value, after)
+            self.assertEqual((got.judged, len(got.wrong)), outcome, (before, value))
+
+    def test_only_what_is_wrong_in_every_window_stays_wrong(self) -> None:
+        labels = stored("n")
+        polls = [page.Poll(at, at + 0.1, {self.KEY: 5}) for at in (1.0, 2.0)]
+        comparison = compare.Comparison(receiver(keeps_nan=True))
+        for value, wrong in ((6, 1), (7, 1), (5, 0), (6, 0)):
+            comparison.add([page.Watch("here", polls)], [{labels: [(1.5, value)]}])
+            self.assertEqual(len(comparison.wrong()), wrong, value)
+        comparison.add([page.Watch("here", polls)], [{}])
+        self.assertEqual(comparison.missing, set(), "it was there in the first window")
+
+    def test_a_gauge_that_is_seen_to_fall_is_acquitted(self) -> None:
+        comparison = compare.Comparison(receiver(keeps_nan=True))
+        for values, wrong in (((5, 5), 1), ((5, 4), 0), ((5, 5), 0)):
+            polls = [page.Poll(a, a + 0.1, {self.KEY: v}) for a, v in zip((1.0, 2.0), values)]
+            comparison.add([page.Watch("here", polls)], [{stored("n"): [(1.5, 6)]}])
+            self.assertEqual(len(comparison.wrong()), wrong, values)
+
+    def test_nan_is_missed_only_where_it_can_be_stored(self) -> None:
+        polls = [page.Poll(at, at + 0.1, {self.KEY: math.nan}) for at in (1.0, 2.0)]
+        for keeps_nan in (True, False):
+            comparison = compare.Comparison(receiver(keeps_nan))
+            comparison.add([page.Watch("here", polls)], [{}])
+            self.assertEqual(comparison.missing, {self.KEY} if keeps_nan else set())
+
+    def test_rounding_is_relative(self) -> None:
+        polls = [page.Poll(at, at + 0.1, {self.KEY: -100.0}) for at in (1.0, 2.0)]
+        for value, rounding, wrong in ((-100.5, 0.01, 0), (-102, 0.01, 1), (-100.5, 0, 1), (-99.5, 0.01, 0)):
+            got = compare.judge(page.Watch("here", polls), self.KEY, [(1.5, value)], {}, rounding)
+            self.assertEqual(len(got.wrong), wrong, (value, rounding))
+
+    def test_a_sample_outside_the_watched_time_says_nothing(self) -> None:
+        watch = page.Watch("here", [page.Poll(1.0, 1.1, {self.KEY: 5})])
+        self.assertEqual(compare.judge(watch, self.KEY, [(1.5, 6)], {}), compare.Verdict())
+
+
+class Others(unittest.TestCase):
+    def test_declared_names_are_those_of_samples(self) -> None:
+        text = "# TYPE a counter\na_total 1\n# TYPE b_total counter\n# TYPE c gauge\nc 1\n"
+        self.assertEqual(relay.declared(text), {"a_total", "b_total", "c"})
+
+    def test_targets_are_found_at_any_depth(self) -> None:
+        node = {"a": [{"ignored": [{"url": "http://127.0.0.1:9260/metrics", "reason": "html"}]}]}
+        self.assertEqual(
+            [found["reason"] for found in relay.objects_about(node, "127.0.0.1:9260")], ["html"]
+        )
+        self.assertEqual(list(relay.objects_about(node, "127.0.0.1:9251")), [])
+
+    def test_a_failed_check_and_an_error_fail_the_run(self) -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            report = checks.Report()
+            self.assertEqual(report.finish(), 1, "a run without checks proves nothing")
+            report.equal("one", 1, 1)
+            self.assertEqual(report.finish(), 0)
+            report.equal("two", 1, 2)
+            self.assertEqual(report.finish(), 1)
+        self.assertIn("\nFAIL two: expected 1, got 2\n", printed.getvalue())
+        self.assertEqual(printed.getvalue().splitlines()[-1], "1 passed, 1 failed")
+
+    def test_a_process_that_dies_ends_the_wait(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            processes = procs.Processes(Path(directory))
+            processes.start("false", ["false"])
+            with self.assertRaisesRegex(procs.SetupError, "false ended with exit code 1"):
+                processes.wait_until("never", lambda: False, 10, 0.01)
+
+
+if __name__ == "__main__":
+    unittest.main()
