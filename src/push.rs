@@ -154,12 +154,17 @@ impl Receiver {
             let next = self.spool().next(lane, Instant::now().into_std());
             match next {
                 Next::Send(batch) => {
-                    let settled = tokio::select! {
+                    let (settled, pause) = tokio::select! {
                         settled = self.deliver(&batch, &mut backoff) => settled,
-                        () = abort.cancelled() => Settled::Retry,
+                        () = abort.cancelled() => (Settled::Retry, Duration::ZERO),
                     };
                     let settled = self.spool().settle(lane, batch.id, settled);
                     debug_assert_eq!(settled, Ok(()), "a lane settles what it took");
+                    // The batch waits in the spool, where it can become too old or make room.
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = abort.cancelled() => return,
+                    }
                 }
                 Next::WaitUntil(at) => {
                     tokio::select! {
@@ -179,41 +184,38 @@ impl Receiver {
         }
     }
 
-    /// Sends one batch until the receiver has taken or refused it.
-    async fn deliver(&self, batch: &Batch, backoff: &mut Backoff) -> Settled {
-        loop {
-            let began = Instant::now();
-            let answer = self.post(batch).await;
-            self.numbers.record(&answer, batch, began.elapsed());
-            match answer.outcome {
-                Outcome::Accepted => {
-                    backoff.reset();
-                    if let Some(outage) = self.failing().recovered(Instant::now()) {
-                        info!(receiver = %self.config.name, outage_s = outage.as_secs_f64(),
-                            "the receiver accepts samples again");
-                    }
-                    return Settled::Delivered;
+    /// Sends one batch once. Returns what becomes of it, and how long to leave the receiver alone.
+    async fn deliver(&self, batch: &Batch, backoff: &mut Backoff) -> (Settled, Duration) {
+        let began = Instant::now();
+        let answer = self.post(batch).await;
+        self.numbers.record(&answer, batch, began.elapsed());
+        match answer.outcome {
+            Outcome::Accepted => {
+                backoff.reset();
+                if let Some(outage) = self.failing().recovered(Instant::now()) {
+                    info!(receiver = %self.config.name, outage_s = outage.as_secs_f64(),
+                        "the receiver accepts samples again");
                 }
-                Outcome::Rejected => {
-                    backoff.reset();
-                    if self.failing().is_news(&answer.words) {
-                        warn!(receiver = %self.config.name, url = %self.config.url,
-                            samples = batch.samples, answer = %answer.words,
-                            "the receiver refused a batch, which is dropped; further batches \
-                             refused with these words are only counted");
-                    }
-                    return Settled::Dropped(Reason::Rejected);
+                (Settled::Delivered, Duration::ZERO)
+            }
+            Outcome::Rejected => {
+                backoff.reset();
+                if self.failing().is_news(&answer.words) {
+                    warn!(receiver = %self.config.name, url = %self.config.url,
+                        samples = batch.samples, answer = %answer.words,
+                        "the receiver refused a batch, which is dropped; further batches \
+                         refused with these words are only counted");
                 }
-                Outcome::Retry { after } => {
-                    if self.failing().began(&answer.words, Instant::now()) {
-                        warn!(receiver = %self.config.name, url = %self.config.url,
-                            answer = %answer.words,
-                            "the receiver takes no samples now; they are kept and sent again");
-                    }
-                    self.numbers.samples_retried.fetch_add(batch.samples, Relaxed);
-                    let pause = backoff.next_delay(fastrand::f64(), after);
-                    tokio::time::sleep(pause).await;
+                (Settled::Dropped(Reason::Rejected), Duration::ZERO)
+            }
+            Outcome::Retry { after } => {
+                if self.failing().began(&answer.words, Instant::now()) {
+                    warn!(receiver = %self.config.name, url = %self.config.url,
+                        answer = %answer.words,
+                        "the receiver takes no samples now; they are kept and sent again");
                 }
+                self.numbers.samples_retried.fetch_add(batch.samples, Relaxed);
+                (Settled::Retry, backoff.next_delay(fastrand::f64(), after))
             }
         }
     }
