@@ -73,9 +73,10 @@ impl Job {
         receivers: Vec<Arc<Receiver>>,
         status: &Arc<Status>,
     ) -> Result<Self, JobError> {
+        let sources = Sources::new(scrape)?;
         Ok(Self {
-            sources: Sources::new(scrape)?,
-            client: Client::new(&scrape.http, scrape.timeout)?,
+            client: Client::new(&scrape.http, sources.timeout_max)?,
+            sources,
             shaper: Arc::new(Shaper::new(scrape, flink, views)),
             scrape: scrape.clone(),
             receivers,
