@@ -200,11 +200,11 @@ impl Receiver {
             }
             Outcome::Rejected => {
                 backoff.reset();
-                if self.failing().is_news(&answer.words) {
+                if self.failing().is_news(&answer.words, Instant::now()) {
                     warn!(receiver = %self.config.name, url = %self.config.url,
                         samples = batch.samples, answer = %answer.words,
-                        "the receiver refused a batch, which is dropped; further batches \
-                         refused with these words are only counted");
+                        "the receiver refused a batch, which is dropped; for an hour \
+                         further batches refused with these words are only counted");
                 }
                 (Settled::Dropped(Reason::Rejected), Duration::ZERO)
             }
