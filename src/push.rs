@@ -14,12 +14,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, header};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -154,12 +154,17 @@ impl Receiver {
             let next = self.spool().next(lane, Instant::now().into_std());
             match next {
                 Next::Send(batch) => {
-                    let settled = tokio::select! {
+                    let (settled, pause) = tokio::select! {
                         settled = self.deliver(&batch, &mut backoff) => settled,
-                        () = abort.cancelled() => Settled::Retry,
+                        () = abort.cancelled() => (Settled::Retry, Duration::ZERO),
                     };
                     let settled = self.spool().settle(lane, batch.id, settled);
                     debug_assert_eq!(settled, Ok(()), "a lane settles what it took");
+                    // The batch waits in the spool, where it can become too old or make room.
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = abort.cancelled() => return,
+                    }
                 }
                 Next::WaitUntil(at) => {
                     tokio::select! {
@@ -179,41 +184,38 @@ impl Receiver {
         }
     }
 
-    /// Sends one batch until the receiver has taken or refused it.
-    async fn deliver(&self, batch: &Batch, backoff: &mut Backoff) -> Settled {
-        loop {
-            let began = Instant::now();
-            let answer = self.post(batch).await;
-            self.numbers.record(&answer, batch, began.elapsed());
-            match answer.outcome {
-                Outcome::Accepted => {
-                    backoff.reset();
-                    if let Some(outage) = self.failing().recovered(Instant::now()) {
-                        info!(receiver = %self.config.name, outage_s = outage.as_secs_f64(),
-                            "the receiver accepts samples again");
-                    }
-                    return Settled::Delivered;
+    /// Sends one batch once. Returns what becomes of it, and how long to leave the receiver alone.
+    async fn deliver(&self, batch: &Batch, backoff: &mut Backoff) -> (Settled, Duration) {
+        let began = Instant::now();
+        let answer = self.post(batch).await;
+        self.numbers.record(&answer, batch, began.elapsed());
+        match answer.outcome {
+            Outcome::Accepted => {
+                backoff.reset();
+                if let Some(outage) = self.failing().recovered(Instant::now()) {
+                    info!(receiver = %self.config.name, outage_s = outage.as_secs_f64(),
+                        "the receiver accepts samples again");
                 }
-                Outcome::Rejected => {
-                    backoff.reset();
-                    if self.failing().is_news(&answer.words) {
-                        warn!(receiver = %self.config.name, url = %self.config.url,
-                            samples = batch.samples, answer = %answer.words,
-                            "the receiver refused a batch, which is dropped; further batches \
-                             refused with these words are only counted");
-                    }
-                    return Settled::Dropped(Reason::Rejected);
+                (Settled::Delivered, Duration::ZERO)
+            }
+            Outcome::Rejected => {
+                backoff.reset();
+                if self.failing().is_news(&answer.words, Instant::now()) {
+                    warn!(receiver = %self.config.name, url = %self.config.url,
+                        samples = batch.samples, answer = %answer.words,
+                        "the receiver refused a batch, which is dropped; for an hour \
+                         further batches refused with these words are only counted");
                 }
-                Outcome::Retry { after } => {
-                    if self.failing().began(&answer.words, Instant::now()) {
-                        warn!(receiver = %self.config.name, url = %self.config.url,
-                            answer = %answer.words,
-                            "the receiver takes no samples now; they are kept and sent again");
-                    }
-                    self.numbers.samples_retried.fetch_add(batch.samples, Relaxed);
-                    let pause = backoff.next_delay(fastrand::f64(), after);
-                    tokio::time::sleep(pause).await;
+                (Settled::Dropped(Reason::Rejected), Duration::ZERO)
+            }
+            Outcome::Retry { after } => {
+                if self.failing().began(&answer.words, Instant::now()) {
+                    warn!(receiver = %self.config.name, url = %self.config.url,
+                        answer = %answer.words,
+                        "the receiver takes no samples now; they are kept and sent again");
                 }
+                self.numbers.samples_retried.fetch_add(batch.samples, Relaxed);
+                (Settled::Retry, backoff.next_delay(fastrand::f64(), after))
             }
         }
     }
@@ -231,13 +233,10 @@ impl Receiver {
             Err(error) => return no_answer(error.to_string()),
         };
         let timeout = self.config.timeout;
-        let exchange = async {
-            let answer = self.client.send(request).await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(read(answer, self.config.queue.retry_on_http_429).await)
-        };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(words)) => no_answer(words),
+        let deadline = Instant::now() + timeout;
+        match timeout_at(deadline, self.client.send(request)).await {
+            Ok(Ok(answer)) => read(answer, self.config.queue.retry_on_http_429, deadline).await,
+            Ok(Err(error)) => no_answer(error.to_string()),
             Err(_) => no_answer(format!("no answer within {}", config::PromDuration(timeout))),
         }
     }
@@ -273,8 +272,9 @@ impl Numbers {
     }
 }
 
-/// Reads an answer: its meaning by the status, and the first of the receiver's words.
-async fn read(answer: Response<Incoming>, retry_on_429: bool) -> Answer {
+/// Reads an answer: its meaning by the status, which holds whatever becomes of the body, and the first
+/// of the receiver's words.
+async fn read(answer: Response<Incoming>, retry_on_429: bool, deadline: Instant) -> Answer {
     let status = answer.status();
     let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
     let outcome = outcome(status.as_u16(), retry_after, SystemTime::now());
@@ -289,20 +289,28 @@ async fn read(answer: Response<Incoming>, retry_on_429: bool) -> Answer {
         500..=599 => "5xx",
         _ => "other",
     };
-    // The body is read whatever the outcome, so that the connection can be used again; one that is
-    // longer than any sensible message is cut, and its connection closed.
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX * 64).collect().await;
+    let body = words(answer.into_body(), deadline).await;
     let words = match body {
         _ if outcome == Outcome::Accepted => String::new(),
-        Ok(body) => {
-            let body = body.to_bytes();
-            let first = body.get(..ANSWER_BYTES_MAX).unwrap_or(&body);
-            // One line of the log, whatever the receiver put in between.
-            let words =
-                String::from_utf8_lossy(first).split_whitespace().collect::<Vec<_>>().join(" ");
-            format!("HTTP {status}: {words}")
-        }
-        Err(error) => format!("HTTP {status}, whose body could not be read: {error}"),
+        words if words.is_empty() => format!("HTTP {status}"),
+        words => format!("HTTP {status}: {words}"),
     };
     Answer { outcome, class, words }
+}
+
+/// The first words of an answer's body, on one line. The body is read to its end, so that the
+/// connection can be used again; one that is longer than any sensible message, breaks off or does not
+/// end in time is left at that, and its connection closed.
+async fn words(mut body: Incoming, deadline: Instant) -> String {
+    let (mut first, mut bytes) = (Vec::new(), 0);
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
+        let Ok(chunk) = frame.into_data() else { continue };
+        let room = ANSWER_BYTES_MAX.saturating_sub(first.len()).min(chunk.len());
+        first.extend_from_slice(chunk.get(..room).unwrap_or_default());
+        bytes += chunk.len();
+        if bytes > ANSWER_BYTES_MAX * 64 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&first).split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -16,9 +16,9 @@ use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    HeaderMap, Method, Request, Response,
+    HeaderMap, Request, Response,
     body::Incoming,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
 };
 use std::io::Write as _;
 use tokio::time::Instant;
@@ -247,19 +247,12 @@ impl Scraper {
     }
 
     async fn fetch(&mut self) -> Result<(), Failure> {
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(self.target.url.clone())
-            .header(ACCEPT, "text/plain;version=0.0.4")
-            .header(ACCEPT_ENCODING, self.accept_encoding)
-            .header(
-                "X-Prometheus-Scrape-Timeout-Seconds",
-                self.target.timeout.as_secs_f64().to_string(),
-            )
-            .body(Full::new(Bytes::new()))
-            .map_err(|error| Failure::new(Reason::Connect, error.to_string()))?;
-        let answer = self.client.send(request).await.map_err(failure)?;
-        let (gzip, mut body) = check_head(answer)?;
+        let answer = match self.request().await {
+            // Once: a server that closes connections whatever is asked fails the scrape.
+            Err(error) if error.is_closed_early() => self.request().await,
+            answer => answer,
+        };
+        let (gzip, mut body) = check_head(answer.map_err(failure)?)?;
         if gzip {
             return self.read_gzip(&mut body).await;
         }
@@ -267,6 +260,18 @@ impl Scraper {
             self.page.feed(&chunk, &mut self.tracker)?;
         }
         Ok(())
+    }
+
+    async fn request(&self) -> Result<Response<Incoming>, http::Error> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        request.uri_mut().clone_from(&self.target.url);
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(self.accept_encoding));
+        let timeout = HeaderValue::try_from(self.target.timeout.as_secs_f64().to_string())
+            .expect("a number is made of characters that headers may hold");
+        headers.insert("X-Prometheus-Scrape-Timeout-Seconds", timeout);
+        self.client.send(request).await
     }
 
     async fn read_gzip(&mut self, body: &mut Incoming) -> Result<(), Failure> {

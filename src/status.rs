@@ -107,9 +107,13 @@ impl Status {
         status
     }
 
-    /// Removes a target that is no longer scraped.
-    pub fn remove(&self, hash: u64) {
-        lock(&self.targets).remove(&hash);
+    /// Removes a target that is no longer scraped, unless it was added anew in the meantime.
+    pub fn remove(&self, gone: &Arc<TargetStatus>) {
+        let mut targets = lock(&self.targets);
+        let hash = gone.target.hash();
+        if targets.get(&hash).is_some_and(|present| Arc::ptr_eq(present, gone)) {
+            targets.remove(&hash);
+        }
     }
 
     /// All targets.

@@ -60,7 +60,7 @@ impl Demo {
         } else {
             self.log.init()?
         };
-        run::runtime()?.block_on(self.relay())
+        run::block_on(self.relay())?
     }
 
     async fn relay(self) -> Result<(), Failed> {

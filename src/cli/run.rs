@@ -1,6 +1,6 @@
 //! `flinkrelay run`: scrapes and pushes until SIGTERM or SIGINT.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -9,6 +9,7 @@ use tokio::{
     net::TcpListener,
     runtime,
     signal::unix::{SignalKind, signal},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -50,7 +51,7 @@ impl Run {
         let config = self.config.load(Purpose::Run)?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
-        runtime()?.block_on(self.serve(Arc::new(relay)))
+        block_on(self.serve(Arc::new(relay)))?
     }
 
     async fn serve(self, relay: Arc<Relay>) -> Result<(), Failed> {
@@ -58,11 +59,15 @@ impl Run {
         let stop_at_signal = stop_on_signal(stop.clone())?;
         let listener = self.listen().await?;
         let endpoints = async {
-            match listener {
-                Some(listener) => {
-                    server::serve(listener, Arc::clone(&relay), stopped.clone()).await
-                }
-                None => Ok(()),
+            let Some(listener) = listener else { return Ok(()) };
+            let serving = server::serve(listener, Arc::clone(&relay), stopped.clone());
+            let overdue = async {
+                stopped.cancelled().await;
+                sleep(ANSWERS_GRACE).await;
+            };
+            tokio::select! {
+                served = serving => served,
+                () = overdue => Ok(()),
             }
         };
         let relaying = async {
@@ -94,18 +99,23 @@ impl Run {
     }
 }
 
-/// A runtime with as many threads as the cgroup allows cores; on one core, without any.
+/// Runs a future on a runtime with as many threads as the cgroup allows cores; on one core, without
+/// any. What the future leaves behind is not waited for: a name that is being resolved holds its thread
+/// until the system's resolver gives up.
 ///
 /// # Errors
 /// The operating system gives no threads.
-pub fn runtime() -> std::io::Result<runtime::Runtime> {
+pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut builder = if cores == 1 {
         runtime::Builder::new_current_thread()
     } else {
         runtime::Builder::new_multi_thread()
     };
-    builder.worker_threads(cores).enable_all().build()
+    let runtime = builder.worker_threads(cores).enable_all().build()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// A future that sets `stop` at the first SIGTERM or SIGINT.
@@ -123,3 +133,7 @@ pub fn stop_on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Ou
         stop.cancel();
     })
 }
+
+/// How long the relay's own endpoints may finish their answers after everything else has stopped. A
+/// connection on which half a request stands would otherwise keep the process.
+const ANSWERS_GRACE: Duration = Duration::from_millis(500);

@@ -86,7 +86,7 @@ impl Scrape {
         let config = self.config.load(Purpose::Scrape)?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
-        let report = Report::new(run::runtime()?.block_on(relay.scrape_once()));
+        let report = Report::new(run::block_on(relay.scrape_once())?);
         print(|out| match self.output {
             Format::Table => table::write(&report, out),
             Format::Json => json::write(&report, out),

@@ -4,7 +4,8 @@
 //! about who listens, and a process may come back on another one. Each port is in one of these states:
 //!
 //! ```text
-//!            answers with a Flink page                 no good scrape for `forget_after`
+//!            answers with a Flink page                 no good scrape for `forget_after`,
+//!                                                      or a page that is not Flink's
 //!   Closed ---------------------------> Instance(role) ---------------------------------> Closed
 //!     ^  \ answers with something else       ^
 //!     |   `-------------> Foreign(what) -----' answers with a Flink page
@@ -88,7 +89,9 @@ impl Ports {
             let Port::Instance { role, found } = port else { continue };
             let health = health(number);
             let last_ok = health.and_then(|health| health.last_ok).unwrap_or(*found);
-            if now.saturating_duration_since(last_ok) >= self.forget_after {
+            // A good page without any name of Flink's: the port has changed hands.
+            let foreign = health.is_some_and(|h| h.last_ok.is_some() && !h.role.is_flink());
+            if foreign || now.saturating_duration_since(last_ok) >= self.forget_after {
                 *port = Port::Closed;
                 changed = true;
             } else if let Some(health) = health.filter(|health| health.role.is_flink())
@@ -175,6 +178,16 @@ mod tests {
         assert!(ports.review(now, |_| health));
         assert_eq!(ports.instances().collect::<Vec<_>>(), [(9250, Role::TaskManager)]);
         assert!(!ports.review(now, |_| health));
+    }
+
+    #[test]
+    fn an_instance_whose_port_another_software_took_is_forgotten_at_once() {
+        let (mut ports, now) = ports();
+        ports.probed(9250, Probed::Flink(Role::TaskManager), now);
+        let health = |last_ok| Some(Health { last_ok, role: Role::Unknown });
+        assert!(!ports.review(now, |_| health(None)), "not scraped yet");
+        assert!(ports.review(now, |_| health(Some(now))));
+        assert_eq!(ports.to_probe(), [9250, 9251, 9252]);
     }
 
     #[test]

@@ -91,6 +91,19 @@ impl Error {
         io_kind(&*self.source) == Some(io::ErrorKind::ConnectionRefused)
     }
 
+    /// Whether the connection was closed before any answer, as happens to a request that meets a
+    /// server closing an idle connection: sent again, on a new one, it may well be answered.
+    pub fn is_closed_early(&self) -> bool {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&*self.source);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<hyper::Error>() {
+                return error.is_incomplete_message() || error.is_canceled();
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// The body of an answer could not be read to its end.
     pub fn from_body(error: hyper::Error) -> Self {
         Self { kind: ErrorKind::Truncated, source: error.into() }

@@ -9,11 +9,11 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, MissedTickBehavior, interval, interval_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::now_ms;
 use crate::{
@@ -73,9 +73,10 @@ impl Job {
         receivers: Vec<Arc<Receiver>>,
         status: &Arc<Status>,
     ) -> Result<Self, JobError> {
+        let sources = Sources::new(scrape)?;
         Ok(Self {
-            sources: Sources::new(scrape)?,
-            client: Client::new(&scrape.http, scrape.timeout)?,
+            client: Client::new(&scrape.http, sources.timeout_max)?,
+            sources,
             shaper: Arc::new(Shaper::new(scrape, flink, views)),
             scrape: scrape.clone(),
             receivers,
@@ -103,10 +104,12 @@ impl Job {
                     sets.insert(source, targets);
                     self.reconcile(&sets, &mut running, &mut tasks, &stop);
                 }
-                Some(_) = tasks.join_next() => {}
+                Some(ended) = tasks.join_next() => log_panic(ended),
             }
         }
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            log_panic(ended);
+        }
     }
 
     /// Finds the job's targets as they are now: probes each range once.
@@ -182,6 +185,8 @@ impl Job {
             let scraped = tokio::select! {
                 biased;
                 () = stop.relay.cancelled() => return,
+                // It may come back at any time, and then this task must not be in its way.
+                () = stop.gone.cancelled() => break,
                 scraped = scraper.scrape(now_ms()) => scraped,
             };
             self.append(hash, &scraped.fragments);
@@ -189,7 +194,7 @@ impl Job {
             log(&status, &scraped, &before);
         }
         self.append(hash, &scraper.end(now_ms(), Instant::now()));
-        self.status.remove(hash);
+        self.status.remove(&status);
         info!(url = %status.target.url, "the target is gone, its series have ended");
     }
 
@@ -266,6 +271,13 @@ impl Job {
             }
         }
         changed
+    }
+}
+
+/// A panic is a bug of the relay and ends the scrapes of that one target; the log must say so.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a target or a port range is no longer looked after; restart the relay");
     }
 }
 

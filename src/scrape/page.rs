@@ -127,13 +127,14 @@ impl State {
         let text = line.bytes.trim_ascii_start();
         match text.first() {
             None => {}
-            Some(b'#') if families.wanted() => match line.parse(limits) {
-                Ok(Entry::Help { name, text }) => families.help(name, &text),
-                Ok(Entry::Type { name, kind }) => families.kind(name, kind),
+            // Read each time, though families are of interest only when metadata is due: a bad
+            // comment that counts on every fourth page would look like a page that changes.
+            Some(b'#') => match line.parse(limits) {
+                Ok(Entry::Help { name, text }) if families.wanted() => families.help(name, &text),
+                Ok(Entry::Type { name, kind }) if families.wanted() => families.kind(name, kind),
                 Ok(_) => {}
                 Err(fault) => self.fault(fault),
             },
-            Some(b'#') => {}
             Some(_) => match tracker.observe(line.bytes, self.now_ms) {
                 Ok(kept) => {
                     self.readable += 1;

@@ -22,7 +22,7 @@ use crate::{
     relay::Relay,
     scrape::Reason,
     series::Dropped,
-    spool,
+    spool::{self, Counts},
     status::{TargetState, TargetStatus},
 };
 
@@ -178,57 +178,64 @@ fn target_labels(status: &TargetStatus) -> [(&str, &str); 2] {
     [("job", status.target.job()), ("instance", status.target.instance())]
 }
 
-const RECEIVER_ROWS: [Row<Receiver>; 12] = [
+/// A receiver and one reading of its counts, so that `appended = delivered + dropped + pending` holds
+/// on the page.
+struct Account {
+    receiver: Arc<Receiver>,
+    counts: Counts,
+}
+
+const RECEIVER_ROWS: [Row<Account>; 12] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
         Kind::Counter,
-        |r| r.counts().appended.samples as f64,
+        |r| r.counts.appended.samples as f64,
     ),
     ("remote_write_samples", "Samples that the receiver accepted.", Kind::Counter, |r| {
-        r.counts().delivered.samples as f64
+        r.counts.delivered.samples as f64
     }),
     ("remote_write_samples_pending", "Samples in the spool.", Kind::Gauge, |r| {
-        r.counts().queued.samples as f64
+        r.counts.queued.samples as f64
     }),
     (
         "remote_write_samples_retried",
         "Samples in requests that failed and are sent again.",
         Kind::Counter,
-        |r| r.numbers.samples_retried.load(Relaxed) as f64,
+        |r| r.receiver.numbers.samples_retried.load(Relaxed) as f64,
     ),
     ("remote_write_bytes", "Bytes of request bodies sent.", Kind::Counter, |r| {
-        r.numbers.bytes.load(Relaxed) as f64
+        r.receiver.numbers.bytes.load(Relaxed) as f64
     }),
     ("remote_write_batches_pending", "Batches in the spool.", Kind::Gauge, |r| {
-        r.counts().batches as f64
+        r.counts.batches as f64
     }),
     ("remote_write_pending_bytes", "Bytes in the spool.", Kind::Gauge, |r| {
-        r.counts().queued.bytes as f64
+        r.counts.queued.bytes as f64
     }),
     (
         "remote_write_pending_bytes_limit",
         "Bytes in the spool above which its oldest batch is dropped.",
         Kind::Gauge,
-        |r| r.config.queue.max_bytes as f64,
+        |r| r.receiver.config.queue.max_bytes as f64,
     ),
     ("remote_write_shards", "Requests that may be in flight at once.", Kind::Gauge, |r| {
-        r.lanes() as f64
+        r.receiver.lanes() as f64
     }),
     ("remote_write_max_samples_per_send", "Samples of a batch at most.", Kind::Gauge, |r| {
-        f64::from(r.config.queue.max_samples_per_send)
+        f64::from(r.receiver.config.queue.max_samples_per_send)
     }),
     (
         "remote_write_queue_highest_timestamp_seconds",
         "Newest timestamp handed to the spool.",
         Kind::Gauge,
-        |r| seconds(r.counts().highest_appended_ms),
+        |r| seconds(r.counts.highest_appended_ms),
     ),
     (
         "remote_write_queue_highest_sent_timestamp_seconds",
         "Newest timestamp that the receiver accepted.",
         Kind::Gauge,
-        |r| seconds(r.counts().highest_delivered_ms),
+        |r| seconds(r.counts.highest_delivered_ms),
     ),
 ];
 
@@ -238,17 +245,18 @@ fn seconds(timestamp_ms: Option<i64>) -> f64 {
 
 fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let receivers = &relay.receivers;
+    let accounts: Vec<_> =
+        receivers.iter().map(|r| Account { receiver: Arc::clone(r), counts: r.counts() }).collect();
     for (name, help, kind, value) in RECEIVER_ROWS {
         family(encoder, name, help, kind, |family| {
-            receivers
+            accounts
                 .iter()
-                .try_for_each(|r| family.add(&[("receiver", &*r.config.name)], value(r)))
+                .try_for_each(|r| family.add(&[("receiver", &*r.receiver.config.name)], value(r)))
         })?;
     }
     let help = "Samples that the receiver will never get, by reason.";
     family(encoder, "remote_write_samples_dropped", help, Kind::Counter, |family| {
-        receivers.iter().try_for_each(|receiver| {
-            let counts = receiver.counts();
+        accounts.iter().try_for_each(|Account { receiver, counts }| {
             spool::Reason::ALL.into_iter().try_for_each(|reason| {
                 let labels = [("receiver", &*receiver.config.name), ("reason", reason.as_str())];
                 family.add(&labels, counts.dropped(reason).samples as f64)
