@@ -6,7 +6,6 @@ import relay
 from net import HtmlServer
 from page import poll, sanitised
 from stage import INTERVAL_S, JM, SLACK_S, TM1, TM2, Stage, values
-from stored import check_foreign_ports
 
 
 def check_job_ends(stage: Stage) -> None:
@@ -89,4 +88,16 @@ def check_taskmanager_back(stage: Stage) -> None:
     stage.on_both(
         "the web page on its old port is not up", f'up{{instance="{old}"}} == 1', at, [], values
     )
-    check_foreign_ports(stage, old_port)
+    stage.report.eventually(
+        "/targets says that something else answers on its old port",
+        "not_prometheus",
+        2 * relay.INTERVAL_S + SLACK_S,
+        lambda: (failure(stage, old) == "not_prometheus", failure(stage, old)),
+    )
+
+
+def failure(stage: Stage, instance: str) -> str | None:
+    """The reason of an instance's last failed scrape, by /targets."""
+    targets = stage.relay.targets()["activeTargets"]
+    found = [target for target in targets if target["labels"]["instance"] == instance]
+    return found[0]["lastErrorReason"] if found else None

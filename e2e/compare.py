@@ -24,8 +24,12 @@ from relay import EXTERNAL_LABELS, SCRAPE_SERIES, is_excluded
 _ADDED = {"__name__", "job", "instance", *EXTERNAL_LABELS}
 _PAGE_NAMES = {"operator": "operator_name"}
 
-# Reading a page opens a connection, so every reader sees a number of its own.
-_READER_DEPENDENT = re.compile(r"flink_(jobmanager|taskmanager)_Status_JVM_FileDescriptor_Open")
+# Values of a moment: reading a page opens a connection, so every reader sees a number of its own;
+# and a checkpoint begins and ends between two polls that both saw none.
+_OF_A_MOMENT = re.compile(
+    r"flink_(jobmanager|taskmanager)_Status_JVM_FileDescriptor_Open"
+    r"|flink_jobmanager_job_numberOfInProgressCheckpoints"
+)
 
 Samples = dict[Labels, list[tuple[float, float]]]
 
@@ -105,7 +109,7 @@ def judge(
 ) -> Verdict:
     """Holds each stored sample of a series against the pages around its scrape."""
     verdict = Verdict(falls=not watch.never_falls(series))
-    if verdict.falls or _READER_DEPENDENT.fullmatch(series[0]):
+    if verdict.falls or _OF_A_MOMENT.fullmatch(series[0]):
         return verdict
     for at, value in points:
         # The stored time has whole milliseconds.

@@ -5,7 +5,6 @@ Every name that the relay chose (config keys aside) stands in the constants belo
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,17 +28,15 @@ SCRAPE_SERIES = r"up|scrape_.+|flinkrelay_.+"
 
 # The relay's own counters of samples, all with the label RECEIVER_LABEL:
 # SAMPLES_IN = SAMPLES_DELIVERED + SAMPLES_DROPPED (by reason) + SAMPLES_PENDING at any time.
-SAMPLES_IN = "flinkrelay_remote_write_samples_in_total"
+SAMPLES_IN = "flinkrelay_remote_write_samples_appended_total"
 SAMPLES_DELIVERED = "flinkrelay_remote_write_samples_total"
 SAMPLES_DROPPED = "flinkrelay_remote_write_samples_dropped_total"
-SAMPLES_FAILED = "flinkrelay_remote_write_samples_failed_total"
 SAMPLES_RETRIED = "flinkrelay_remote_write_samples_retried_total"
 SAMPLES_PENDING = "flinkrelay_remote_write_samples_pending"
 SAMPLE_METRICS = (
     SAMPLES_IN,
     SAMPLES_DELIVERED,
     SAMPLES_DROPPED,
-    SAMPLES_FAILED,
     SAMPLES_RETRIED,
     SAMPLES_PENDING,
 )
@@ -61,7 +58,7 @@ class Relay:
     def own_metrics(self) -> dict[Series, float]:
         return parse(self.own_page())
 
-    def targets(self) -> object:
+    def targets(self) -> dict:
         """The JSON of /targets."""
         return json.loads(fetch(f"http://{LISTEN}/targets"))
 
@@ -70,8 +67,7 @@ def start(binary: Path, ports: range, receivers: list[Receiver], processes: Proc
     """Writes the config and starts the relay with it."""
     config = processes.directory / "relay.yaml"
     config.write_text(config_text(ports, receivers))
-    data = processes.directory / "relay-data"
-    options = ["--listen", LISTEN, "--data-dir", str(data), "--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
+    options = ["--listen", LISTEN, "--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
     argv = [str(binary), "run", "-c", str(config), *options]
     return Relay(processes.start("relay", argv))
 
@@ -124,16 +120,7 @@ def is_excluded(metric: str) -> bool:
     return re.fullmatch(EXCLUDED_METRICS, metric) is not None
 
 
-def says_not_flink(node: dict) -> bool:
-    """Whether an object of /targets gives a reason and does not claim to be scraped well."""
-    return bool(node.get("reason") or node.get("error") or node.get("last_error")) and not node.get("up")
-
-
-def objects_about(node: object, address: str) -> Iterator[dict]:
-    """The innermost JSON objects of /targets that mention `address` (host:port)."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    inner = [found for child in children for found in objects_about(child, address)]
-    if inner:
-        yield from inner
-    elif isinstance(node, dict) and address in json.dumps(node):
-        yield node
+def ignored(targets: dict, port: int) -> str | None:
+    """What /targets says about a port of a range that is not Flink's, None when it says nothing."""
+    reasons = (found["ignored"].get(str(port)) for found in targets["ranges"].values())
+    return next((reason for reason in reasons if reason), None)

@@ -55,15 +55,24 @@ def check_presence(stage: Stage) -> None:
 
 
 def check_labels(stage: Stage) -> None:
-    kept = {"job_id", "job_name", "task_name", "operator", "subtask_index", "tm_id", "host"}
-    expected = kept | {"__name__", "job", "instance", *relay.EXTERNAL_LABELS}
-    stage.on_both(
-        "labels of an operator's series are the normalised ones and no other",
-        "flink_taskmanager_job_task_operator_numRecordsOut",
-        time.time(),
-        {frozenset(expected)},
-        label_names,
-    )
+    everywhere = {"__name__", "job", "instance", *relay.EXTERNAL_LABELS}
+    job = {"job_id", "job_name"}
+    task = job | {"task_name", "subtask_index", "tm_id"}
+    # The host stands where no tm_id tells the process: it says nothing that tm_id does not.
+    for what, metric, kept in (
+        ("an operator", "flink_taskmanager_job_task_operator_numRecordsOut", task | {"operator"}),
+        ("a task", "flink_taskmanager_job_task_numRecordsOut", task),
+        ("a TaskManager", "flink_taskmanager_Status_JVM_Threads_Count", {"tm_id"}),
+        ("a job", "flink_jobmanager_job_uptime", job | {"host"}),
+        ("the JobManager", "flink_jobmanager_taskSlotsTotal", {"host"}),
+    ):
+        stage.on_both(
+            f"labels of {what}'s series are the normalised ones and no other",
+            metric,
+            time.time(),
+            {frozenset(everywhere | kept)},
+            label_names,
+        )
     stage.on_both(
         "no series has task_attempt_id, task_attempt_num or operator_name",
         'count({task_attempt_id!=""} or {task_attempt_num!=""} or {operator_name!=""})',
@@ -77,12 +86,12 @@ def check_foreign_ports(stage: Stage, *ports: int) -> None:
     for port in ports:
 
         def reported(port=port) -> tuple[bool, object]:
-            found = list(relay.objects_about(stage.relay.targets(), address(port)))
-            return any(relay.says_not_flink(node) for node in found), found
+            reason = relay.ignored(stage.relay.targets(), port)
+            return reason is not None, reason
 
         stage.report.eventually(
             f"/targets reports port {port}, which is not Flink's, with a reason",
-            "an entry with a reason",
+            "a reason",
             3 * relay.PROBE_INTERVAL_S + relay.INTERVAL_S,
             reported,
         )

@@ -135,12 +135,10 @@ class Others(unittest.TestCase):
         text = "# TYPE a counter\na_total 1\n# TYPE b_total counter\n# TYPE c gauge\nc 1\n"
         self.assertEqual(relay.declared(text), {"a_total", "b_total", "c"})
 
-    def test_targets_are_found_at_any_depth(self) -> None:
-        node = {"a": [{"ignored": [{"url": "http://127.0.0.1:9260/metrics", "reason": "html"}]}]}
-        self.assertEqual(
-            [found["reason"] for found in relay.objects_about(node, "127.0.0.1:9260")], ["html"]
-        )
-        self.assertEqual(list(relay.objects_about(node, "127.0.0.1:9251")), [])
+    def test_ignored_ports_have_a_reason(self) -> None:
+        targets = {"ranges": {"127.0.0.1:9250-9260": {"ignored": {"9260": "text/html"}}}}
+        self.assertEqual(relay.ignored(targets, 9260), "text/html")
+        self.assertIsNone(relay.ignored(targets, 9251))
 
     def test_a_failed_check_and_an_error_fail_the_run(self) -> None:
         with contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -45,7 +45,7 @@ pub enum Reason {
     LineTooLong,
 }
 
-/// Why [`parse`](super::parse) or [`value`](super::value) refused a line.
+/// Why [`parse`](fn@super::parse) or [`value`](super::value) refused a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// What is wrong.

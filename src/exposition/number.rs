@@ -90,8 +90,9 @@ const POWERS_OF_TEN: [f64; 23] = [
 ///
 /// When the digits make an integer of at most 2^53 and the power of ten is at most 10^22, both are
 /// exact as floats, so that one multiplication or division rounds once, hence correctly (Clinger,
-/// "How to read floating point numbers accurately", 1990). The standard library does the same, but
-/// takes twice the time to get there.
+/// "How to read floating point numbers accurately", 1990). The standard library does the same after
+/// more preparation; on a page of Flink going this way takes a sixth off the time of `split` and
+/// `value` together.
 fn short_decimal(token: &[u8]) -> Option<f64> {
     /// 19 digits always fit 64 bits.
     const DIGITS_MAX: usize = 19;

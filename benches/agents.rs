@@ -1,0 +1,364 @@
+//! Scraping agents side by side, as whole processes under the same load.
+//!
+//! Serves synthetic Flink TaskManagers (a real page, grown to the wanted number of samples, whose
+//! values move at each scrape), counts what arrives by remote write, and reads each agent's CPU time
+//! and peak memory from /proc. One agent at a time; everything is on loopback and ends by itself.
+//!
+//! ```text
+//! cargo bench --bench agents -- [--targets 20] [--samples 5000] [--interval 2] [--seconds 20] [AGENT…]
+//! ```
+//!
+//! `AGENT` is `flinkrelay`, or the path of a `vmagent` or a `prometheus`; by default flinkrelay and
+//! those of the two that are installed. Compare figures of one run only: they move with the machine.
+
+use std::{
+    convert::Infallible,
+    env, fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Bytes, extract::DefaultBodyLimit, http::header, routing};
+use tokio::net::TcpListener;
+
+const PAGE: &str = include_str!("../tests/pages/2.3.0/taskmanager-2.prom");
+
+struct Load {
+    targets: usize,
+    samples: usize,
+    interval_s: u64,
+    seconds: u64,
+    warm_s: u64,
+    agents: Vec<String>,
+}
+
+/// What arrived.
+#[derive(Default)]
+struct Received {
+    samples: AtomicU64,
+    bytes: AtomicU64,
+    bad: AtomicU64,
+}
+
+struct Row {
+    agent: String,
+    samples_per_s: f64,
+    cpu_us: f64,
+    wire_bytes: f64,
+    peak_mib: f64,
+}
+
+fn main() {
+    let load = Load::from_args();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let received = Arc::new(Received::default());
+    let (ports, sink) = runtime.block_on(serve(&load, Arc::clone(&received)));
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = Vec::new();
+    for agent in &load.agents {
+        let config = write_config(dir.path(), &load, &ports, sink);
+        let mut command = command(agent, dir.path(), &config, sink);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let row = measure(agent, &mut child, &load, &received);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        rows.push(row);
+    }
+    print(&load, &rows);
+    assert_eq!(received.bad.load(Relaxed), 0, "an agent sent a body that cannot be read");
+    assert!(rows.iter().all(|row| row.samples_per_s > 0.0), "an agent delivered nothing");
+}
+
+impl Load {
+    fn from_args() -> Self {
+        let mut load = Self {
+            targets: 20,
+            samples: 5000,
+            interval_s: 2,
+            seconds: 20,
+            warm_s: 8,
+            agents: Vec::new(),
+        };
+        let mut args = env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number");
+            match &*arg {
+                "--targets" => load.targets = number() as usize,
+                "--samples" => load.samples = number() as usize,
+                "--interval" => load.interval_s = number(),
+                "--seconds" => load.seconds = number(),
+                "--warm" => load.warm_s = number(),
+                // `cargo bench` passes --bench; --test asks only whether the bench still runs.
+                "--bench" => {}
+                "--test" => {
+                    load = Self { targets: 2, interval_s: 1, seconds: 2, warm_s: 2, ..load };
+                    load.agents = vec!["flinkrelay".to_owned()];
+                }
+                agent => load.agents.push(agent.to_owned()),
+            }
+        }
+        if load.agents.is_empty() {
+            load.agents.push("flinkrelay".to_owned());
+            let path = env::var_os("PATH").unwrap_or_default();
+            let found = |name| env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file());
+            let peers = ["vmagent", "prometheus"].into_iter().filter_map(found);
+            load.agents.extend(peers.map(|path| path.display().to_string()));
+        }
+        load
+    }
+}
+
+/// Serves the targets and the receiver; returns their ports.
+async fn serve(load: &Load, received: Arc<Received>) -> (Vec<u16>, u16) {
+    let mut ports = Vec::new();
+    for target in 0..load.targets {
+        let page = Arc::new(Page::new(target, load.samples));
+        let read = move || {
+            let page = Arc::clone(&page);
+            async move {
+                let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+                Ok::<_, Infallible>((kind, page.text()))
+            }
+        };
+        ports.push(spawn(Router::new().route("/metrics", routing::get(read))).await);
+    }
+    let write = move |body: Bytes| {
+        let received = Arc::clone(&received);
+        async move { received.take(&body) }
+    };
+    let sink = Router::new().route("/api/v1/write", routing::post(write));
+    (ports, spawn(sink.layer(DefaultBodyLimit::disable())).await)
+}
+
+async fn spawn(router: Router) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+/// A page whose values have eight digits, which each read replaces in place.
+struct Page {
+    text: Vec<u8>,
+    values: Vec<usize>,
+    reads: AtomicU64,
+}
+
+impl Page {
+    /// Copies the recorded page's job series under other job ids until there are `samples` of them.
+    fn new(target: usize, samples: usize) -> Self {
+        let mut page = Self { text: Vec::new(), values: Vec::new(), reads: AtomicU64::new(0) };
+        let is_job = |line: &&str| !line.starts_with('#') && line.contains("job_id=\"");
+        let per_copy = PAGE.lines().filter(is_job).count();
+        let plain = PAGE.lines().filter(|line| !line.starts_with('#') && !is_job(line)).count();
+        let copies = samples.saturating_sub(plain).div_ceil(per_copy).max(1);
+        let mut written = 0;
+        let mut family = Vec::new();
+        for line in PAGE.lines().chain(["# HELP"]) {
+            if !line.starts_with("# HELP") {
+                family.push(line);
+                continue;
+            }
+            for copy in 0..copies {
+                for line in &family {
+                    let fits = !is_job(line) || written < samples;
+                    if (copy == 0 || is_job(line)) && fits {
+                        written += usize::from(!line.starts_with('#'));
+                        page.push(line, target, copy);
+                    }
+                }
+            }
+            family = vec![line];
+        }
+        page
+    }
+
+    fn push(&mut self, line: &str, target: usize, copy: usize) {
+        if line.starts_with('#') {
+            return self.text.extend_from_slice(format!("{line}\n").as_bytes());
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let mut series = series.to_owned();
+        for (label, id) in
+            [("job_id=\"", target), ("tm_id=\"", target), ("task_attempt_id=\"", copy)]
+        {
+            if let Some(at) = series.find(label) {
+                let at = at + label.len();
+                let end =
+                    if label == "tm_id=\"" { at + series[at..].find('"').unwrap() } else { at + 8 };
+                series.replace_range(at..end, &format!("{id:04x}{copy:04x}")[..8]);
+            }
+        }
+        self.text.extend_from_slice(series.as_bytes());
+        self.text.push(b' ');
+        // NaN, sentinels and small numbers stay what they are.
+        if value == "NaN" || value.starts_with('-') || value.len() < 4 {
+            self.text.extend_from_slice(value.as_bytes());
+        } else {
+            self.values.push(self.text.len());
+            self.text.extend_from_slice(b"10000000.0");
+        }
+        self.text.push(b'\n');
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let mut text = self.text.clone();
+        let reads = self.reads.fetch_add(1, Relaxed);
+        for (i, &at) in (0_u64..).zip(&self.values) {
+            let mut value = 10_000_000 + (reads * 137 + (i % 971) * 13) % 80_000_000;
+            for digit in text[at..at + 8].iter_mut().rev() {
+                *digit = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        }
+        text
+    }
+}
+
+impl Received {
+    fn take(&self, body: &[u8]) -> axum::http::StatusCode {
+        let raw = snap::raw::Decoder::new().decompress_vec(body);
+        match raw.ok().as_deref().and_then(samples) {
+            Some(samples) => {
+                self.samples.fetch_add(samples, Relaxed);
+                self.bytes.fetch_add(body.len() as u64, Relaxed);
+            }
+            None => {
+                self.bad.fetch_add(1, Relaxed);
+            }
+        }
+        axum::http::StatusCode::NO_CONTENT
+    }
+}
+
+/// Samples of a WriteRequest: fields 2 of its fields 1. Counting must be cheap, for it takes CPU
+/// from the agent under test.
+fn samples(request: &[u8]) -> Option<u64> {
+    let mut count = 0;
+    fields(request, |field, series| {
+        if field == 1 {
+            fields(series, |field, _| count += u64::from(field == 2));
+        }
+    })?;
+    Some(count)
+}
+
+fn fields<'a>(mut bytes: &'a [u8], mut on_field: impl FnMut(u64, &'a [u8])) -> Option<()> {
+    while !bytes.is_empty() {
+        let key = prost::encoding::decode_varint(&mut bytes).ok()?;
+        match key & 7 {
+            0 => on_field(
+                key >> 3,
+                prost::encoding::decode_varint(&mut bytes).map(|_| &[][..]).ok()?,
+            ),
+            1 => on_field(key >> 3, bytes.split_off(..8)?),
+            2 => {
+                let len = prost::encoding::decode_varint(&mut bytes).ok()?;
+                on_field(key >> 3, bytes.split_off(..usize::try_from(len).ok()?)?);
+            }
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+/// A Prometheus config that all agents read.
+fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16) -> PathBuf {
+    let targets: Vec<_> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
+    let interval = load.interval_s;
+    let scrape = format!(
+        "global: {{scrape_interval: {interval}s, scrape_timeout: {interval}s}}\nscrape_configs:\n\
+         - job_name: flink\n  static_configs:\n  - targets: [{}]\n",
+        targets.join(", ")
+    );
+    let write = format!("remote_write:\n- url: http://127.0.0.1:{sink}/api/v1/write\n");
+    fs::write(dir.join("scrape.yaml"), &scrape).unwrap();
+    let path = dir.join("config.yaml");
+    fs::write(&path, scrape + &write).unwrap();
+    path
+}
+
+fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
+    let data = dir.join("data");
+    // What an earlier agent left there is not the next one's to read.
+    let _absent = fs::remove_dir_all(&data);
+    if agent == "flinkrelay" {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flinkrelay"));
+        command.args(["run", "--listen", "127.0.0.1:0", "-c"]).arg(config);
+        return command;
+    }
+    let mut command = Command::new(agent);
+    if agent.contains("vmagent") {
+        command
+            .arg(format!("-promscrape.config={}", dir.join("scrape.yaml").display()))
+            .arg(format!("-remoteWrite.url=http://127.0.0.1:{sink}/api/v1/write"))
+            .arg(format!("-remoteWrite.tmpDataPath={}", data.display()))
+            .arg("-httpListenAddr=127.0.0.1:0");
+    } else {
+        command
+            .args(["--enable-feature=agent", "--web.listen-address=127.0.0.1:0"])
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.agent.path={}", data.display()));
+    }
+    command
+}
+
+fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> Row {
+    let pid = child.id();
+    thread::sleep(Duration::from_secs(load.warm_s));
+    let now = || {
+        let counts = (received.samples.load(Relaxed), received.bytes.load(Relaxed));
+        (counts, cpu_seconds(pid), Instant::now())
+    };
+    let ((samples0, bytes0), cpu0, began) = now();
+    thread::sleep(Duration::from_secs(load.seconds));
+    let ((samples1, bytes1), cpu1, ended) = now();
+    let samples = (samples1 - samples0) as f64;
+    let name = Path::new(agent).file_name().unwrap().to_string_lossy().into_owned();
+    Row {
+        agent: name,
+        samples_per_s: samples / (ended - began).as_secs_f64(),
+        cpu_us: (cpu1 - cpu0) / samples * 1e6,
+        wire_bytes: (bytes1 - bytes0) as f64 / samples,
+        peak_mib: peak_mib(pid),
+    }
+}
+
+/// User and system time of a process so far, from /proc/PID/stat.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
+    // Linux counts in hundredths of a second on all architectures that we know of.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+fn peak_mib(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0)
+        / 1024.0
+}
+
+fn print(load: &Load, rows: &[Row]) {
+    let Load { targets, samples, interval_s, .. } = load;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n{targets} targets x {samples} samples every {interval_s} s\n").unwrap();
+    writeln!(out, "| agent | samples/s | CPU us per sample | bytes per sample | peak MiB |")
+        .unwrap();
+    writeln!(out, "| --- | --: | --: | --: | --: |").unwrap();
+    for Row { agent, samples_per_s, cpu_us, wire_bytes, peak_mib } in rows {
+        writeln!(
+            out,
+            "| {agent} | {samples_per_s:.0} | {cpu_us:.2} | {wire_bytes:.1} | {peak_mib:.0} |"
+        )
+        .unwrap();
+    }
+}

@@ -1,0 +1,101 @@
+//! The whole path of a page: bytes in, compressed fragments out, everything between included: lines,
+//! series cache, group filter, normalised labels, target labels, encoding, snappy.
+//!
+//! - `cold`: every line is new, as in the first scrape of a target and after a job restart.
+//! - `warm`: the same lines as on the page before, as in every other scrape.
+//!
+//! The page is one of a real TaskManager of Flink 2.3.0 (tests/pages). Read the figures as ratios of
+//! one run: `cargo bench --bench pipeline`.
+
+use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use flinkrelay::{
+    exposition::{Limits, Lines},
+    flink::{GroupFilter, LabelPolicy},
+    labels::Labels,
+    remote_write::{Encoder, Fragment},
+    series::{self, Shaper, Tracker, View},
+};
+
+const PAGE: &[u8] = include_bytes!("../tests/pages/2.3.0/taskmanager-2.prom");
+
+/// About what a read from a socket brings.
+const CHUNK_BYTES: usize = 64 << 10;
+
+const NOW_MS: i64 = 1_795_335_749_038;
+
+fn shaper(groups: &[&str]) -> Arc<Shaper> {
+    let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+    let view = View {
+        max_samples_per_send: 2000,
+        metadata_interval: None,
+        external_labels: BTreeMap::from([("cluster".to_owned(), "bench".to_owned())]),
+        write_relabel_configs: Vec::new(),
+    };
+    Arc::new(Shaper {
+        groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
+        labels: LabelPolicy::default(),
+        honor_labels: false,
+        honor_timestamps: true,
+        metric_relabel_configs: Vec::new(),
+        limits: series::Limits::default(),
+        views: Arc::from([view]),
+    })
+}
+
+fn tracker(shaper: &Arc<Shaper>) -> Tracker {
+    let mut target: Labels<'static> =
+        [("instance", "10.0.0.1:9250"), ("job", "flink")].into_iter().collect();
+    target.sort();
+    Tracker::new(Arc::clone(shaper), target)
+}
+
+/// One scrape without the network.
+fn scrape(tracker: &mut Tracker, lines: &mut Lines, now: Instant) -> Vec<Fragment> {
+    tracker.begin();
+    lines.reset();
+    for chunk in PAGE.chunks(CHUNK_BYTES) {
+        let fed = lines.feed(chunk, |line| {
+            let line = line.expect("the page has no line that is too long");
+            if !line.bytes.starts_with(b"#") {
+                tracker.observe(line.bytes, NOW_MS).expect("the page has no bad line");
+            }
+        });
+        fed.expect("the page is within its limit");
+    }
+    tracker.close(NOW_MS);
+    let mut encoder = Encoder::new(2000);
+    for (block, timestamp_ms, value) in tracker.samples(0) {
+        encoder.push(block, value, timestamp_ms);
+    }
+    let fragments = encoder.finish(now);
+    tracker.forget_stale();
+    fragments
+}
+
+fn pipeline(c: &mut Criterion) {
+    let now = Instant::now();
+    let samples = PAGE.split(|&b| b == b'\n').filter(|l| !l.is_empty() && l[0] != b'#').count();
+    let mut group = c.benchmark_group("pipeline");
+    group.throughput(Throughput::Elements(samples as u64));
+    for (name, groups) in [("all groups", &[][..]), ("checkpointing only", &["checkpointing"][..])]
+    {
+        let shaper = shaper(groups);
+        group.bench_function(BenchmarkId::new("cold", name), |b| {
+            b.iter(|| {
+                let mut lines = Lines::new(Limits::default());
+                black_box(scrape(&mut tracker(&shaper), &mut lines, now))
+            });
+        });
+        group.bench_function(BenchmarkId::new("warm", name), |b| {
+            let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
+            scrape(&mut tracker, &mut lines, now);
+            b.iter(|| black_box(scrape(&mut tracker, &mut lines, now)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pipeline);
+criterion_main!(benches);
