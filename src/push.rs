@@ -74,7 +74,7 @@ pub enum ReceiverError {
     #[error(transparent)]
     Client(#[from] BuildError),
     /// Bounds of the queue.
-    #[error("queue_config: {0}")]
+    #[error("queue_config")]
     Queue(#[from] SettingsError),
 }
 

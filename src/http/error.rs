@@ -28,7 +28,7 @@ pub enum BuildError {
     #[error("a header value or secret holds bytes that an HTTP header cannot carry")]
     InlineSecret,
     /// A TLS file that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     TlsFile {
         /// The file.
         path: PathBuf,
