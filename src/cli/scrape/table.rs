@@ -97,11 +97,11 @@ fn write_dropped(tally: &Tally, paint: &Paint, out: &mut dyn io::Write) -> io::R
 fn write_faults(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
     let scraped = &report.scraped;
     for fault in &scraped.faults {
-        writeln!(out, "  {} {fault}", paint.red("bad line"))?;
+        writeln!(out, "  {} {fault}", paint.red("bad"))?;
     }
     let more = scraped.faults_total.saturating_sub(scraped.faults.len() as u64);
     if more > 0 {
-        writeln!(out, "  {} and {more} more", paint.red("bad line"))?;
+        writeln!(out, "  {} and {more} more lines", paint.red("bad"))?;
     }
     Ok(())
 }
