@@ -52,13 +52,14 @@ async fn cases() -> Vec<Case> {
     let typed = |kind: &'static str, body: &'static str| {
         move |_: &Request| Answer::new(200, &[("content-type", kind)], body)
     };
-    let wait = Duration::from_millis(50);
+    let (lengthy, wait) =
+        (BAD.to_owned() + &"# a comment\n".repeat(100), Duration::from_millis(50));
     vec![
         case("closes without an answer", "connect", "", |_| Answer::close()).await,
         case("speaks something else", "connect", "", |_| Answer::raw("SSH-2.0-OpenSSH\r\n")).await,
         case("hangs", "timeout", "", |_| Answer::hang()).await,
         case("hangs in the page", "timeout", "", |_| page(BAD).stuck(5)).await,
-        case("trickles too slowly", "timeout", "", move |_| page(BAD).trickle(20, wait)).await,
+        case("trickles too slowly", "timeout", "", move |_| page(&lengthy).trickle(60, wait)).await,
         case("500", "http_status", "", |_| Answer::words(500, BAD)).await,
         case("404", "http_status", "", |_| Answer::words(404, BAD)).await,
         case("301", "http_status", "", |_| Answer::new(301, &[("location", "/")], "")).await,
