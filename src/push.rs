@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use self::failing::Failing;
 use crate::{
     config,
-    http::{BuildError, Client},
+    http::{BuildError, Client, ErrorKind},
     limits::ANSWER_BYTES_MAX,
     remote_write::{Backoff, Fragment, Outcome, outcome},
     spool::{Batch, Counts, Next, Reason, Settings, SettingsError, Settled, Spool},
@@ -74,7 +74,7 @@ pub enum ReceiverError {
     #[error(transparent)]
     Client(#[from] BuildError),
     /// Bounds of the queue.
-    #[error("queue_config: {0}")]
+    #[error("queue_config")]
     Queue(#[from] SettingsError),
 }
 
@@ -236,8 +236,11 @@ impl Receiver {
         let deadline = Instant::now() + timeout;
         match timeout_at(deadline, self.client.send(request)).await {
             Ok(Ok(answer)) => read(answer, self.config.queue.retry_on_http_429, deadline).await,
-            Ok(Err(error)) => no_answer(error.to_string()),
-            Err(_) => no_answer(format!("no answer within {}", config::PromDuration(timeout))),
+            Ok(Err(error)) if error.kind != ErrorKind::Timeout => no_answer(error.to_string()),
+            // In the same words, whichever of the time limits struck: the log tells words once.
+            Ok(Err(_)) | Err(_) => {
+                no_answer(format!("no answer within {}", config::PromDuration(timeout)))
+            }
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Once {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A receiver's TLS files, headers or queue.
-    #[error("remote_write {name}: {source}")]
+    #[error("remote_write {name}")]
     Receiver {
         /// The receiver's name.
         name: String,
@@ -64,7 +64,7 @@ pub enum StartError {
         source: ReceiverError,
     },
     /// A scrape job's TLS files, headers or targets.
-    #[error("scrape job {name}: {source}")]
+    #[error("scrape job {name}")]
     Job {
         /// The job's name.
         name: String,
@@ -79,22 +79,39 @@ impl Relay {
     /// # Errors
     /// Files that the config names and that cannot be used.
     pub fn new(config: &Config) -> Result<Self, StartError> {
+        let (relay, errors) = Self::build(config);
+        errors.into_iter().next().map_or(Ok(relay), Err)
+    }
+
+    /// Everything that keeps a relay of this config from starting here.
+    pub fn faults(config: &Config) -> Vec<StartError> {
+        Self::build(config).1
+    }
+
+    /// The relay without those of its receivers and jobs that cannot be built.
+    fn build(config: &Config) -> (Self, Vec<StartError>) {
+        let mut errors = Vec::new();
         let (views, view_of) = views(config);
         let mut receivers = Vec::with_capacity(config.receivers.len());
         for (receiver, view) in config.receivers.iter().zip(view_of) {
-            let built = Receiver::new(receiver.clone(), view)
-                .map_err(|source| StartError::Receiver { name: receiver.name.clone(), source })?;
-            receivers.push(Arc::new(built));
+            match Receiver::new(receiver.clone(), view) {
+                Ok(built) => receivers.push(Arc::new(built)),
+                Err(source) => {
+                    errors.push(StartError::Receiver { name: receiver.name.clone(), source });
+                }
+            }
         }
         let status = Arc::new(Status::default());
         let mut jobs = Vec::with_capacity(config.scrapes.len());
         for scrape in &config.scrapes {
-            let receivers = receivers.clone();
-            let job = Job::new(scrape, &config.flink, Arc::clone(&views), receivers, &status)
-                .map_err(|source| StartError::Job { name: scrape.job_name.clone(), source })?;
-            jobs.push(Arc::new(job));
+            match Job::new(scrape, &config.flink, Arc::clone(&views), receivers.clone(), &status) {
+                Ok(job) => jobs.push(Arc::new(job)),
+                Err(source) => {
+                    errors.push(StartError::Job { name: scrape.job_name.clone(), source });
+                }
+            }
         }
-        Ok(Self { jobs, receivers, status, ready: AtomicBool::new(false) })
+        (Self { jobs, receivers, status, ready: AtomicBool::new(false) }, errors)
     }
 
     /// Scrapes and pushes until `stop` is set; then flushes for `grace` at most.

@@ -188,12 +188,7 @@ impl Scraper {
         self.tracker.begin();
         self.page.begin(metadata_due.iter().any(|&due| due), now_ms);
         let fetched = tokio::time::timeout(self.target.timeout, self.fetch()).await;
-        let fetched = fetched.unwrap_or_else(|_| {
-            let read = self.page.bytes();
-            let limit = PromDuration(self.target.timeout);
-            let message = format!("the page was not complete after {limit} ({read} bytes read)");
-            Err(Failure::new(Reason::Timeout, message))
-        });
+        let fetched = fetched.unwrap_or_else(|_| Err(self.timed_out()));
         let result = match fetched.and_then(|()| self.page.finish(&mut self.tracker)) {
             Ok(()) => Ok(self.tracker.close(now_ms)),
             Err(failure) => {
@@ -252,7 +247,11 @@ impl Scraper {
             Err(error) if error.is_closed_early() => self.request().await,
             answer => answer,
         };
-        let (gzip, mut body) = check_head(answer.map_err(failure)?)?;
+        let answer = answer.map_err(|error| match error.kind {
+            http::ErrorKind::Timeout => self.timed_out(),
+            _ => failure(&error),
+        })?;
+        let (gzip, mut body) = check_head(answer)?;
         if gzip {
             return self.read_gzip(&mut body).await;
         }
@@ -260,6 +259,16 @@ impl Scraper {
             self.page.feed(&chunk, &mut self.tracker)?;
         }
         Ok(())
+    }
+
+    /// In the same words, whichever of the time limits struck.
+    fn timed_out(&self) -> Failure {
+        let limit = PromDuration(self.target.timeout);
+        let message = match self.page.bytes() {
+            0 => format!("no page came within {limit}"),
+            read => format!("the page was not complete after {limit} ({read} bytes read)"),
+        };
+        Failure::new(Reason::Timeout, message)
     }
 
     async fn request(&self) -> Result<Response<Incoming>, http::Error> {
@@ -350,7 +359,7 @@ fn finish(mut encoder: Encoder, created: Instant) -> Vec<Arc<Fragment>> {
     encoder.finish(created.into_std()).into_iter().map(Arc::new).collect()
 }
 
-fn failure(error: http::Error) -> Failure {
+fn failure(error: &http::Error) -> Failure {
     let reason = match error.kind {
         http::ErrorKind::Dns => Reason::Dns,
         http::ErrorKind::Connect => Reason::Connect,

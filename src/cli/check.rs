@@ -1,6 +1,9 @@
 //! `flinkrelay check`: validates a configuration file, and nothing else.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use clap::Args;
 
@@ -16,7 +19,8 @@ pub struct Check {
 }
 
 impl Check {
-    /// Checks the file: its syntax, each key, and the files that it names.
+    /// Checks the file: its syntax, each key, and the files that it names. One that is not there is
+    /// worth a warning only: a configuration is often checked where its certificates are not mounted.
     ///
     /// # Errors
     /// What is wrong, with file, line and column.
@@ -24,7 +28,19 @@ impl Check {
         let args = ConfigArgs { config: Some(self.config.clone()), ..ConfigArgs::default() };
         let config = args.load(Purpose::Run)?;
         // Certificates and keys are read when the relay is built, so building it checks them too.
-        Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
+        let faults: Vec<_> = Relay::faults(&config).into_iter().map(anyhow::Error::new).collect();
+        let (missing, wrong): (Vec<_>, Vec<_>) = faults.into_iter().partition(is_missing_file);
+        if let Some(wrong) = wrong.into_iter().next() {
+            return Err(Failed::Usage(wrong.context(self.config.display().to_string())));
+        }
+        for missing in missing {
+            // Nobody is left to tell when stderr is closed.
+            let _closed = writeln!(
+                io::stderr(),
+                "{}: warning: {missing:#}; `run` would not start here",
+                self.config.display()
+            );
+        }
         print(|out| {
             writeln!(
                 out,
@@ -35,4 +51,9 @@ impl Check {
             )
         })
     }
+}
+
+fn is_missing_file(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.map(io::Error::kind).any(|kind| kind == io::ErrorKind::NotFound)
 }

@@ -28,7 +28,7 @@ pub enum BuildError {
     #[error("a header value or secret holds bytes that an HTTP header cannot carry")]
     InlineSecret,
     /// A TLS file that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     TlsFile {
         /// The file.
         path: PathBuf,
@@ -110,21 +110,23 @@ impl Error {
     }
 }
 
-/// The innermost causes say most; wrappers such as "client error (Connect)" are left out.
+/// The innermost causes say most: wrappers such as "client error (Connect)" are left out, and what a
+/// cause has said already is not said again.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == ErrorKind::Timeout
-            && caused_by::<tower::timeout::error::Elapsed>(&*self.source)
-        {
+        if self.kind == ErrorKind::Timeout {
             return f.write_str("no answer in time");
         }
-        let mut causes = Vec::new();
+        let mut causes = Vec::<String>::new();
         let mut error: Option<&(dyn StdError + 'static)> = Some(&*self.source);
         while let Some(cause) = error {
-            causes.push(cause.to_string());
+            let text = cause.to_string();
+            let wrapper = text.starts_with("client error (") || text == "dns error";
+            if !wrapper && !causes.iter().any(|said| said.ends_with(&text)) {
+                causes.push(text);
+            }
             error = cause.source();
         }
-        causes.dedup();
         let skip = causes.len().saturating_sub(2);
         f.write_str(&causes.get(skip..).unwrap_or_default().join(": "))
     }

@@ -101,7 +101,7 @@ fn write_faults(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
     }
     let more = scraped.faults_total.saturating_sub(scraped.faults.len() as u64);
     if more > 0 {
-        writeln!(out, "  {} {more} more lines", paint.red("bad"))?;
+        writeln!(out, "  {} and {more} more lines", paint.red("bad"))?;
     }
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! The world around a relay, on loopback sockets: a Flink that misbehaves on command, a receiver that
+//! checks every byte it gets, and the relay between them.
+//!
+//! Nothing here sleeps for a fixed time: [`until`] polls a condition, and a test fails when its time
+//! is over.
+
+pub(crate) mod flink;
+pub(crate) mod http;
+pub(crate) mod receiver;
+pub(crate) mod relay;
+pub(crate) mod tls;
+
+use std::{
+    panic::Location,
+    time::{Duration, Instant},
+};
+
+/// Longest time that any condition of a test may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `found` returns something.
+#[track_caller]
+pub(crate) fn until<T>(
+    what: &str,
+    mut found: impl FnMut() -> Option<T>,
+) -> impl Future<Output = T> {
+    let place = Location::caller();
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = found() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{place}: waited in vain for {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Waits until `is` holds.
+#[track_caller]
+pub(crate) fn until_true(what: &str, mut is: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    until(what, move || is().then_some(()))
+}

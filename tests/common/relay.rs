@@ -1,0 +1,147 @@
+//! A relay inside the test's process, from a configuration as a person writes it.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use flinkrelay::{
+    config::{Config, Overrides, Source, load},
+    relay::Relay,
+    spool::{Counts, Reason},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Time between two scrapes unless the job says something else: short, so that tests are, and long
+/// enough for a small page on a machine that does other things too.
+const GLOBAL: &str = "global:\n  scrape_interval: 300ms\n  scrape_timeout: 300ms\n";
+
+/// A relay that runs.
+pub(crate) struct Running {
+    pub(crate) relay: Arc<Relay>,
+    stop: CancellationToken,
+    task: JoinHandle<u64>,
+}
+
+/// A job of the configuration: its targets, and further lines of YAML.
+pub(crate) fn job<T: AsRef<str>>(name: &str, targets: &[T], lines: &str) -> String {
+    let targets: Vec<_> = targets.iter().map(|target| format!("{:?}", target.as_ref())).collect();
+    let targets = targets.join(", ");
+    format!("  - job_name: {name}\n    static_configs: [{{targets: [{targets}]}}]\n")
+        + &indented(lines)
+}
+
+/// A receiver of the configuration: its URL, and further lines of YAML. Batches are sent soon.
+pub(crate) fn receiver(url: &str, lines: &str) -> String {
+    let queue = if lines.contains("queue_config") {
+        ""
+    } else {
+        "queue_config: {batch_send_deadline: 50ms, max_backoff: 100ms}\n"
+    };
+    format!("  - url: {url}\n") + &indented(&format!("{queue}{lines}"))
+}
+
+/// The file with these jobs and receivers, and further sections.
+pub(crate) fn config(jobs: &[String], receivers: &[String], sections: &str) -> Config {
+    let global = if sections.contains("global:") { "" } else { GLOBAL };
+    let (jobs, receivers) = (jobs.concat(), receivers.concat());
+    let text = format!("{global}{sections}\nscrape_configs:\n{jobs}remote_write:\n{receivers}");
+    let source = Source { path: "flinkrelay.yaml".into(), text };
+    load(Some(&source), &Overrides::default(), &|_| None).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+impl Running {
+    /// Starts a relay with a grace that is long enough for everything.
+    pub(crate) fn start(config: &Config) -> Self {
+        Self::with_grace(config, Duration::from_secs(10))
+    }
+
+    /// Starts a relay.
+    pub(crate) fn with_grace(config: &Config, grace: Duration) -> Self {
+        let relay = Arc::new(Relay::new(config).unwrap_or_else(|error| panic!("{error}")));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn({
+            let (relay, stop) = (Arc::clone(&relay), stop.clone());
+            async move { relay.run(stop, grace).await }
+        });
+        Self { relay, stop, task }
+    }
+
+    /// The account of a receiver, by its place in the configuration. It must balance at all times.
+    #[track_caller]
+    pub(crate) fn counts(&self, receiver: usize) -> Counts {
+        let counts = self.relay.receivers[receiver].counts();
+        balanced(&counts);
+        counts
+    }
+
+    /// Stops, and returns the samples that were lost by that.
+    pub(crate) async fn stop(self) -> u64 {
+        let receivers = self.relay.receivers.clone();
+        self.stop.cancel();
+        let lost = self.task.await.expect("the relay has not panicked");
+        for receiver in receivers {
+            let counts = receiver.counts();
+            balanced(&counts);
+            assert_eq!(counts.queued.samples, 0, "nothing is left: {counts:?}");
+        }
+        lost
+    }
+}
+
+#[track_caller]
+fn balanced(counts: &Counts) {
+    let dropped: u64 = Reason::ALL.iter().map(|&reason| counts.dropped(reason).samples).sum();
+    let accounted = counts.delivered.samples + dropped + counts.queued.samples;
+    assert_eq!(counts.appended.samples, accounted, "{counts:?}");
+}
+
+/// What the relay logs on this thread while the guard lives.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Starts to collect.
+    pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(log.clone())
+            .with_ansi(false)
+            .with_target(false)
+            .without_time();
+        (log, tracing::subscriber::set_default(subscriber.finish()))
+    }
+
+    /// The lines that hold this text.
+    pub(crate) fn lines_with(&self, text: &str) -> Vec<String> {
+        let log = self.0.lock().unwrap();
+        let log = str::from_utf8(&log).unwrap().lines();
+        log.filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,78 @@
+//! Certificates for one test: an authority, and what it has signed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate authority whose files lie in a directory.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: PathBuf,
+    name: &'static str,
+}
+
+impl Authority {
+    /// A new authority; `name` tells its files from another's.
+    pub(crate) fn new(directory: &Path, name: &'static str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = Self { issuer, directory: directory.to_owned(), name };
+        fs::write(authority.ca_file(), authority.issuer.pem()).unwrap();
+        authority
+    }
+
+    /// The authority's own certificate.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.directory.join(format!("{}-ca.pem", self.name))
+    }
+
+    /// Certificate and key of a client.
+    pub(crate) fn client_files(&self) -> (PathBuf, PathBuf) {
+        let (certificate, key) = self.sign("client");
+        let path = |what: &str| self.directory.join(format!("{}-{what}.pem", self.name));
+        fs::write(path("cert"), certificate.pem()).unwrap();
+        fs::write(path("key"), key.serialize_pem()).unwrap();
+        (path("cert"), path("key"))
+    }
+
+    /// A server whose certificate is for this name; with `clients`, one that wants a certificate of
+    /// theirs.
+    pub(crate) fn server(&self, name: &str, clients: Option<&Self>) -> TlsAcceptor {
+        let (certificate, key) = self.sign(name);
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.issuer.der().clone()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                config.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+}

@@ -1,0 +1,41 @@
+//! The relay from outside: scripted Flink processes on one side, receivers that check the protocol on
+//! the other, real sockets between them.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, not the functions they call"
+)]
+
+#[path = "relay/delivery.rs"]
+mod delivery;
+#[path = "relay/endpoints.rs"]
+mod endpoints;
+#[path = "relay/failures.rs"]
+mod failures;
+#[path = "common/fakes.rs"]
+mod fakes;
+#[path = "relay/outages.rs"]
+mod outages;
+#[path = "relay/ranges.rs"]
+mod ranges;
+#[path = "relay/refusals.rs"]
+mod refusals;
+#[path = "relay/staleness.rs"]
+mod staleness;
+#[path = "relay/views.rs"]
+mod views;
+
+/// A page with these samples, as a TaskManager has it.
+fn task_manager(samples: &[(&str, f64)]) -> String {
+    samples
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "# HELP flink_taskmanager_{name} of {name}\n# TYPE flink_taskmanager_{name} gauge\n\
+                 flink_taskmanager_{name}{{host=\"h\",tm_id=\"tm-1\",}} {value:?}\n"
+            )
+        })
+        .collect()
+}

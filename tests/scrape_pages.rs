@@ -1,0 +1,171 @@
+//! Every page that was recorded from a real Flink, and the odd ones, through a real scrape: each sample
+//! is sent or its loss has a reason.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, not the functions they call"
+)]
+
+#[expect(dead_code, reason = "shared with the tests of the relay, which use all of it")]
+#[path = "common/fakes.rs"]
+mod fakes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use fakes::{
+    flink::FakeFlink,
+    relay::{config, job, receiver},
+};
+use flinkrelay::{
+    exposition::{self, Limits},
+    flink::{Group, catalogue},
+    labels::Labels,
+    relay::Relay,
+    remote_write::v1,
+    scrape::{Scraped, Scraper},
+};
+
+fn pages() -> Vec<PathBuf> {
+    let directories = fs::read_dir("tests/pages").unwrap().map(|entry| entry.unwrap().path());
+    let files = directories.flat_map(|directory| fs::read_dir(directory).unwrap());
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 16, "{files:?}");
+    files
+}
+
+async fn scrape(text: &str, flink_section: &str) -> (Scraper, Scraped) {
+    let flink = FakeFlink::with_page(text).await;
+    let slow = "scrape_interval: 1m\nscrape_timeout: 30s";
+    let jobs = [job("flink", &[flink.address()], slow)];
+    let receivers = [receiver("http://127.0.0.1:1/api/v1/write", "")];
+    let relay = Relay::new(&config(&jobs, &receivers, flink_section)).unwrap();
+    relay.scrape_once().await.targets.pop().unwrap()
+}
+
+fn series(scraper: &Scraper) -> Vec<(Labels<'static>, f64)> {
+    let decode = |block| v1::decode_labels(block).unwrap().into_owned();
+    scraper.samples(0).map(|(block, _, value)| (decode(block), value)).collect()
+}
+
+/// What the page holds, read a second time in the plain way.
+fn samples_by_group(text: &str) -> BTreeMap<&'static str, u64> {
+    let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
+    let mut groups = BTreeMap::new();
+    for sample in page.samples() {
+        *groups.entry(catalogue().group(sample.name).as_str()).or_default() += 1;
+    }
+    groups
+}
+
+#[tokio::test]
+async fn each_sample_of_each_page_is_sent_or_its_loss_explained() {
+    for path in pages() {
+        let text = fs::read_to_string(&path).unwrap();
+        let (scraper, scraped) = scrape(&text, "").await;
+        let tally = scraped.result.as_ref().unwrap();
+        let name = path.strip_prefix("tests/pages").unwrap().display().to_string();
+        assert_eq!(tally.scraped, tally.kept + tally.dropped.total(), "{name}");
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+        assert_eq!(tally.scraped, lines as u64, "{name}: every line that is no comment");
+        assert_eq!(scraped.page_bytes, text.len() as u64, "{name}");
+        let sent = series(&scraper);
+        assert_eq!(sent.len() as u64, tally.kept, "{name}");
+        let distinct: BTreeSet<_> = sent.iter().map(|(labels, _)| labels.to_string()).collect();
+        assert_eq!(distinct.len(), sent.len(), "{name}: a series is sent twice");
+        let groups = Group::ALL.into_iter().zip(tally.groups);
+        let groups = groups.filter(|(_, samples)| samples.scraped > 0);
+        let scraped_by_group = groups.clone().map(|(g, s)| (g.as_str(), s.scraped)).collect();
+        assert_eq!(samples_by_group(&text), scraped_by_group, "{name}");
+
+        let mut told =
+            format!("{}, {} samples, {} kept\n", scraped.role, tally.scraped, tally.kept);
+        for (group, samples) in groups {
+            writeln!(told, "group {group}: {} of {}", samples.kept, samples.scraped).unwrap();
+        }
+        for (reason, samples) in tally.dropped.iter().filter(|(_, samples)| *samples > 0) {
+            writeln!(told, "dropped {}: {samples}", reason.as_str()).unwrap();
+        }
+        writeln!(told, "ids kept: {}", tally.ids_kept).unwrap();
+        for fault in &scraped.faults {
+            writeln!(told, "bad line: {fault}").unwrap();
+        }
+        assert_eq!(scraped.faults_total, scraped.faults.len() as u64, "{name}: all are told");
+        insta::assert_snapshot!(name.replace('/', "__"), told.trim_end());
+    }
+}
+
+/// The values that arrive are those of the page, whatever becomes of the labels.
+#[tokio::test]
+async fn no_value_changes_or_goes_missing() {
+    for path in pages() {
+        let text = fs::read_to_string(&path).unwrap();
+        let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
+        // With raw labels a sample can be found again by all of its labels.
+        let (scraper, scraped) = scrape(&text, "flink: {labels: raw}").await;
+        let mut on_page = BTreeMap::new();
+        for sample in page.samples() {
+            let mut labels: Labels<'_> = sample.labels().collect();
+            labels.set("__name__", sample.name);
+            labels.sort();
+            on_page.entry(labels.to_string()).or_insert_with(|| sample.value.to_bits());
+        }
+        let mut sent = BTreeMap::new();
+        for (mut labels, value) in series(&scraper) {
+            labels.remove("job");
+            labels.remove("instance");
+            for own in ["job", "instance"] {
+                if let Some(value) = labels.remove(&format!("exported_{own}")) {
+                    labels.set(own, value);
+                }
+            }
+            labels.sort();
+            sent.insert(labels.to_string(), value.to_bits());
+        }
+        assert!(sent == on_page, "{}", path.display());
+        // And with normalised ones the same values are there.
+        let (scraper, normalised) = scrape(&text, "").await;
+        let mut raw_values: Vec<_> = sent.into_values().collect();
+        let mut values: Vec<_> = series(&scraper).iter().map(|(_, v)| v.to_bits()).collect();
+        raw_values.sort_unstable();
+        values.sort_unstable();
+        assert_eq!(raw_values, values, "{}: normalising loses nothing", path.display());
+        let [raw, normalised] = [scraped, normalised].map(|scraped| scraped.result.unwrap());
+        assert_eq!(raw.dropped, normalised.dropped, "{}", path.display());
+    }
+}
+
+/// A page that is scraped again and again is the same each time, also after a failure.
+#[tokio::test]
+async fn the_second_look_at_a_page_is_the_first() {
+    let path = Path::new("tests/pages/odd/tm_2.3.0_scrambled_and_duplicate_labels.txt");
+    let text = fs::read_to_string(path).unwrap();
+    let flink = FakeFlink::with_page(&text).await;
+    let slow = "scrape_interval: 1m\nscrape_timeout: 30s";
+    let jobs = [job("flink", &[flink.address()], slow)];
+    let receivers = [receiver("http://127.0.0.1:1/api/v1/write", "")];
+    let relay = Relay::new(&config(&jobs, &receivers, "")).unwrap();
+    let (mut scraper, first) = relay.scrape_once().await.targets.pop().unwrap();
+    let first = (first.result.unwrap(), first.faults, series(&scraper));
+    flink.set(|_| fakes::http::Answer::close());
+    assert!(scraper.scrape(0).await.result.is_err());
+    flink.set_page(&text);
+    for round in 0..3 {
+        let again = scraper.scrape(0).await;
+        let mut tally = again.result.unwrap();
+        assert_eq!(tally.series_added, if round == 0 { first.0.series_added } else { 0 });
+        (tally.series_added, tally.ids_kept) = (first.0.series_added, first.0.ids_kept);
+        assert_eq!(tally, first.0);
+        assert_eq!(again.faults, first.1);
+        assert_eq!(series(&scraper).len(), first.2.len());
+        let same = series(&scraper).iter().zip(&first.2).all(|(again, first)| again.0 == first.0);
+        assert!(same, "the same series in the same order");
+    }
+}
