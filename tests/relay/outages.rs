@@ -87,7 +87,7 @@ async fn a_full_queue_drops_the_oldest_and_counts_it() {
         "queue_config: {{batch_send_deadline: 10ms, min_backoff: 5ms, max_backoff: 50ms, max_shards: 1, \
          capacity: {capacity}, max_samples_per_send: {SAMPLES}}}"
     );
-    let jobs = [job("flink", &[flink.address()], "scrape_interval: 100ms\nscrape_timeout: 100ms")];
+    let jobs = [job("flink", &[flink.address()], "scrape_interval: 250ms\nscrape_timeout: 250ms")];
     let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &queue)], ""));
     until_true("more than fits", || {
         let counts = running.counts(0);
