@@ -12,7 +12,7 @@ use crate::fakes::{
     flink::{FakeFlink, gzip_page, page},
     http::{Answer, Request},
     receiver::{FakeReceiver, Sample, Write},
-    relay::{Running, config, job, receiver},
+    relay::{Log, Running, config, job, receiver},
     until_true,
 };
 
@@ -229,4 +229,46 @@ async fn odd_but_right_answers_are_pages() {
         let encoding = flink.requests()[0].header("accept-encoding").map(str::to_owned);
         assert_eq!(encoding.as_deref(), Some("gzip"));
     }
+}
+
+/// Rules can give a target more time than its job has.
+#[tokio::test]
+async fn a_timeout_that_rules_lengthen_is_obeyed() {
+    // Half a second to the end of the head, so that the client's own limit would strike.
+    let slowly = Duration::from_millis(60);
+    let script = move |_: &Request| page("flink_taskmanager_a 1\n").trickle(15, slowly);
+    let flink = FakeFlink::with_script(script).await;
+    let rules = "relabel_configs:\n\
+        \x20 - {target_label: __scrape_interval__, replacement: 2s}\n\
+        \x20 - {target_label: __scrape_timeout__, replacement: 2s}";
+    let remote = FakeReceiver::start().await;
+    let jobs = [job("flink", &[flink.address()], rules)];
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], ""));
+    until_true("a scrape", || !remote.samples_of("up").is_empty()).await;
+    assert_eq!(running.stop().await, 0);
+    let took = remote.samples_of("scrape_duration_seconds")[0].value;
+    assert!(took > 0.3, "longer than the job's own timeout: {took}");
+    assert_eq!(remote.samples_of("up")[0].value, 1.0);
+    assert_eq!(remote.samples_of("flink_taskmanager_a").len(), 1);
+}
+
+/// A bad line costs itself, is counted on each page, and is logged when it begins.
+#[tokio::test]
+async fn bad_lines_are_counted_on_each_page_and_logged_once() {
+    let (log, _guard) = Log::start();
+    let text = "# TYPE flink_taskmanager_a what\nflink_taskmanager_a 1\nflink_taskmanager_b 1,5\n";
+    let flink = FakeFlink::with_page(text).await;
+    let remote = FakeReceiver::start().await;
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], ""));
+    until_true("four scrapes", || remote.samples_of("up").len() >= 4).await;
+    let states: Vec<_> = running.relay.status.targets().iter().map(|t| t.state()).collect();
+    assert_eq!(states[0].faults_total, 2, "{:?}", states[0].faults);
+    assert_eq!(running.stop().await, 0);
+    let lines = log.lines_with("lines that cannot be read");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("lines=2 first=line 1, column "), "{lines:?}");
+    assert!(remote.samples_of("up").iter().all(|up| up.value == 1.0));
+    assert!(remote.samples_of("flink_taskmanager_a").len() >= 4);
+    assert!(remote.samples_of("flink_taskmanager_b").is_empty());
 }
