@@ -11,6 +11,12 @@
 //! `AGENT` is `flinkrelay`, or the path of a `vmagent` or a `prometheus`; by default flinkrelay and
 //! those of the two that are installed. Compare figures of one run only: they move with the machine.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measurement that cannot go on ends with the reason"
+)]
+
 use std::{
     convert::Infallible,
     env, fs,

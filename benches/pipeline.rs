@@ -7,6 +7,8 @@
 //! The page is one of a real TaskManager of Flink 2.3.0 (tests/pages). Read the figures as ratios of
 //! one run: `cargo bench --bench pipeline`.
 
+#![expect(clippy::indexing_slicing, reason = "the page's lines are known")]
+
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

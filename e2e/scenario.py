@@ -2,6 +2,7 @@
 
 import changes
 import ending
+import once
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
 
@@ -16,6 +17,8 @@ def play(stage: Stage) -> None:
             stored.check_presence(stage)
             stored.check_labels(stage)
             stored.check_foreign_ports(stage, HTML_PORT, SILENT_PORT)
+        with section("one scrape by hand"):
+            once.check_scrape_once(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
         with section("filter and movement"):

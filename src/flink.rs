@@ -5,7 +5,7 @@
 //! | [`mod@catalogue`] | which metric is this sample of, and what is it truly (kind, unit, help)? |
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
-//! | [`role`] | is this a page of a JobManager or of a TaskManager? |
+//! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
 //!
 //! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
 //! unharmed: its metrics are in the group `custom`, its labels are left alone.

@@ -1,6 +1,7 @@
 //! What the relay says about itself: logs on stderr, and its own metrics.
 
 pub mod metrics;
+mod process;
 
 use std::{io, io::IsTerminal as _};
 

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
-use crate::flink::{Group, Metric, catalogue};
+use crate::flink::{Group, Metric, catalogue, catalogue::Product};
 
 /// How the catalogue is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -49,7 +49,11 @@ pub fn print(
             if group == Group::Custom {
                 return Ok(());
             }
-            write_table(&metrics(group), width, out)
+            write_table(&metrics(group), width, out)?;
+            match catalogue().metrics_shared_with(group).next() {
+                Some(metric) => writeln!(out, "\n{}", shared(group, metric.group)),
+                None => Ok(()),
+            }
         }
     }
 }
@@ -104,11 +108,23 @@ fn metrics(group: Group) -> Table {
     table
 }
 
-/// `1.15+`, or `1.13-1.20` for a metric that is gone.
+/// Where the metrics of a group are whose names are those of another group.
+fn shared(group: Group, counted_in: Group) -> String {
+    let metrics = catalogue().metrics_shared_with(group).count();
+    format!(
+        "{metrics} more have the same names as metrics of the group {counted_in}, and are counted there."
+    )
+}
+
+/// `1.15+`, or `1.13-1.20` for a metric that is gone, or `operator 1.5+`.
 fn versions(metric: &Metric) -> String {
+    let product = match metric.product() {
+        Product::Flink => "",
+        Product::KubernetesOperator => "operator ",
+    };
     match metric.until {
-        Some(until) => format!("{}-{until}", metric.since),
-        None => format!("{}+", metric.since),
+        Some(until) => format!("{product}{}-{until}", metric.since),
+        None => format!("{product}{}+", metric.since),
     }
 }
 
@@ -120,8 +136,8 @@ fn help(metric: &Metric) -> String {
         help.push_str(option);
     }
     match (&metric.replaced_by, metric.deprecated) {
-        (Some(name), _) => {
-            help.push_str("\nDeprecated, use ");
+        (Some(name), deprecated) => {
+            help.push_str(if deprecated { "\nDeprecated, use " } else { "\nNow " });
             help.push_str(name);
         }
         (None, true) => help.push_str("\nDeprecated"),
@@ -155,11 +171,13 @@ struct MetricJson {
     exported: &'static [String],
     scopes: Vec<&'static str>,
     labels: &'static [String],
+    shared_with: Vec<&'static str>,
     #[serde(rename = "type")]
     registered: &'static str,
     kind: &'static str,
     unit: &'static str,
     help: &'static str,
+    product: &'static str,
     since: String,
     until: Option<String>,
     /// As text, since JSON has no NaN.
@@ -177,10 +195,12 @@ impl MetricJson {
             exported: &metric.exported,
             scopes: metric.scopes.iter().map(|scope| scope.as_str()).collect(),
             labels: &metric.labels,
+            shared_with: metric.shared_with.iter().map(|group| group.as_str()).collect(),
             registered: metric.registered.as_str(),
             kind: metric.kind.as_str(),
             unit: metric.unit.as_str(),
             help: &metric.help,
+            product: metric.product().as_str(),
             since: metric.since.to_string(),
             until: metric.until.map(|version| version.to_string()),
             no_value: metric.no_value.iter().map(f64::to_string).collect(),
@@ -214,6 +234,7 @@ mod tests {
             printed(Some(Group::Cluster), Format::Table, Some(100))
         );
         insta::assert_snapshot!("gc_pipe", printed(Some(Group::Gc), Format::Table, None));
+        insta::assert_snapshot!("forst_100", printed(Some(Group::ForSt), Format::Table, Some(100)));
         insta::assert_snapshot!("custom", printed(Some(Group::Custom), Format::Table, None));
     }
 

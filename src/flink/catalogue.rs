@@ -10,16 +10,16 @@
 //! `…_operator_myGroup_numRecordsIn` is a user's own and unknown.
 //!
 //! Invariants: no two metrics claim one exported name; an exact name wins over one with varying
-//! parts, and a longer fixed ending over a shorter one.
+//! parts, then a longer fixed ending over a shorter one, then a longer fixed beginning.
 
 mod file;
 mod matcher;
+mod terms;
 
-use std::{fmt, str::FromStr, sync::LazyLock};
-
-use serde::Deserialize;
+use std::sync::LazyLock;
 
 use self::matcher::Matcher;
+pub use self::terms::{Kind, Product, Registered, Scope, Unit, Version};
 use super::{Group, groups::UnknownGroup};
 
 /// The catalogue that is compiled in.
@@ -35,6 +35,7 @@ pub fn catalogue() -> &'static Catalogue {
 #[derive(Debug)]
 pub struct Catalogue {
     metrics: Vec<Metric>,
+    segments: Vec<Segment>,
     matcher: Matcher,
 }
 
@@ -44,9 +45,9 @@ impl Catalogue {
     /// # Errors
     /// When the text is not of that format, names something undescribed, or claims a name twice.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
-        let (metrics, forms) = file::read(text)?;
+        let file::Contents { metrics, segments, forms } = file::read(text)?;
         let matcher = Matcher::build(forms, &metrics)?;
-        Ok(Self { metrics, matcher })
+        Ok(Self { metrics, segments, matcher })
     }
 
     /// The metric that a sample of this name belongs to. Both series of a summary, `X` (with its
@@ -78,6 +79,16 @@ impl Catalogue {
     pub fn metrics_of(&self, group: Group) -> impl Iterator<Item = &Metric> {
         self.metrics.iter().filter(move |metric| metric.group == group)
     }
+
+    /// The metrics that a group has too, under names that are counted in another group.
+    pub fn metrics_shared_with(&self, group: Group) -> impl Iterator<Item = &Metric> {
+        self.metrics.iter().filter(move |metric| metric.shared_with.contains(&group))
+    }
+
+    /// What each `<x>` in the name of a metric stands for, by name.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
 }
 
 /// What the reporter appends for the number of observations of a histogram.
@@ -93,11 +104,24 @@ pub struct Found<'c, 'n> {
     pub family: &'n str,
 }
 
+/// A part of a name that varies.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// What stands between `<` and `>`.
+    pub name: String,
+    /// Whether it is made of digits; else it may be anything that a name may hold.
+    pub is_number: bool,
+    /// What it stands for, without a full stop.
+    pub about: String,
+}
+
 /// One metric of Flink's.
 #[derive(Clone, Debug)]
 pub struct Metric {
     /// The group it belongs to.
     pub group: Group,
+    /// Other groups with a metric of this name, which nothing on a page tells apart.
+    pub shared_with: Vec<Group>,
     /// Flink's name below the scope; `<x>` stands for a part that varies, `{x}` for the key of a
     /// key-value group.
     pub name: String,
@@ -116,7 +140,8 @@ pub struct Metric {
     pub unit: Unit,
     /// What it says, one or two sentences.
     pub help: String,
-    /// First minor release known to have it; 1.13, the oldest one examined, may mean earlier.
+    /// First minor release of its [`Product`] known to have it; Flink 1.13, the oldest one examined,
+    /// may mean earlier.
     pub since: Version,
     /// Last minor release that has it; `None` while it lives.
     pub until: Option<Version>,
@@ -132,194 +157,14 @@ pub struct Metric {
     pub note: Option<String>,
 }
 
-/// What a series truly is. The reporter exports all but summaries as gauges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Only grows, except when the process or job starts anew.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Quantiles over a sliding window, and the number of observations.
-    Summary,
-    /// A text that the reporter cannot export: its value is always 0.
-    Info,
-}
-
-impl Kind {
-    /// The kind in output, lower case; the names are those of the text format and OpenMetrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Summary => "summary",
-            Self::Info => "info",
+impl Metric {
+    /// The software whose releases [`Metric::since`] and [`Metric::until`] are.
+    pub fn product(&self) -> Product {
+        if self.scopes.iter().all(|scope| scope.is_of_kubernetes_operator()) {
+            Product::KubernetesOperator
+        } else {
+            Product::Flink
         }
-    }
-}
-
-/// The type under which Flink's code registers a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Registered {
-    /// `org.apache.flink.metrics.Counter`.
-    Counter,
-    /// `org.apache.flink.metrics.Gauge`.
-    Gauge,
-    /// `org.apache.flink.metrics.Meter`; its rate over the last minute is exported.
-    Meter,
-    /// `org.apache.flink.metrics.Histogram`.
-    Histogram,
-}
-
-impl Registered {
-    /// What a metric of this type is unless the catalogue knows better.
-    pub const fn kind(self) -> Kind {
-        match self {
-            Self::Counter => Kind::Counter,
-            Self::Gauge | Self::Meter => Kind::Gauge,
-            Self::Histogram => Kind::Summary,
-        }
-    }
-
-    /// The type in output, lower case.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Meter => "meter",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-/// Declares an enum whose variants have one name each in the catalogue file and in output.
-macro_rules! named {
-    ($(#[$doc:meta])* $type:ident { $($(#[$about:meta])* $variant:ident = $name:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-        pub enum $type {
-            $($(#[$about])* #[serde(rename = $name)] $variant,)+
-        }
-
-        impl $type {
-            /// The name in the catalogue file and in output.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-
-named! {
-    /// What the values of a metric measure.
-    Unit {
-        /// Things counted.
-        Count = "count",
-        /// Things counted, per second.
-        PerSecond = "per_second",
-        /// Bytes.
-        Bytes = "bytes",
-        /// Bytes per second.
-        BytesPerSecond = "bytes_per_second",
-        /// A share, 0 to 1 (buffer pools with overdraft go beyond).
-        Ratio = "ratio",
-        /// A share, 0 to 100 or beyond.
-        Percent = "percent",
-        /// 0 or 1.
-        Boolean = "boolean",
-        /// A duration.
-        Seconds = "seconds",
-        /// A duration.
-        Milliseconds = "milliseconds",
-        /// A duration.
-        Microseconds = "microseconds",
-        /// A duration.
-        Nanoseconds = "nanoseconds",
-        /// Share of time, 0 to 1000.
-        MillisecondsPerSecond = "milliseconds_per_second",
-        /// Milliseconds since 1970-01-01 UTC.
-        TimestampMs = "timestamp_ms",
-        /// A number that names something.
-        Id = "id",
-        /// A position in a partition.
-        Offset = "offset",
-        /// CPU cores.
-        Cores = "cores",
-        /// A path of a file system.
-        Path = "path",
-        /// Several metrics of different units share the row.
-        Mixed = "mixed",
-    }
-}
-
-named! {
-    /// Flink's logical scopes, as the `(scope: …)` of a HELP line spells them
-    /// (`org.apache.flink.runtime.metrics.groups.*MetricGroup`).
-    Scope {
-        /// A JobManager, with its Dispatcher and ResourceManager.
-        JobManager = "jobmanager",
-        /// A job, seen from the JobManager.
-        JobManagerJob = "jobmanager_job",
-        /// An operator's coordinator, since 1.18.
-        JobManagerJobOperator = "jobmanager_job_operator",
-        /// A TaskManager.
-        TaskManager = "taskmanager",
-        /// A job, seen from a TaskManager.
-        TaskManagerJob = "taskmanager_job",
-        /// A subtask.
-        Task = "taskmanager_job_task",
-        /// An operator of a subtask.
-        Operator = "taskmanager_job_task_operator",
-        /// The Kubernetes operator's process.
-        K8sOperator = "k8soperator",
-        /// A namespace that the Kubernetes operator looks after.
-        K8sNamespace = "k8soperator_namespace",
-        /// A resource that the Kubernetes operator looks after.
-        K8sResource = "k8soperator_namespace_resource",
-    }
-}
-
-/// A minor release of Flink; ordered as releases are, so 1.9 < 1.13 < 2.0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Version {
-    /// The number before the dot.
-    pub major: u16,
-    /// The number after it.
-    pub minor: u16,
-}
-
-impl FromStr for Version {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts =
-            text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let (major, minor) = parts.ok_or_else(|| format!("`{text}` is no version like 1.13"))?;
-        Ok(Self { major, minor })
-    }
-}
-
-impl TryFrom<String> for Version {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Metric groups: the unit in which people choose what is relayed.
 //!
 //! Flink's documentation sorts its metrics into tables; a group is one of those tables under a short
-//! name. Every sample is in exactly one group, [`Group::Custom`] when the catalogue does not know it,
-//! so a filter that includes all groups lets everything through.
+//! name, or what a connector, Table API and SQL, or the Kubernetes operator adds to them. Every sample
+//! is in exactly one group, [`Group::Custom`] when the catalogue does not know it, so a filter that
+//! includes all groups lets everything through.
 
 use std::{fmt, str::FromStr};
 
@@ -20,6 +21,10 @@ pub enum Group {
     Gc,
     /// Class loading.
     ClassLoader,
+    /// File descriptors.
+    FileDescriptor,
+    /// Old names of what is in `shuffle`.
+    Network,
     /// The default (Netty) shuffle service.
     Shuffle,
     /// TaskManagers, slots and jobs of a cluster.
@@ -28,28 +33,81 @@ pub enum Group {
     Availability,
     /// Checkpoints.
     Checkpointing,
-    /// RocksDB state backend.
+    /// Speculative execution of batch jobs.
+    Speculative,
+    /// RocksDB state backend, and the metrics of ForSt that have the names of RocksDB.
     RocksDb,
+    /// File cache of the ForSt state backend.
+    ForSt,
+    /// Time of accesses to keyed state.
+    StateLatency,
+    /// Size of keys and values of keyed state.
+    StateSize,
+    /// Changelog of the state.
+    Changelog,
     /// Records, bytes, back pressure, watermarks and latency.
     Io,
-    /// Everything the catalogue does not know: users' own metrics, connectors, other software.
+    /// Watermarks by split of a source.
+    SplitWatermark,
+    /// Asynchronous state processing.
+    AsyncState,
+    /// What sources report, whatever they read.
+    Source,
+    /// What sinks report, whatever they write.
+    Sink,
+    /// Caches of lookup joins.
+    LookupCache,
+    /// Kafka connector and its Kafka clients.
+    Kafka,
+    /// Kinesis and DynamoDB Streams connectors.
+    Kinesis,
+    /// HBase connector.
+    HBase,
+    /// Operators of Table API and SQL.
+    Table,
+    /// The machine, not the process.
+    System,
+    /// Flink Kubernetes Operator.
+    K8sOperator,
+    /// Autoscaler of the Flink Kubernetes Operator.
+    Autoscaler,
+    /// Everything the catalogue does not know: users' own metrics, unknown connectors, other software.
     Custom,
 }
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 31] = [
         Self::Cpu,
         Self::Memory,
         Self::Threads,
         Self::Gc,
         Self::ClassLoader,
+        Self::FileDescriptor,
+        Self::Network,
         Self::Shuffle,
         Self::Cluster,
         Self::Availability,
         Self::Checkpointing,
+        Self::Speculative,
         Self::RocksDb,
+        Self::ForSt,
+        Self::StateLatency,
+        Self::StateSize,
+        Self::Changelog,
         Self::Io,
+        Self::SplitWatermark,
+        Self::AsyncState,
+        Self::Source,
+        Self::Sink,
+        Self::LookupCache,
+        Self::Kafka,
+        Self::Kinesis,
+        Self::HBase,
+        Self::Table,
+        Self::System,
+        Self::K8sOperator,
+        Self::Autoscaler,
         Self::Custom,
     ];
 
@@ -61,12 +119,31 @@ impl Group {
             Self::Threads => "threads",
             Self::Gc => "gc",
             Self::ClassLoader => "classloader",
+            Self::FileDescriptor => "file_descriptor",
+            Self::Network => "network",
             Self::Shuffle => "shuffle",
             Self::Cluster => "cluster",
             Self::Availability => "availability",
             Self::Checkpointing => "checkpointing",
+            Self::Speculative => "speculative",
             Self::RocksDb => "rocksdb",
+            Self::ForSt => "forst",
+            Self::StateLatency => "state_latency",
+            Self::StateSize => "state_size",
+            Self::Changelog => "changelog",
             Self::Io => "io",
+            Self::SplitWatermark => "split_watermark",
+            Self::AsyncState => "async_state",
+            Self::Source => "source",
+            Self::Sink => "sink",
+            Self::LookupCache => "lookup_cache",
+            Self::Kafka => "kafka",
+            Self::Kinesis => "kinesis",
+            Self::HBase => "hbase",
+            Self::Table => "table",
+            Self::System => "system",
+            Self::K8sOperator => "k8s_operator",
+            Self::Autoscaler => "autoscaler",
             Self::Custom => "custom",
         }
     }
@@ -79,19 +156,50 @@ impl Group {
             Self::Threads => "Live threads of the JVM.",
             Self::Gc => "Runs and time of each garbage collector.",
             Self::ClassLoader => "Classes loaded and unloaded.",
+            Self::FileDescriptor => "File descriptors that are open, and their limit.",
+            Self::Network => {
+                "Old names of network buffers and queues, gone with Flink 2.0; see shuffle."
+            }
             Self::Shuffle => "Network buffers, queues and traffic of the default shuffle service.",
             Self::Cluster => "TaskManagers, slots and jobs as the JobManager counts them.",
             Self::Availability => "Job states, restarts, up time and down time.",
             Self::Checkpointing => "Number, size, duration and alignment of checkpoints.",
-            Self::RocksDb => "Memory, files, compaction and reads of the RocksDB state backend.",
+            Self::Speculative => "Slow and speculative executions of batch jobs.",
+            Self::RocksDb => {
+                "Memory, files, compaction and reads of the state backends RocksDB and ForSt."
+            }
+            Self::ForSt => "The file cache of the ForSt state backend.",
+            Self::StateLatency => "Time that accesses to keyed state take, by kind of access.",
+            Self::StateSize => "Size of the keys and values in accesses to keyed state.",
+            Self::Changelog => "Uploads and materialisation of the state changelog.",
             Self::Io => {
                 "Records, bytes, back pressure, watermarks and latency of tasks and operators."
+            }
+            Self::SplitWatermark => {
+                "Watermark, active, paused and idle time of each split of a source."
+            }
+            Self::AsyncState => "Records and keys in asynchronous state processing.",
+            Self::Source => "Lag, errors and idle time of sources, and splits not yet assigned.",
+            Self::Sink => "Records, bytes, errors and committables of sinks.",
+            Self::LookupCache => "Hits, loads and size of the caches of lookup joins.",
+            Self::Kafka => {
+                "Offsets and commits of the Kafka connector, and all metrics of its Kafka clients."
+            }
+            Self::Kinesis => "Lag and fetches of the Kinesis and DynamoDB Streams connectors.",
+            Self::HBase => "Lookup cache of the HBase connector.",
+            Self::Table => "Windows, joins, aggregations and bundles of Table API and SQL.",
+            Self::System => "CPU, memory, swap and network of the machine.",
+            Self::K8sOperator => {
+                "Resources, transitions and API calls of the Flink Kubernetes Operator."
+            }
+            Self::Autoscaler => {
+                "Rates, parallelism and scalings of the autoscaler of the Flink Kubernetes Operator."
             }
             Self::Custom => "Every metric that the catalogue does not know, users' own among them.",
         }
     }
 
-    /// This group's bit in a [`GroupFilter`].
+    /// This group's bit in a [`GroupFilter`], which has room for 64.
     const fn bit(self) -> u64 {
         1 << self as u32
     }
@@ -124,7 +232,7 @@ impl TryFrom<String> for Group {
 
 /// A name that is no group's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown metric group `{name}`{}; the groups are {}", did_you_mean(*.nearest), names())]
+#[error("unknown metric group `{name}`{}", did_you_mean_or_all(*.nearest))]
 pub struct UnknownGroup {
     /// What was written.
     pub name: String,
@@ -132,9 +240,13 @@ pub struct UnknownGroup {
     pub nearest: Option<&'static str>,
 }
 
-/// The names of all groups, for messages.
-fn names() -> String {
-    Group::ALL.map(Group::as_str).join(", ")
+/// The end of an error message: the group that was probably meant, or all of them. All of them after
+/// a suggestion would bury it, there are too many.
+fn did_you_mean_or_all(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(_) => format!("{}; `flinkrelay groups` lists all", did_you_mean(nearest)),
+        None => format!("; the groups are {}", Group::ALL.map(Group::as_str).join(", ")),
+    }
 }
 
 /// Which groups are relayed. The default relays all of them.
@@ -196,8 +308,8 @@ pub enum GroupFilterError {
     Unknown(#[from] UnknownGroup),
     /// Nothing would be relayed.
     #[error(
-        "every metric group is excluded, so nothing would be relayed; leave at least one of {}",
-        names()
+        "every metric group is excluded, so nothing would be relayed; leave at least one of those \
+         that `flinkrelay groups` lists"
     )]
     Nothing,
 }
@@ -250,10 +362,12 @@ mod tests {
         check("checkpoint", Some("checkpointing"));
         check("classLoader", Some("classloader"));
         check("avalability", Some("availability"));
-        check("kafka", None);
+        check("KafkaSource", Some("kafka"));
+        check("k8s", Some("k8s_operator"));
+        check("timers", None);
         check("", None);
         let messages =
-            ["memroy", "kafka"].map(|name| name.parse::<Group>().unwrap_err().to_string());
+            ["memroy", "timers"].map(|name| name.parse::<Group>().unwrap_err().to_string());
         insta::assert_snapshot!(messages.join("\n"));
     }
 

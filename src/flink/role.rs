@@ -16,6 +16,8 @@ pub enum Role {
     TaskManager,
     /// Both in one process, as in a MiniCluster or behind an aggregating proxy.
     Both,
+    /// The Flink Kubernetes Operator, and nothing else.
+    KubernetesOperator,
     /// No name of Flink's was seen (yet).
     #[default]
     Unknown,
@@ -27,16 +29,20 @@ impl Role {
         let seen = match name.strip_prefix(NAME_PREFIX) {
             Some(rest) if rest.starts_with("taskmanager_") => Self::TaskManager,
             Some(rest) if rest.starts_with("jobmanager_") => Self::JobManager,
+            Some(rest) if rest.starts_with("k8soperator_") => Self::KubernetesOperator,
             _ => return,
         };
-        *self = match *self {
-            Self::Unknown => seen,
-            known if known == seen => known,
+        *self = match (*self, seen) {
+            (Self::Unknown | Self::KubernetesOperator, seen) => seen,
+            // On a page that shows both, as behind a proxy, the processes of a cluster say more.
+            (known, Self::KubernetesOperator) => known,
+            (known, seen) if known == seen => known,
             _ => Self::Both,
         };
     }
 
-    /// Whether the page is Flink's: at least one name of a JobManager or TaskManager was seen.
+    /// Whether the page is Flink's: at least one name of a JobManager, a TaskManager or the
+    /// Kubernetes operator was seen.
     pub fn is_flink(self) -> bool {
         self != Self::Unknown
     }
@@ -47,6 +53,7 @@ impl Role {
             Self::JobManager => "jobmanager",
             Self::TaskManager => "taskmanager",
             Self::Both => "jobmanager+taskmanager",
+            Self::KubernetesOperator => "kubernetes-operator",
             Self::Unknown => "unknown",
         }
     }
@@ -77,6 +84,10 @@ mod tests {
         check(&["flink_taskmanager_job_task_numRecordsIn"], Role::TaskManager);
         check(&["flink_taskmanager_a", "flink_taskmanager_b"], Role::TaskManager);
         check(&["flink_taskmanager_a", "flink_jobmanager_b"], Role::Both);
+        check(&["flink_k8soperator_a", "flink_k8soperator_b"], Role::KubernetesOperator);
+        check(&["flink_k8soperator_a", "flink_jobmanager_b"], Role::JobManager);
+        check(&["flink_taskmanager_a", "flink_k8soperator_b"], Role::TaskManager);
+        check(&["flink_taskmanager_a", "flink_jobmanager_b", "flink_k8soperator_c"], Role::Both);
         check(
             &["flink_jobmanager_b", "x", "flink_taskmanager_a", "flink_jobmanager_c"],
             Role::Both,

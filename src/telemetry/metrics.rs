@@ -1,8 +1,9 @@
 //! The relay's own metrics, named after Prometheus' own (`prometheus_target_…`,
 //! `prometheus_remote_storage_…`). They are made from the relay's state when somebody asks, so that
-//! the path of a sample carries no metric, and a target that is gone has none.
+//! the path of a sample carries no metric, and a target that is gone has none. A value that is not
+//! known yet is left out, so that no sum or average meets a NaN.
 //!
-//! `docs/metrics.md` lists them; a test holds the two together.
+//! `docs/metrics.md` lists them; `tests/docs.rs` holds the two together.
 
 use std::{
     fmt,
@@ -23,7 +24,8 @@ use crate::{
     scrape::Reason,
     series::Dropped,
     spool::{self, Counts},
-    status::{TargetState, TargetStatus},
+    status::{RangeState, TargetState, TargetStatus},
+    telemetry::process::ProcessMetrics,
 };
 
 /// Media type of [`encode`]'s text.
@@ -34,8 +36,10 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// # Errors
 /// None in practice: writing to a string does not fail.
 pub fn encode(relay: &Arc<Relay>) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("flinkrelay");
-    registry.register_collector(Box::new(RelayMetrics(Arc::clone(relay))));
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(ProcessMetrics));
+    let own = registry.sub_registry_with_prefix("flinkrelay");
+    own.register_collector(Box::new(RelayMetrics(Arc::clone(relay))));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
@@ -51,6 +55,7 @@ impl Collector for RelayMetrics {
             family.add(&build, 1.0)
         })?;
         targets(&self.0, &mut encoder)?;
+        ranges(&self.0, &mut encoder)?;
         receivers(&self.0, &mut encoder)
     }
 }
@@ -68,7 +73,11 @@ struct Family<'a> {
 }
 
 impl Family<'_> {
+    /// Adds a series; a NaN adds none.
     fn add(&mut self, labels: &[(&str, &str)], value: f64) -> fmt::Result {
+        if value.is_nan() {
+            return Ok(());
+        }
         let encoder = self.encoder.encode_family(&labels)?;
         match self.kind {
             Kind::Counter => ConstCounter::new(value).encode(encoder),
@@ -93,12 +102,12 @@ fn family(
     series(&mut Family { encoder, kind })
 }
 
-/// A metric with one value per target or receiver.
+/// A metric with one value per target or receiver; NaN while there is none.
 type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> f64);
 
-const TARGET_ROWS: [Row<TargetState>; 11] = [
+const TARGET_ROWS: [Row<TargetState>; 10] = [
     ("target_up", "Whether the last scrape succeeded.", Kind::Gauge, |s| {
-        f64::from(s.last_scrape.is_some() && s.failure.is_none())
+        s.last_scrape.map_or(f64::NAN, |_| f64::from(s.failure.is_none()))
     }),
     ("target_scrapes", "Scrapes, good and bad.", Kind::Counter, |s| s.scrapes as f64),
     ("target_scrape_duration_seconds", "Time that the last scrape took.", Kind::Gauge, |s| {
@@ -108,7 +117,7 @@ const TARGET_ROWS: [Row<TargetState>; 11] = [
         let began = s.last_scrape.and_then(|(began, _)| began.duration_since(UNIX_EPOCH).ok());
         began.map_or(f64::NAN, |began| began.as_secs_f64())
     }),
-    ("target_page_bytes", "Bytes of all pages, decompressed.", Kind::Counter, |s| {
+    ("target_page_bytes", "Bytes of all good pages, decompressed.", Kind::Counter, |s| {
         s.totals.page_bytes as f64
     }),
     ("target_samples_scraped", "Samples on all good pages.", Kind::Counter, |s| {
@@ -116,7 +125,7 @@ const TARGET_ROWS: [Row<TargetState>; 11] = [
     }),
     (
         "target_samples_kept",
-        "Samples of these that were handed to the receivers' spools.",
+        "Samples of these that are kept after filtering and relabelling.",
         Kind::Counter,
         |s| s.totals.kept as f64,
     ),
@@ -129,9 +138,6 @@ const TARGET_ROWS: [Row<TargetState>; 11] = [
     ),
     ("target_page_faults", "Lines of the last page that cannot be read.", Kind::Gauge, |s| {
         s.faults_total as f64
-    }),
-    ("target_info_role_known", "Whether the page is known as Flink's.", Kind::Gauge, |s| {
-        f64::from(s.role.is_flink())
     }),
 ];
 
@@ -152,6 +158,13 @@ fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
                 .try_for_each(|(status, state)| family.add(&target_labels(status), value(state)))
         })?;
     }
+    let help = "Whose page the target's last good one was; 1.";
+    family(encoder, "target_info", help, Kind::Gauge, |family| {
+        targets.iter().try_for_each(|(status, state)| {
+            let [job, instance] = target_labels(status);
+            family.add(&[job, instance, ("role", state.role.as_str())], 1.0)
+        })
+    })?;
     let help = "Samples of good pages that are not relayed, by reason.";
     family(encoder, "target_samples_dropped", help, Kind::Counter, |family| {
         targets.iter().try_for_each(|(status, state)| {
@@ -176,6 +189,21 @@ fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 fn target_labels(status: &TargetStatus) -> [(&str, &str); 2] {
     [("job", status.target.job()), ("instance", status.target.instance())]
+}
+
+fn ranges(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Ports of a range, by what answers: a Flink page, something else, nobody.";
+    family(encoder, "range_ports", help, Kind::Gauge, |family| {
+        relay.status.ranges().iter().try_for_each(|(range, state)| {
+            let RangeState { job, instances, ignored, closed } = state;
+            let states =
+                [("instance", instances.len()), ("ignored", ignored.len()), ("closed", *closed)];
+            states.into_iter().try_for_each(|(state, ports)| {
+                let labels = [("job", &**job), ("range", range), ("state", state)];
+                family.add(&labels, ports as f64)
+            })
+        })
+    })
 }
 
 /// A receiver and one reading of its counts, so that `appended = delivered + dropped + pending` holds

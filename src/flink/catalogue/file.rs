@@ -4,26 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{CatalogueError, Kind, Metric, Registered, Scope, Unit, Version};
+use super::{CatalogueError, Kind, Metric, Registered, Scope, Segment, Unit, Version};
 use crate::flink::{Group, NAME_PREFIX};
 
 /// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    segments: BTreeMap<String, Segment>,
+    segments: BTreeMap<String, Varying>,
     groups: Vec<Section>,
 }
 
 /// What a `<segment>` of a name may be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Segment {
+struct Varying {
     matches: Matches,
-    #[expect(
-        dead_code,
-        reason = "read by people only; required, so that each segment is explained"
-    )]
     about: String,
 }
 
@@ -62,6 +58,8 @@ struct Row {
     #[serde(default)]
     no_value: Vec<f64>,
     #[serde(default)]
+    shared_with: Vec<String>,
+    #[serde(default)]
     deprecated: bool,
     replaced_by: Option<String>,
     opt_in: Option<String>,
@@ -88,8 +86,18 @@ pub(super) enum Part {
     Free(Matches),
 }
 
-/// Reads the metrics and the forms of their names.
-pub(super) fn read(text: &str) -> Result<(Vec<Metric>, Vec<Form>), CatalogueError> {
+/// What the file says.
+pub(super) struct Contents {
+    /// By group in the order of [`Group::ALL`].
+    pub(super) metrics: Vec<Metric>,
+    /// By name.
+    pub(super) segments: Vec<Segment>,
+    /// Those of all metrics.
+    pub(super) forms: Vec<Form>,
+}
+
+/// Reads the metrics, the segments and the forms of the metrics' names.
+pub(super) fn read(text: &str) -> Result<Contents, CatalogueError> {
     let file: File =
         serde_saphyr::from_str(text).map_err(|e| CatalogueError::Format(Box::new(e)))?;
     let group_of = |s: Section| Ok::<_, CatalogueError>((s.group.parse::<Group>()?, s.metrics));
@@ -106,7 +114,13 @@ pub(super) fn read(text: &str) -> Result<(Vec<Metric>, Vec<Form>), CatalogueErro
         metrics.push(metric);
         forms.extend(its_forms);
     }
-    Ok((metrics, forms))
+    let segment = |(name, Varying { matches, about })| Segment {
+        name,
+        is_number: matches == Matches::Number,
+        about,
+    };
+    let segments = file.segments.into_iter().map(segment).collect();
+    Ok(Contents { metrics, segments, forms })
 }
 
 /// One row, as a metric and the forms of its name.
@@ -114,7 +128,7 @@ fn metric(
     group: Group,
     row: Row,
     at: u32,
-    segments: &BTreeMap<String, Segment>,
+    segments: &BTreeMap<String, Varying>,
 ) -> Result<(Metric, Vec<Form>), CatalogueError> {
     let kind = row.kind.unwrap_or_else(|| row.r#type.kind());
     let (mut exported, mut labels, mut forms) = (Vec::new(), Vec::new(), Vec::new());
@@ -136,8 +150,11 @@ fn metric(
             }
         }
     }
+    let shared_with =
+        row.shared_with.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
     let metric = Metric {
         group,
+        shared_with,
         name: row.name,
         exported,
         scopes: row.scopes,
@@ -158,6 +175,14 @@ fn metric(
 }
 
 impl Form {
+    /// How long the text is that the name begins with.
+    pub(super) fn beginning(&self) -> usize {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// The form of the summary's `_count` twin.
     fn count(&self) -> Self {
         let mut twin = Self { is_count: true, ..self.clone() };
@@ -180,7 +205,7 @@ struct Spelling {
 }
 
 impl Spelling {
-    fn parse(name: &str, segments: &BTreeMap<String, Segment>) -> Result<Self, String> {
+    fn parse(name: &str, segments: &BTreeMap<String, Varying>) -> Result<Self, String> {
         let mut spelling = Self { shown: String::new(), parts: Vec::new(), labels: Vec::new() };
         let mut rest = name;
         while let Some(first) = rest.chars().next() {
@@ -225,7 +250,7 @@ impl Spelling {
     fn push_free(
         &mut self,
         segment: &str,
-        segments: &BTreeMap<String, Segment>,
+        segments: &BTreeMap<String, Varying>,
     ) -> Result<(), String> {
         let matches = segments.get(segment).map(|s| s.matches);
         let matches = matches.ok_or_else(|| format!("<{segment}> is not under `segments`"))?;
@@ -255,6 +280,6 @@ fn enclosed(text: &str, close: char) -> Result<(&str, &str), String> {
         .get(1..)
         .and_then(|text| text.split_once(close))
         .ok_or_else(|| format!("`{text}` lacks its `{close}`"))?;
-    let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
     if is_word { Ok((word, rest)) } else { Err(format!("`{word}` is no name of a segment or key")) }
 }

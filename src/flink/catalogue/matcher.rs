@@ -3,7 +3,8 @@
 //! Names without varying parts stand in a hash table. The forms with them are indexed by the fixed
 //! text they end in, in a tree over the bytes of that ending read backwards; a form that ends in a
 //! number is filed under the text before it, and names are looked up there without their trailing
-//! digits. What the tree offers is then compared in full, longest ending first.
+//! digits. What the tree offers is then compared in full, longest ending first, and of equal endings
+//! longest beginning first.
 
 use hashbrown::HashMap;
 
@@ -95,7 +96,7 @@ fn claimed(form: &Form, older: u32, metrics: &[Metric]) -> CatalogueError {
 /// Forms by the fixed text they end in.
 #[derive(Debug, Default)]
 struct Tree {
-    /// The forms whose ending is the path to this node, read backwards.
+    /// The forms whose ending is the path to this node, read backwards; longest beginning first.
     forms: Vec<Form>,
     /// The next byte towards the front, and what lies beyond it; a handful at most.
     children: Vec<(u8, Self)>,
@@ -106,7 +107,8 @@ impl Tree {
     fn insert(&mut self, ending: &[u8], form: Form) -> Option<u32> {
         let Some((last, front)) = ending.split_last() else {
             let older = self.forms.iter().find(|older| older.parts == form.parts).map(|f| f.metric);
-            self.forms.push(form);
+            let at = self.forms.partition_point(|older| older.beginning() >= form.beginning());
+            self.forms.insert(at, form);
             return older;
         };
         let at = self.children.iter().position(|(byte, _)| byte == last).unwrap_or_else(|| {

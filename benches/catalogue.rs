@@ -1,0 +1,74 @@
+//! The cost of classifying one name, which is paid once for each new series: less than a microsecond,
+//! whatever the name.
+//!
+//! `cargo bench --bench catalogue`; each time is for one pass over all names of its kind, and criterion
+//! shows the names per second beside it.
+
+use std::{collections::BTreeSet, hint::black_box};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flinkrelay::flink::catalogue;
+
+const PAGES: [&str; 2] = [
+    include_str!("../tests/pages/2.3.0/jobmanager.prom"),
+    include_str!("../tests/pages/2.3.0/taskmanager-2.prom"),
+];
+
+/// The distinct names of real pages.
+fn on_pages() -> Vec<String> {
+    let lines = PAGES.iter().flat_map(|page| page.lines()).filter(|line| !line.starts_with('#'));
+    let names = lines.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned);
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The names of the catalogue with varying parts (or without), these filled in.
+fn exported(varies: bool) -> Vec<String> {
+    let names = catalogue().metrics().flat_map(|metric| &metric.exported);
+    names.filter(|name| name.contains('<') == varies).map(|name| filled(name)).collect()
+}
+
+fn filled(exported: &str) -> String {
+    catalogue().segments().fold(exported.to_owned(), |name, segment| {
+        let part = format!("<{}>", segment.name);
+        name.replace(&part, if segment.is_number { "12" } else { "window_aggregates_7" })
+    })
+}
+
+/// Names of users, as long as Flink's, some with an ending or a beginning of Flink's.
+fn unknown() -> Vec<String> {
+    let names = [
+        "shop_orders_total",
+        "shop_orders_numRecordsIn",
+        "orders_9",
+        "KafkaProduced_records_total",
+        "shop_valueStateGetLatencies",
+        "rocksdb_size_of_orders",
+    ];
+    let own = names.map(|name| format!("flink_taskmanager_job_task_operator_{name}"));
+    own.into_iter()
+        .chain(["go_goroutines".to_owned(), "process_cpu_seconds_total".to_owned()])
+        .collect()
+}
+
+fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("catalogue");
+    for (kind, names) in [
+        ("pages", on_pages()),
+        ("exact", exported(false)),
+        ("varying", exported(true)),
+        ("unknown", unknown()),
+    ] {
+        group.throughput(Throughput::Elements(names.len() as u64));
+        group.bench_function(kind, |bencher| {
+            bencher.iter(|| {
+                for name in &names {
+                    black_box(catalogue().lookup(black_box(name)));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);
