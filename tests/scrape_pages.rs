@@ -169,3 +169,33 @@ async fn the_second_look_at_a_page_is_the_first() {
         assert!(same, "the same series in the same order");
     }
 }
+
+/// A page that breaks off leaves nothing behind: no memory, and no series that is taken for known.
+#[tokio::test]
+async fn a_page_that_was_cut_is_as_if_it_had_not_been() {
+    // Its series are told apart by ids, which is decided when a line is new.
+    let text = fs::read_to_string("tests/pages/odd/tm_2.3.0_odd_values.txt").unwrap();
+    let (fresh, expected) = scrape(&text, "").await;
+    let expected = expected.result.unwrap();
+    assert!(expected.ids_kept > 0);
+    let cut = text.clone();
+    let flink = FakeFlink::with_script(move |_| fakes::flink::page(&cut).cut(2)).await;
+    let slow = "scrape_interval: 1m\nscrape_timeout: 30s";
+    let jobs = [job("flink", &[flink.address()], slow)];
+    let receivers = [receiver("http://127.0.0.1:1/api/v1/write", "")];
+    let relay = Relay::new(&config(&jobs, &receivers, "")).unwrap();
+    let (mut scraper, scraped) = relay.scrape_once().await.targets.pop().unwrap();
+    assert!(scraped.result.is_err());
+    assert_eq!(scraper.series_len(), 0);
+    flink.set_page(&text);
+    assert_eq!(scraper.scrape(0).await.result.unwrap(), expected);
+    let without_instance = |scraper: &Scraper| -> Vec<String> {
+        let all = series(scraper).into_iter();
+        all.map(|(mut labels, _)| {
+            labels.remove("instance");
+            labels.to_string()
+        })
+        .collect()
+    };
+    assert_eq!(without_instance(&scraper), without_instance(&fresh));
+}
