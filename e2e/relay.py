@@ -122,5 +122,5 @@ def is_excluded(metric: str) -> bool:
 
 def ignored(targets: dict, port: int) -> str | None:
     """What /targets says about a port of a range that is not Flink's, None when it says nothing."""
-    reasons = (found["ignored"].get(str(port)) for found in targets["ranges"].values())
+    reasons = (found["ignored"].get(str(port)) for found in targets["ranges"])
     return next((reason for reason in reasons if reason), None)

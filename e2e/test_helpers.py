@@ -136,7 +136,7 @@ class Others(unittest.TestCase):
         self.assertEqual(relay.declared(text), {"a_total", "b_total", "c"})
 
     def test_ignored_ports_have_a_reason(self) -> None:
-        targets = {"ranges": {"127.0.0.1:9250-9260": {"ignored": {"9260": "text/html"}}}}
+        targets = {"ranges": [{"range": "127.0.0.1:9250-9260", "ignored": {"9260": "text/html"}}]}
         self.assertEqual(relay.ignored(targets, 9260), "text/html")
         self.assertIsNone(relay.ignored(targets, 9251))
 

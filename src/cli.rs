@@ -16,7 +16,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 
 use crate::{
     config::{self, Config, Overrides, Purpose},
@@ -96,7 +99,9 @@ pub struct Shortcuts {
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {
     /// Configuration file (YAML)
-    #[arg(short, long, value_name = "FILE", env = "FLINKRELAY_CONFIG")]
+    // clap's own parser of paths refuses an empty variable.
+    #[arg(short, long, value_name = "FILE", env = "FLINKRELAY_CONFIG",
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
     #[command(flatten)]
     shortcuts: Shortcuts,
@@ -168,21 +173,24 @@ impl ConfigArgs {
     /// # Errors
     /// A file that cannot be read, or a configuration that cannot be used: always [`Failed::Usage`].
     pub fn load(&self, purpose: Purpose) -> Result<Config, Failed> {
-        let text = self.config.as_deref().map(read).transpose()?;
-        let source = match (&self.config, text) {
-            (Some(path), Some(text)) => Some(config::Source { path: path.clone(), text }),
-            _ => None,
+        // An empty variable, as Helm and Compose write for a value that is not set, is none.
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let all = |texts: &[String]| texts.iter().filter(|t| !t.is_empty()).cloned().collect();
+        let path = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let source = match path {
+            Some(path) => Some(config::Source { path: path.to_owned(), text: read(path)? }),
+            None => None,
         };
-        let shortcuts = self.shortcuts.clone();
+        let shortcuts = &self.shortcuts;
         let overrides = Overrides {
             purpose,
-            targets: shortcuts.target,
-            remote_write: shortcuts.remote_write,
-            interval: shortcuts.interval,
-            timeout: shortcuts.timeout,
-            groups: shortcuts.groups,
-            external_labels: shortcuts.external_label,
-            tenant: shortcuts.tenant,
+            targets: all(&shortcuts.target),
+            remote_write: all(&shortcuts.remote_write),
+            interval: given(&shortcuts.interval),
+            timeout: given(&shortcuts.timeout),
+            groups: given(&shortcuts.groups),
+            external_labels: all(&shortcuts.external_label),
+            tenant: given(&shortcuts.tenant),
         };
         let env = |name: &str| std::env::var(name).ok();
         config::load(source.as_ref(), &overrides, &env).map_err(|error| Failed::Usage(error.into()))

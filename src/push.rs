@@ -8,7 +8,7 @@ mod failing;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
@@ -29,7 +29,8 @@ use crate::{
     config,
     http::{BuildError, Client, ErrorKind},
     limits::ANSWER_BYTES_MAX,
-    remote_write::{Backoff, Fragment, Outcome, outcome},
+    remote_write::{Backoff, Outcome, outcome},
+    scrape::Staged,
     spool::{Batch, Counts, Next, Reason, Settings, SettingsError, Settled, Spool},
 };
 
@@ -114,8 +115,21 @@ impl Receiver {
 
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
-    pub fn append(&self, target: u64, fragments: &[Arc<Fragment>], now: Instant) {
-        let lane = self.spool().append(target, fragments.iter().cloned(), now.into_std());
+    pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
+        let (lane, overflowed) = {
+            let mut spool = self.spool();
+            let before = spool.counts().dropped(Reason::QueueFull).samples;
+            let fragments = staged.fragments.iter().cloned();
+            let lane = spool.append(target, fragments, now.into_std());
+            spool.count_filtered(staged.filtered);
+            (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
+        };
+        if overflowed > 0 && self.failing().overflowed() {
+            warn!(receiver = %self.config.name, samples = overflowed,
+                max_bytes = self.config.queue.max_bytes, capacity = self.config.queue.capacity,
+                "the queue is full: its oldest samples are dropped and counted as queue_full until \
+                 the receiver accepts again");
+        }
         if let Some(lane) = self.lanes.get(usize::from(lane)) {
             lane.notify_one();
         }

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::job::Job;
 pub use self::job::JobError;
@@ -41,6 +41,7 @@ pub struct Relay {
     /// The targets.
     pub status: Arc<Status>,
     ready: AtomicBool,
+    broken: AtomicBool,
 }
 
 /// What one round of scrapes found.
@@ -111,11 +112,24 @@ impl Relay {
                 }
             }
         }
-        (Self { jobs, receivers, status, ready: AtomicBool::new(false) }, errors)
+        (
+            Self {
+                jobs,
+                receivers,
+                status,
+                ready: AtomicBool::new(false),
+                broken: AtomicBool::new(false),
+            },
+            errors,
+        )
     }
 
     /// Scrapes and pushes until `stop` is set; then flushes for `grace` at most.
     /// Returns the number of samples that no receiver took.
+    ///
+    /// Also sets `stop` when a task of its own breaks, which is a bug: a relay that goes on without one
+    /// of its parts would look healthy, and the supervisor starts a whole one. [`Relay::is_broken`]
+    /// tells.
     pub async fn run(&self, stop: CancellationToken, grace: Duration) -> u64 {
         let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
         let mut lanes = JoinSet::new();
@@ -132,7 +146,16 @@ impl Relay {
             jobs.spawn(async move { job.run(stop).await });
         }
         self.ready.store(true, Relaxed);
-        stop.cancelled().await;
+        let broken = tokio::select! {
+            () = stop.cancelled() => None,
+            Some(ended) = lanes.join_next() => Some(ended),
+            Some(ended) = jobs.join_next() => Some(ended),
+        };
+        if let Some(ended) = broken {
+            error!(?ended, "a part of the relay broke, so it stops");
+            self.broken.store(true, Relaxed);
+            stop.cancel();
+        }
         self.ready.store(false, Relaxed);
         let deadline = Instant::now() + grace;
         while jobs.join_next().await.is_some() {}
@@ -174,6 +197,11 @@ impl Relay {
     /// Whether the relay scrapes and pushes.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Relaxed)
+    }
+
+    /// Whether it stopped because a task of its own broke.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
     }
 
     fn close(&self) -> u64 {

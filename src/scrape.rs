@@ -128,7 +128,16 @@ pub struct Scraped {
     /// All bad lines, comments included.
     pub faults_total: u64,
     /// What to send, per view.
-    pub fragments: Vec<Vec<Arc<Fragment>>>,
+    pub staged: Vec<Staged>,
+}
+
+/// What one view's receivers get of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Staged {
+    /// The samples, markers and metadata.
+    pub fragments: Vec<Arc<Fragment>>,
+    /// Samples of the page that the view's `write_relabel_configs` drop.
+    pub filtered: u64,
 }
 
 /// Scrapes one target, see the module's documentation.
@@ -197,7 +206,7 @@ impl Scraper {
             }
         };
         let duration = started.elapsed();
-        let fragments = self.encode(&result, duration, now_ms, &metadata_due, started);
+        let staged = self.encode(&result, duration, now_ms, &metadata_due, started);
         Scraped {
             result,
             duration,
@@ -205,25 +214,25 @@ impl Scraper {
             role: self.page.role(),
             faults: self.page.faults().to_vec(),
             faults_total: self.page.faults_total(),
-            fragments,
+            staged,
         }
     }
 
     /// The markers that end all of the target's series, because it is no longer to be scraped.
-    pub fn end(&mut self, now_ms: i64, now: Instant) -> Vec<Vec<Arc<Fragment>>> {
+    pub fn end(&mut self, now_ms: i64, now: Instant) -> Vec<Staged> {
         let now_ms = now_ms.max(self.newest_ms.saturating_add(1));
         self.newest_ms = now_ms;
-        let fragments = (0..self.views.len()).map(|view| {
+        let staged = (0..self.views.len()).map(|view| {
             let mut encoder = self.encoder(view);
             for block in self.tracker.live(view) {
                 encoder.push_stale(block, now_ms);
             }
             self.report.end(view, now_ms, &mut encoder);
-            finish(encoder, now)
+            Staged { fragments: finish(encoder, now), filtered: 0 }
         });
-        let fragments = fragments.collect();
+        let staged = staged.collect();
         self.tracker.forget_live();
-        fragments
+        staged
     }
 
     /// Number of series on the last page.
@@ -320,16 +329,18 @@ impl Scraper {
         now_ms: i64,
         metadata_due: &[bool],
         started: Instant,
-    ) -> Vec<Vec<Arc<Fragment>>> {
-        let mut fragments = Vec::with_capacity(self.views.len());
+    ) -> Vec<Staged> {
+        let mut staged = Vec::with_capacity(self.views.len());
         for view in 0..self.views.len() {
-            let mut encoder = self.encoder(view);
-            if result.is_ok() {
+            let (mut encoder, mut filtered) = (self.encoder(view), 0);
+            if let Ok(tally) = result {
+                filtered = tally.kept;
                 if metadata_due.get(view) == Some(&true) {
                     self.page.families.encode(&mut encoder);
                 }
                 for (block, timestamp_ms, value) in self.tracker.samples(view) {
                     encoder.push(block, value, timestamp_ms);
+                    filtered -= 1;
                 }
                 for block in self.tracker.stale(view) {
                     encoder.push_stale(block, now_ms);
@@ -340,7 +351,7 @@ impl Scraper {
                 }
             }
             self.report.encode(view, result, duration, now_ms, &mut encoder);
-            fragments.push(finish(encoder, started));
+            staged.push(Staged { fragments: finish(encoder, started), filtered });
         }
         self.report.remember(result);
         if result.is_ok() {
@@ -351,7 +362,7 @@ impl Scraper {
         } else {
             self.tracker.forget_live();
         }
-        fragments
+        staged
     }
 }
 

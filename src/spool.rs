@@ -196,6 +196,14 @@ impl Spool {
         Ok(())
     }
 
+    /// Takes samples into the account that the receiver's `write_relabel_configs` keep from it.
+    pub fn count_filtered(&mut self, samples: u64) {
+        let amount = Amount { samples, ..Amount::default() };
+        self.counts.append(amount, None);
+        self.counts.drop_queued(amount, Reason::WriteRelabel);
+        self.check();
+    }
+
     /// Seals every open batch, so that nothing waits for its deadline.
     pub fn flush(&mut self) {
         for lane in 0..self.settings.lanes {

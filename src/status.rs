@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Status {
     targets: Mutex<BTreeMap<u64, Arc<TargetStatus>>>,
-    ranges: Mutex<BTreeMap<String, RangeState>>,
+    /// By job and by the range's spelling in the config.
+    ranges: Mutex<BTreeMap<(String, String), RangeState>>,
 }
 
 /// One target.
@@ -128,11 +129,11 @@ impl Status {
 
     /// Sets the state of a range, named as in the config.
     pub fn set_range(&self, spec: &str, state: RangeState) {
-        lock(&self.ranges).insert(spec.to_owned(), state);
+        lock(&self.ranges).insert((state.job.clone(), spec.to_owned()), state);
     }
 
-    /// All ranges, by their spelling in the config.
-    pub fn ranges(&self) -> BTreeMap<String, RangeState> {
+    /// All ranges, by job and by their spelling in the config.
+    pub fn ranges(&self) -> BTreeMap<(String, String), RangeState> {
         lock(&self.ranges).clone()
     }
 }

@@ -84,7 +84,7 @@ impl Run {
             error!(%error, "the endpoints failed");
         }
         info!(undelivered, "stopped");
-        Ok(())
+        if relay.is_broken() { Err(Failed::Said) } else { Ok(()) }
     }
 
     async fn listen(&self) -> Result<Option<TcpListener>, Failed> {

@@ -19,6 +19,7 @@ const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     since: Option<Instant>,
+    overflowed: bool,
     messages: HashSet<u64>,
     /// When the first of the messages came.
     remembered_since: Option<Instant>,
@@ -33,8 +34,14 @@ impl Failing {
         self.is_news(words, now) || first
     }
 
+    /// Samples were dropped because the queue is full. Returns whether to log it: once an outage.
+    pub(super) fn overflowed(&mut self) -> bool {
+        !std::mem::replace(&mut self.overflowed, true)
+    }
+
     /// A request succeeded. Returns how long the outage was that this ends, if there was one.
     pub(super) fn recovered(&mut self, now: Instant) -> Option<Duration> {
+        self.overflowed = false;
         self.since.take().map(|since| now.saturating_duration_since(since))
     }
 
@@ -83,6 +90,15 @@ mod tests {
         assert!(!failing.is_news("another", now + REMEMBERED - Duration::from_secs(1)));
         assert!(failing.is_news("another", now + REMEMBERED));
         assert!(!failing.is_news("another", now + REMEMBERED));
+    }
+
+    #[test]
+    fn a_full_queue_is_logged_once_an_outage() {
+        let mut failing = Failing::default();
+        assert!(failing.overflowed());
+        assert!(!failing.overflowed());
+        failing.recovered(Instant::now());
+        assert!(failing.overflowed());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     },
     http::{BuildError, Client},
     push::Receiver,
-    scrape::{Scraped, Scraper},
+    scrape::{Scraped, Scraper, Staged},
     series::{Shaper, View},
     status::{Before, RangeState, Status, TargetStatus},
     target::{Target, TargetError},
@@ -189,7 +189,7 @@ impl Job {
                 () = stop.gone.cancelled() => break,
                 scraped = scraper.scrape(now_ms()) => scraped,
             };
-            self.append(hash, &scraped.fragments);
+            self.append(hash, &scraped.staged);
             let before = status.record(&scraped, began, Instant::now(), scraper.series_len());
             log(&status, &scraped, &before);
         }
@@ -198,10 +198,10 @@ impl Job {
         info!(url = %status.target.url, "the target is gone, its series have ended");
     }
 
-    fn append(&self, target: u64, fragments: &[Vec<Arc<crate::remote_write::Fragment>>]) {
+    fn append(&self, target: u64, staged: &[Staged]) {
         for receiver in &self.receivers {
-            if let Some(fragments) = fragments.get(receiver.view) {
-                receiver.append(target, fragments, Instant::now());
+            if let Some(staged) = staged.get(receiver.view) {
+                receiver.append(target, staged, Instant::now());
             }
         }
     }

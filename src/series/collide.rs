@@ -107,7 +107,10 @@ impl Tracker {
         let add = |block: &Option<Box<[u8]>>| {
             let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
             for (name, value) in ids.iter() {
-                labels.set(name.to_owned(), value.to_owned());
+                // A target's own label of that name stays, as it does against a page's labels.
+                let taken = labels.get(name).is_some();
+                let name = if taken { format!("exported_{name}") } else { name.to_owned() };
+                labels.set(name, value.to_owned());
             }
             labels.sort();
             Some(v1::labels_block(&labels))

@@ -195,6 +195,20 @@ fn operators_of_one_name_keep_their_ids() {
 }
 
 #[test]
+fn an_id_that_comes_back_does_not_take_the_place_of_a_targets_label() {
+    let mut target: Labels<'static> =
+        [("instance", "tm:9250"), ("job", "flink"), ("operator_id", "mine")].into_iter().collect();
+    target.sort();
+    let mut tracker = Tracker::new(Arc::new(shaper()), target);
+    let sent =
+        scrape(&mut tracker, &[&operator("map", "o1", "a", 1), &operator("map", "o2", "a", 2)]);
+    for (text, id) in names(&sent).into_iter().zip(["o1", "o2"]) {
+        assert!(text.contains(&format!("exported_operator_id=\"{id}\"")), "{text}");
+        assert!(text.contains(",operator_id=\"mine\""), "{text}");
+    }
+}
+
+#[test]
 fn a_series_that_was_there_first_keeps_its_labels() {
     let mut tracker = tracker(shaper());
     let first = operator("map", "o1", "a", 1);

@@ -18,7 +18,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(super) struct Targets {
     active_targets: Vec<Target>,
-    ranges: BTreeMap<String, Range>,
+    ranges: Vec<Range>,
     receivers: Vec<ReceiverState>,
 }
 
@@ -55,6 +55,8 @@ struct GroupSamples {
 
 #[derive(Debug, Serialize)]
 struct Range {
+    /// As the config spells it.
+    range: String,
     job: String,
     instances: BTreeMap<u16, &'static str>,
     ignored: BTreeMap<u16, String>,
@@ -79,7 +81,7 @@ pub(super) fn list(relay: &Relay) -> Targets {
     active_targets.sort_by(|a, b| a.scrape_url.cmp(&b.scrape_url));
     Targets {
         active_targets,
-        ranges: ranges.map(|(spec, state)| (spec, range(state))).collect(),
+        ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
         receivers: relay.receivers.iter().map(|r| receiver(r)).collect(),
     }
 }
@@ -125,10 +127,10 @@ fn target(status: &TargetStatus) -> Target {
     }
 }
 
-fn range(state: RangeState) -> Range {
+fn range(range: String, state: RangeState) -> Range {
     let RangeState { job, instances, ignored, closed } = state;
     let instances = instances.into_iter().map(|(port, role)| (port, role.as_str())).collect();
-    Range { job, instances, ignored, closed }
+    Range { range, job, instances, ignored, closed }
 }
 
 fn receiver(receiver: &Receiver) -> ReceiverState {

@@ -16,8 +16,8 @@ pub enum Reason {
     TooOld,
     /// The receiver refused the batch.
     Rejected,
-    /// The request cannot be made, whatever the receiver would say.
-    Invalid,
+    /// The receiver's `write_relabel_configs` do not want it; it was never queued.
+    WriteRelabel,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
 }
@@ -25,7 +25,7 @@ pub enum Reason {
 impl Reason {
     /// Every reason, in the order of their declaration.
     pub const ALL: [Self; 5] =
-        [Self::QueueFull, Self::TooOld, Self::Rejected, Self::Invalid, Self::Shutdown];
+        [Self::QueueFull, Self::TooOld, Self::Rejected, Self::WriteRelabel, Self::Shutdown];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -33,7 +33,7 @@ impl Reason {
             Self::QueueFull => "queue_full",
             Self::TooOld => "too_old",
             Self::Rejected => "rejected",
-            Self::Invalid => "invalid",
+            Self::WriteRelabel => "write_relabel",
             Self::Shutdown => "shutdown",
         }
     }
@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(reason as usize, place);
         }
         let names = Reason::ALL.map(Reason::as_str);
-        assert_eq!(names, ["queue_full", "too_old", "rejected", "invalid", "shutdown"]);
+        assert_eq!(names, ["queue_full", "too_old", "rejected", "write_relabel", "shutdown"]);
         assert_eq!(counts.dropped_in_all().bytes, 20);
         assert!(counts.is_balanced());
     }

@@ -194,7 +194,7 @@ fn target_labels(status: &TargetStatus) -> [(&str, &str); 2] {
 fn ranges(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let help = "Ports of a range, by what answers: a Flink page, something else, nobody.";
     family(encoder, "range_ports", help, Kind::Gauge, |family| {
-        relay.status.ranges().iter().try_for_each(|(range, state)| {
+        relay.status.ranges().iter().try_for_each(|((_, range), state)| {
             let RangeState { job, instances, ignored, closed } = state;
             let states =
                 [("instance", instances.len()), ("ignored", ignored.len()), ("closed", *closed)];

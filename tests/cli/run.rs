@@ -107,6 +107,8 @@ async fn the_environment_does_what_the_flags_do() {
             ("FLINKRELAY_SHUTDOWN_GRACE", "2s"),
             ("FLINKRELAY_LOG_FORMAT", "json"),
             ("FLINKRELAY_LOG_LEVEL", "debug"),
+            // As Helm and Compose write for a value that is not set.
+            ("FLINKRELAY_CONFIG", ""),
         ],
     );
     until_true("two scrapes", || flink.scrapes() >= 2).await;

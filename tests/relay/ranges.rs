@@ -52,13 +52,20 @@ async fn the_ports_of_a_range_become_targets_while_flink_answers() {
     let roles = "relabel_configs: [{source_labels: [__meta_flink_role], target_label: role}]";
     let jobs = [job("flink", &[&spec], &format!("{PROBED_OFTEN}\n{roles}"))];
     let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], ""));
-    let instances = || running.relay.status.ranges().remove(&spec).map(|range| range.instances);
+    let instances = || {
+        running
+            .relay
+            .status
+            .ranges()
+            .remove(&("flink".to_owned(), spec.clone()))
+            .map(|range| range.instances)
+    };
     until_true("both processes", || {
         let both = [(first, Role::JobManager), (first + 3, Role::TaskManager)];
         instances().is_some_and(|instances| instances == both)
     })
     .await;
-    let range = running.relay.status.ranges().remove(&spec).unwrap();
+    let range = running.relay.status.ranges().remove(&("flink".to_owned(), spec.clone())).unwrap();
     assert_eq!(range.closed, 2);
     let ignored: Vec<_> = range.ignored.into_iter().collect();
     let other = "metrics of other software, none of Flink's".to_owned();
@@ -139,7 +146,8 @@ async fn a_port_that_another_software_takes_over_is_no_instance_any_more() {
     until_true("its samples", || !remote.samples_of("flink_taskmanager_a").is_empty()).await;
     flink.set_page("node_load1 0.5\n");
     until_true("that it is ignored", || {
-        let range = running.relay.status.ranges().remove(&spec).unwrap();
+        let range =
+            running.relay.status.ranges().remove(&("flink".to_owned(), spec.clone())).unwrap();
         range.instances.is_empty() && range.ignored.contains_key(&first)
     })
     .await;

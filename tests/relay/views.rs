@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use flinkrelay::spool::Reason;
 use tempfile::TempDir;
 
 use crate::{
@@ -49,6 +50,9 @@ async fn each_receiver_has_its_own_rules_headers_and_credentials() {
         [&all, &some, &bearer].iter().all(|remote| remote.samples_of("up").len() >= 2)
     })
     .await;
+    let filtered = |receiver| running.counts(receiver).dropped(Reason::WriteRelabel).samples;
+    assert!(filtered(1) >= 2, "what the rules keep from a receiver is in its account");
+    assert_eq!((filtered(0), filtered(2)), (0, 0));
     // As Kubernetes swaps a mounted secret: a new file takes the name.
     let new = directory.path().join("new");
     fs::write(&new, "second").unwrap();
