@@ -12,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{ConfigArgs, Failed, LogArgs};
 use crate::{
@@ -118,17 +118,24 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(output)
 }
 
-/// A future that sets `stop` at the first SIGTERM or SIGINT.
+/// A future that sets `stop` at the first SIGTERM or SIGINT. SIGHUP, with which Prometheus and vmagent
+/// are told to reload, must not end the process, which is what it does by default.
 ///
 /// # Errors
 /// The signals cannot be caught.
 pub fn stop_on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: delivering what is pending"),
-            _ = interrupt.recv() => info!("SIGINT: delivering what is pending"),
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break info!("SIGTERM: delivering what is pending"),
+                _ = interrupt.recv() => break info!("SIGINT: delivering what is pending"),
+                _ = hangup.recv() => {
+                    warn!("SIGHUP: the configuration is read at the start only; restart to reload");
+                }
+            }
         }
         stop.cancel();
     })

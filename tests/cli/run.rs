@@ -79,6 +79,9 @@ async fn neither_receiver_nor_target_makes_it_exit() {
     let environment = [("FLINKRELAY_TARGET", &*target), ("FLINKRELAY_REMOTE_WRITE", &remote)];
     let mut child = spawn(&["--listen", "", "--shutdown-grace", "200ms"], &environment);
     until_true("five scrapes", || flink.scrapes() >= 5).await;
+    signal(&child, "HUP").await;
+    let scrapes = flink.scrapes();
+    until_true("two more scrapes", || flink.scrapes() >= scrapes + 2).await;
     assert_eq!(child.try_wait().unwrap(), None, "it goes on");
     let (output, took) = end(child, "TERM").await;
     assert_eq!(output.code, 0, "{}", output.stderr);
