@@ -147,6 +147,8 @@ impl Relay {
         }
         self.ready.store(true, Relaxed);
         let broken = tokio::select! {
+            // First, because jobs end on their own once `stop` is set.
+            biased;
             () = stop.cancelled() => None,
             Some(ended) = lanes.join_next() => Some(ended),
             Some(ended) = jobs.join_next() => Some(ended),
