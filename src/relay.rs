@@ -29,6 +29,7 @@ use crate::{
     push::{Receiver, ReceiverError},
     scrape::{Scraped, Scraper},
     series::View,
+    spool::Reason,
     status::{RangeState, Status},
 };
 
@@ -211,12 +212,16 @@ impl Relay {
         for receiver in &self.receivers {
             let lost = receiver.close();
             lost_in_all += lost;
-            if lost > 0 {
-                warn!(receiver = %receiver.config.name, samples = lost,
-                    "stopped with samples that the receiver did not take");
+            let counts = receiver.counts();
+            let (delivered, filtered) =
+                (counts.delivered.samples, counts.dropped(Reason::WriteRelabel));
+            let dropped = counts.dropped_in_all().samples - filtered.samples;
+            if dropped > 0 {
+                warn!(receiver = %receiver.config.name, delivered, dropped, pending_at_stop = lost,
+                    rejected = counts.dropped(Reason::Rejected).samples,
+                    "stopped; the receiver did not take all samples");
             } else {
-                info!(receiver = %receiver.config.name, delivered = receiver.counts().delivered.samples,
-                    "stopped, all samples delivered");
+                info!(receiver = %receiver.config.name, delivered, "stopped, all samples delivered");
             }
         }
         lost_in_all

@@ -17,6 +17,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// Levels of the log.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// Starts logging to stderr. `filter` is a level (`info`) or a list of `target=level` pairs.
 ///
 /// # Errors
@@ -25,6 +28,14 @@ pub fn init(
     format: LogFormat,
     filter: &str,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // EnvFilter takes any word for the name of a module, and a level with a typing error would turn
+    // the log off.
+    let levels = filter.split(',').filter(|part| !part.contains('='));
+    if let Some(unknown) = levels.map(str::trim).find(|part| !LEVELS.contains(part)) {
+        return Err(
+            format!("unknown level `{unknown}`, expected one of {}", LEVELS.join(", ")).into()
+        );
+    }
     let filter = EnvFilter::try_new(filter)?;
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match format {

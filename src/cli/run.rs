@@ -83,7 +83,7 @@ impl Run {
         if let Err(error) = endpoints {
             error!(%error, "the endpoints failed");
         }
-        info!(undelivered, "stopped");
+        info!(pending_at_stop = undelivered, "stopped");
         if relay.is_broken() { Err(Failed::Said) } else { Ok(()) }
     }
 
@@ -91,11 +91,23 @@ impl Run {
         if self.listen.is_empty() {
             return Ok(None);
         }
-        let listener = TcpListener::bind(&self.listen).await;
+        let address = listen_address(&self.listen)?;
+        let listener = TcpListener::bind(&address).await;
         let listener =
             listener.with_context(|| format!("--listen: cannot listen on {}", self.listen))?;
         info!(listen = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
         Ok(Some(listener))
+    }
+}
+
+/// `HOST:PORT`; without the host, as Prometheus and vmagent take it, all addresses.
+fn listen_address(text: &str) -> Result<String, Failed> {
+    match text.rsplit_once(':') {
+        Some(("", port)) if port.parse::<u16>().is_ok() => Ok(format!("0.0.0.0:{port}")),
+        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err(Failed::Usage(anyhow::anyhow!(
+            "--listen: expected HOST:PORT such as 127.0.0.1:9480 or :9480, found `{text}`"
+        ))),
     }
 }
 

@@ -219,6 +219,7 @@ impl Job {
         let mut rounds = interval(self.scrape.probe_interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let name = spec.to_string();
+        let mut found_any = None;
         loop {
             tokio::select! {
                 biased;
@@ -232,6 +233,14 @@ impl Job {
             };
             let state = ports.state(&self.scrape.job_name);
             debug!(range = %name, ?state, "probed");
+            let finds = !state.instances.is_empty();
+            if !finds && found_any != Some(false) {
+                warn!(range = %name, closed = state.closed, ignored = ?state.ignored,
+                    "no port of the range answers with a Flink page; it is probed again and again");
+            } else if finds && found_any == Some(false) {
+                info!(range = %name, "the range has a Flink page now");
+            }
+            found_any = Some(finds);
             self.status.set_range(&name, state);
             if changed {
                 let targets = self.instances(&ports, spec, config);

@@ -86,7 +86,7 @@ async fn neither_receiver_nor_target_makes_it_exit() {
     let (output, took) = end(child, "TERM").await;
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(took < Duration::from_secs(2), "the grace is kept: {took:?}");
-    let lost = "stopped with samples that the receiver did not take";
+    let lost = "stopped; the receiver did not take all samples";
     assert_eq!(output.stderr.matches(lost).count(), 2, "{}", output.stderr);
     assert_eq!(output.stderr.matches("scrape failed").count(), 2, "{}", output.stderr);
 }

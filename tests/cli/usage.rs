@@ -196,3 +196,19 @@ async fn the_demo_works_on_its_own() {
         assert!(demo.stdout.contains(text), "{text}: {}", demo.stdout);
     }
 }
+
+#[tokio::test]
+async fn an_unknown_level_or_address_is_refused_instead_of_taken_for_something_else() {
+    for (flag, value, words) in [
+        ("--log-level", "warning", "unknown level `warning`, expected one of off, error, warn"),
+        ("--log-level", "", "unknown level ``"),
+        ("--listen", "9480", "expected HOST:PORT such as 127.0.0.1:9480"),
+        ("--listen", "127.0.0.1:80000", "expected HOST:PORT such as 127.0.0.1:9480"),
+    ] {
+        let receiver = ["--remote-write", "http://127.0.0.1:1/api/v1/write"];
+        let arguments = [&["run", "--target", "127.0.0.1:1", flag, value][..], &receiver].concat();
+        let output = flinkrelay(&arguments).await;
+        assert_eq!(output.code, 2, "{flag} {value}: {}", output.stderr);
+        assert!(output.stderr.contains(words), "{flag} {value}: {}", output.stderr);
+    }
+}
