@@ -236,9 +236,9 @@ impl Receiver {
 
     async fn post(&self, batch: &Batch) -> Answer {
         let request = Request::post(self.config.url.clone())
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
+            .header(header::CONTENT_TYPE, batch.message.content_type())
             .header(header::CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
+            .header("X-Prometheus-Remote-Write-Version", batch.message.version())
             .body(Full::new(batch.body.clone()));
         let no_answer =
             |words: String| Answer { outcome: Outcome::NO_ANSWER, class: "none", words };

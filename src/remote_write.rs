@@ -17,6 +17,7 @@
 
 mod backoff;
 mod fragment;
+mod message;
 mod outcome;
 /// The messages of remote write 1.0 as prost generates them from `proto/`; `tests/proto.rs` compares.
 #[rustfmt::skip]
@@ -25,4 +26,5 @@ pub mod v1;
 
 pub use backoff::{Backoff, BackoffError};
 pub use fragment::{Encoder, Fragment, body};
+pub use message::Message;
 pub use outcome::{Outcome, outcome};

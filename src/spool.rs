@@ -37,7 +37,10 @@ use bytes::Bytes;
 pub use self::counts::{Amount, Counts, Reason};
 use self::lane::{Lane, Pending};
 pub use self::settings::{Settings, SettingsError};
-use crate::{limits::BODY_RAW_BYTES_MAX, remote_write::Fragment};
+use crate::{
+    limits::BODY_RAW_BYTES_MAX,
+    remote_write::{Fragment, Message},
+};
 
 /// Names one batch of a spool; later batches of a lane have greater ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,8 @@ pub struct BatchId(u64);
 pub struct Batch {
     /// What [`Spool::settle`] wants back.
     pub id: BatchId,
+    /// Which message the body holds.
+    pub message: Message,
     /// The request's body, in snappy's raw format.
     pub body: Bytes,
     /// Samples in it.

@@ -21,7 +21,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::v1::{self, Metadata, STALE_NAN};
+use super::{
+    Message,
+    v1::{self, Metadata, STALE_NAN},
+};
 use crate::limits::BODY_RAW_BYTES_MAX;
 
 /// Snappy compresses blocks of this size independently, so collecting more before compressing
@@ -34,6 +37,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// shares that view.
 #[derive(Clone, Debug)]
 pub struct Fragment {
+    message: Message,
     elements: Bytes,
     tally: Tally,
     created: Instant,
@@ -50,6 +54,11 @@ struct Tally {
 }
 
 impl Fragment {
+    /// Which message it is a run of. Only fragments of [`Message::V1`] join into one body.
+    pub const fn message(&self) -> Message {
+        self.message
+    }
+
     /// Compressed bytes, which is what the fragment adds to a body.
     pub const fn bytes(&self) -> u64 {
         self.elements.len() as u64
@@ -173,7 +182,9 @@ impl Encoder {
     pub fn finish(&mut self, created: Instant) -> Vec<Fragment> {
         self.cut();
         let staged = self.staged.drain(..);
-        staged.map(|(elements, tally)| Fragment { elements, tally, created }).collect()
+        staged
+            .map(|(elements, tally)| Fragment { message: Message::V1, elements, tally, created })
+            .collect()
     }
 
     /// Ends a scrape that failed: forgets everything pushed since the last end.

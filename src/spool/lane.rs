@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{Amount, Batch, BatchId};
-use crate::remote_write::{Fragment, body};
+use crate::remote_write::{Fragment, Message, body};
 
 /// A batch that is queued.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct Pending {
     /// When it is sealed at the latest.
     pub(super) due: Instant,
     pub(super) tries: u32,
+    message: Message,
     fragments: Vec<Arc<Fragment>>,
 }
 
@@ -33,6 +34,7 @@ impl Pending {
             created,
             due,
             tries: 0,
+            message: Message::V1,
             fragments: Vec::new(),
         }
     }
@@ -42,12 +44,14 @@ impl Pending {
         self.raw_bytes += fragment.raw_bytes();
         self.highest_timestamp_ms = self.highest_timestamp_ms.max(fragment.highest_timestamp_ms());
         self.created = self.created.min(fragment.created());
+        self.message = fragment.message();
         self.fragments.push(fragment);
     }
 
     pub(super) fn to_send(&self) -> Batch {
         Batch {
             id: self.id,
+            message: self.message,
             body: body(self.fragments.iter().map(AsRef::as_ref)),
             samples: self.amount.samples,
             metadata: self.amount.metadata,
