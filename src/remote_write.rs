@@ -22,6 +22,9 @@ mod outcome;
 /// The messages of remote write 1.0 as prost generates them from `proto/`; `tests/proto.rs` compares.
 #[rustfmt::skip]
 pub mod proto;
+/// The message of remote write 2.0, likewise.
+#[rustfmt::skip]
+pub mod proto_v2;
 pub mod v1;
 
 pub use backoff::{Backoff, BackoffError};
