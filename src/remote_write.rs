@@ -8,6 +8,7 @@
 //!
 //! - [`v1`] writes the messages of remote write 1.0 by hand, because that is where the time goes:
 //!   the labels of a series are encoded once and copied at each scrape.
+//! - [`v2`] writes that of 2.0: texts are numbered once and each stands once in a request.
 //! - [`Fragment`] is a run of whole messages that is already compressed. Fragments join into a
 //!   request without being decompressed, which is what lets batches be cut after the scrape.
 //! - [`outcome()`] and [`Backoff`] say what an answer means and how long to wait before the next try.
@@ -26,6 +27,7 @@ pub mod proto;
 #[rustfmt::skip]
 pub mod proto_v2;
 pub mod v1;
+pub mod v2;
 
 pub use backoff::{Backoff, BackoffError};
 pub use fragment::{Encoder, Fragment, body};
