@@ -5,14 +5,27 @@
 /// Which message a request's body holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// `prometheus.WriteRequest`, remote write 1.0: every receiver takes it.
+    /// `prometheus.WriteRequest`, remote write 1.0: nearly every receiver takes it.
     #[default]
     V1,
     /// `io.prometheus.write.v2.Request`, remote write 2.0.
     V2,
 }
 
+/// `protobuf_message`: which message a receiver is to get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// 2.0 when the receiver understands it, else 1.0; found out by its answers.
+    #[default]
+    Auto,
+    /// This one, whatever the receiver answers.
+    Only(Message),
+}
+
 impl Message {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
     /// The protobuf name, as in `protobuf_message`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,5 +48,15 @@ impl Message {
             Self::V1 => "0.1.0",
             Self::V2 => "2.0.0",
         }
+    }
+}
+
+impl Wanted {
+    /// As `protobuf_message` spells it: `auto` or a [`Message::name`].
+    pub fn named(name: &str) -> Option<Self> {
+        if name == "auto" {
+            return Some(Self::Auto);
+        }
+        Message::ALL.into_iter().find(|message| message.name() == name).map(Self::Only)
     }
 }
