@@ -52,11 +52,10 @@ impl Message {
 }
 
 impl Wanted {
-    /// As `protobuf_message` spells it: `auto` or a [`Message::name`].
-    pub fn named(name: &str) -> Option<Self> {
-        if name == "auto" {
-            return Some(Self::Auto);
-        }
-        Message::ALL.into_iter().find(|message| message.name() == name).map(Self::Only)
-    }
+    /// Each with its spelling in `protobuf_message`.
+    pub const CHOICES: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        (Message::V1.name(), Self::Only(Message::V1)),
+        (Message::V2.name(), Self::Only(Message::V2)),
+    ];
 }

@@ -70,8 +70,8 @@ pub struct Answer {
     pub written: Option<u64>,
     /// Samples in the request.
     pub samples: u64,
-    /// For a request of 1.0 that repeats one of 2.0 because of [`Heard::Again`]: the status of the
-    /// answer to that.
+    /// For a request of 1.0 that repeats one of 2.0 because of [`Heard::Again`]: the status that
+    /// that was answered with.
     pub refused_before: Option<u16>,
 }
 
@@ -130,7 +130,7 @@ impl Negotiation {
         match message {
             Message::V1 => {
                 if let Some(status) = refused_before.filter(|_| success) {
-                    self.learn(Known::V1 { why: Why::Refused(status), since: now });
+                    self.learn_v1(Why::Refused(status), now);
                 }
                 Heard::Stands
             }
@@ -165,11 +165,16 @@ impl Negotiation {
             // A 415 is a refusal by its status already.
             return if why == Why::NothingWritten { Heard::NotUnderstood } else { Heard::Stands };
         }
-        // Other lanes hear of it too; what is known already does not begin anew.
+        self.learn_v1(why, now);
+        Heard::Again
+    }
+
+    /// Several lanes may hear of it, and the answer to the second try says it again: what is known
+    /// already does not begin anew.
+    fn learn_v1(&mut self, why: Why, now: Instant) {
         if self.message(now) != Message::V1 {
             self.learn(Known::V1 { why, since: now });
         }
-        Heard::Again
     }
 
     fn is_doubtful(&self, status: u16, written: Option<u64>) -> bool {
@@ -264,6 +269,11 @@ mod tests {
         for status in [400, 401, 429, 500, 503] {
             check(status, V2, None);
         }
+        // What was certain before the second answer stays as it was.
+        let mut auto = Negotiation::new(Wanted::Auto);
+        auto.heard(&answer(V2, 204, None), now);
+        auto.heard(&Answer { refused_before: Some(204), ..answer(V1, 204, None) }, now);
+        assert_eq!(auto.news(), Some(News::Speaks1(Why::NothingWritten)));
         // Nor does 1.0 that was queued before say anything.
         let mut auto = Negotiation::new(Wanted::Auto);
         assert_eq!(auto.heard(&answer(V1, 204, None), now), Stands);
@@ -339,14 +349,5 @@ mod tests {
         for text in ["", " ", "-1", "+1", "1.0", "1,1", "18446744073709551616", "５"] {
             check(text, None);
         }
-    }
-
-    #[test]
-    fn the_names_are_those_of_prometheus() {
-        assert_eq!(Wanted::named("auto"), Some(Wanted::Auto));
-        for message in Message::ALL {
-            assert_eq!(Wanted::named(message.name()), Some(Wanted::Only(message)));
-        }
-        assert_eq!(Wanted::named("prometheus.writerequest"), None);
     }
 }
