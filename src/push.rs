@@ -82,7 +82,7 @@ impl Receiver {
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
-        let message = self.message(now);
+        let message = self.message();
         let (lane, overflowed) = {
             let mut spool = self.spool();
             let before = spool.counts().dropped(Reason::QueueFull).samples;
@@ -121,8 +121,8 @@ impl Receiver {
     }
 
     /// Which message it wants samples in, as far as its answers have told.
-    pub fn message(&self, now: Instant) -> Message {
-        self.negotiation().message(now.into_std())
+    pub fn message(&self) -> Message {
+        self.negotiation().message(Instant::now().into_std())
     }
 
     /// Number of lanes.
