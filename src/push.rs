@@ -6,6 +6,7 @@
 
 mod failing;
 mod lane;
+mod negotiate;
 mod numbers;
 mod request;
 
@@ -19,6 +20,7 @@ pub use self::numbers::{ANSWERS, Numbers};
 use crate::{
     config,
     http::{BuildError, Client},
+    remote_write::{Message, Negotiation},
     scrape::Staged,
     spool::{Counts, Reason, Settings, SettingsError, Spool},
 };
@@ -34,6 +36,7 @@ pub struct Receiver {
     spool: Mutex<Spool>,
     lanes: Vec<Notify>,
     failing: Mutex<Failing>,
+    negotiation: Mutex<Negotiation>,
     /// Numbers for `/metrics`.
     pub numbers: Numbers,
 }
@@ -69,6 +72,7 @@ impl Receiver {
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
             numbers: Numbers::default(),
             view,
             config,
@@ -78,10 +82,11 @@ impl Receiver {
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
+        let message = self.message();
         let (lane, overflowed) = {
             let mut spool = self.spool();
             let before = spool.counts().dropped(Reason::QueueFull).samples;
-            let fragments = staged.fragments.iter().cloned();
+            let fragments = staged.fragments(message).iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
             spool.count_filtered(staged.filtered);
             (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
@@ -115,6 +120,11 @@ impl Receiver {
         *self.spool().counts()
     }
 
+    /// Which message it wants samples in, as far as its answers have told.
+    pub fn message(&self) -> Message {
+        self.negotiation().message(Instant::now().into_std())
+    }
+
     /// Number of lanes.
     pub const fn lanes(&self) -> usize {
         self.lanes.len()
@@ -122,6 +132,10 @@ impl Receiver {
 
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
+        self.negotiation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {
