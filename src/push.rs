@@ -72,7 +72,7 @@ impl Receiver {
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
-            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message, config.compression)),
             numbers: Numbers::default(),
             view,
             config,
