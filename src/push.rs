@@ -101,11 +101,19 @@ impl Receiver {
             max_bytes: queue.max_bytes,
             capacity_samples: queue.capacity,
             sample_age_limit: queue.sample_age_limit,
+            drain: crate::spool::Drain::OldestFirst,
+            backlog_samples_per_second: 0,
+        };
+        let epoch = crate::spool::Epoch {
+            instant: Instant::now().into_std(),
+            unix_ms: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |d| d.as_millis() as i64),
         };
         Ok(Self {
             client: Client::new(&config.http, config.timeout)?,
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
-            spool: Mutex::new(Spool::new(settings)?),
+            spool: Mutex::new(Spool::new(settings, epoch)?),
             failing: Mutex::default(),
             numbers: Numbers::default(),
             view,
