@@ -31,3 +31,7 @@ pub const BODY_RAW_BYTES_MAX: u64 = 8 << 20;
 /// Longest pause a receiver may ask for with `Retry-After`. A longer one is a fault of some proxy;
 /// believing it would stop delivery until a person looks.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Relays that may share one configuration by sharding. Choosing a target's owner costs a hash for
+/// each of them, and a hundred relays already carry tens of thousands of targets.
+pub const SHARD_COUNT_MAX: u32 = 1024;
