@@ -31,7 +31,7 @@ use crate::{
     flink::Role,
     http,
     remote_write::{Encoder, Fragment},
-    series::{Shaper, Tally, Tracker, View},
+    series::{Origin, Shaper, Tally, Tracker, View},
     target::Target,
 };
 
@@ -164,15 +164,10 @@ impl Scraper {
         scrape: &config::Scrape,
         shaper: Arc<Shaper>,
     ) -> Self {
-        let gzip = match scrape.compression {
-            Compression::Auto => !http::is_loopback(&target.url),
-            Compression::Gzip => true,
-            Compression::Identity => false,
-        };
         let views = Arc::clone(&shaper.views);
         Self {
             client,
-            accept_encoding: if gzip { "gzip" } else { "identity" },
+            accept_encoding: accept_encoding(scrape, &target),
             page: Page::new(scrape.body_size_limit, scrape.sample_limit),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
@@ -181,6 +176,31 @@ impl Scraper {
             target,
             newest_ms: i64::MIN,
         }
+    }
+
+    /// Goes on with what a changed configuration says of the same target: series that are sent again
+    /// have no gap, those that are not end with the next scrape. `origins` has an entry for each of the
+    /// shaper's views. To be called between two scrapes.
+    pub fn adopt(
+        &mut self,
+        target: Target,
+        client: http::Client,
+        scrape: &config::Scrape,
+        shaper: Arc<Shaper>,
+        origins: &[Origin],
+    ) {
+        let sent = |origin: &Origin| {
+            let from = origin.view.filter(|_| !origin.joined)?;
+            self.metadata_sent.get(from).copied().flatten()
+        };
+        self.metadata_sent = origins.iter().map(sent).collect();
+        self.accept_encoding = accept_encoding(scrape, &target);
+        self.page = Page::new(scrape.body_size_limit, scrape.sample_limit);
+        self.report.adopt(&target.labels, &shaper.views, origins);
+        self.views = Arc::clone(&shaper.views);
+        self.tracker.adopt(shaper, target.labels.clone(), origins);
+        self.client = client;
+        self.target = target;
     }
 
     /// What is scraped.
@@ -364,6 +384,15 @@ impl Scraper {
         }
         staged
     }
+}
+
+fn accept_encoding(scrape: &config::Scrape, target: &Target) -> &'static str {
+    let gzip = match scrape.compression {
+        Compression::Auto => !http::is_loopback(&target.url),
+        Compression::Gzip => true,
+        Compression::Identity => false,
+    };
+    if gzip { "gzip" } else { "identity" }
 }
 
 fn finish(mut encoder: Encoder, created: Instant) -> Vec<Arc<Fragment>> {

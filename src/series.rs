@@ -17,6 +17,7 @@
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
+mod adopt;
 mod collide;
 mod shape;
 
@@ -26,6 +27,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use self::adopt::Origin;
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
@@ -199,6 +201,10 @@ pub struct Tracker {
     ids: HashSet<Arc<[u8]>>,
     observed: Vec<Observed>,
     tally: Tally,
+    /// See [`Tracker::adopt`].
+    inherited: adopt::Inherited,
+    /// The views whose blocks are to be made anew on the next good page.
+    remade: Vec<usize>,
 }
 
 impl Tracker {
@@ -216,6 +222,8 @@ impl Tracker {
             ids: HashSet::new(),
             observed: Vec::new(),
             tally: Tally::default(),
+            inherited: Vec::new(),
+            remade: Vec::new(),
         }
     }
 
@@ -235,6 +243,9 @@ impl Tracker {
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
             && let Some(line) = self.find_line(fingerprint)
         {
+            if !self.remade.is_empty() {
+                self.reshape(line, text)?;
+            }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             return Ok(self.record(line, value, timestamp, scraped_at_ms));
@@ -355,6 +366,7 @@ impl Tracker {
         let mut observed = std::mem::take(&mut self.observed);
         observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
         self.observed = observed;
+        self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
         self.tally.clone()
@@ -389,6 +401,7 @@ impl Tracker {
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
         self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.unmake_blocks();
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
@@ -407,7 +420,7 @@ impl Tracker {
         let page = self.page;
         let gone = move |s: &Series| s.live && s.seen != page && !s.own_timestamp;
         let series = self.series.iter().map(|(_, s)| s).filter(move |s| gone(s));
-        series.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        series.filter_map(move |s| s.blocks.get(view)?.as_deref()).chain(self.inherited(view))
     }
 
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
@@ -415,6 +428,8 @@ impl Tracker {
         let page = self.page;
         self.drop_lines(|line| line.seen == page);
         self.drop_series(|series| series.seen == page);
+        self.inherited.clear();
+        self.remade.clear();
         let live = self.lines.len();
         if self.ids.len() > 64.max(live) {
             self.ids.retain(|ids| Arc::strong_count(ids) > 1);
@@ -426,7 +441,7 @@ impl Tracker {
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
         let series = self.series.iter().map(|(_, s)| s);
         let marked = series.filter(|s| s.live && !s.own_timestamp);
-        marked.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        marked.filter_map(move |s| s.blocks.get(view)?.as_deref()).chain(self.inherited(view))
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
@@ -435,6 +450,7 @@ impl Tracker {
         for (_, series) in &mut self.series {
             series.live = false;
         }
+        self.inherited.clear();
     }
 
     /// Number of series on the last page.

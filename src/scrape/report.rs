@@ -11,7 +11,7 @@ use super::{Failure, Reason};
 use crate::{
     labels::{Labels, METRIC_NAME},
     remote_write::Encoder,
-    series::{Tally, View},
+    series::{Origin, Tally, View},
 };
 
 const NAMES: [&str; 5] = [
@@ -39,6 +39,9 @@ pub(super) struct Report {
 struct ViewBlocks {
     view: View,
     blocks: [Option<Box<[u8]>>; NAMES.len()],
+    /// What receivers know from before a change of the configuration and get no more: the next scrape
+    /// ends it.
+    ended: Vec<Box<[u8]>>,
 }
 
 impl Report {
@@ -46,9 +49,33 @@ impl Report {
         let per_view = |view: &View| ViewBlocks {
             view: view.clone(),
             blocks: NAMES.map(|name| view.block(&labels(target, name, None))),
+            ended: Vec::new(),
         };
         let views = views.iter().map(per_view).collect();
         Self { target: target.clone(), views, failing: None, sent: false }
+    }
+
+    /// The report of the same target after a change of the configuration, see
+    /// [`Tracker::adopt`](crate::series::Tracker::adopt).
+    pub(super) fn adopt(&mut self, target: &Labels<'static>, views: &[View], origins: &[Origin]) {
+        let old = std::mem::replace(self, Self::new(target, views));
+        (self.failing, self.sent) = (old.failing, old.sent);
+        for (view, origin) in origins.iter().enumerate() {
+            let Some(from) = origin.view.filter(|_| old.sent) else { continue };
+            let mut ended = old.blocks(from);
+            let kept = self.blocks(view);
+            ended.retain(|block| !kept.contains(block));
+            if let Some(blocks) = self.views.get_mut(view) {
+                blocks.ended = ended;
+            }
+        }
+    }
+
+    /// Everything that the receivers of a view know, or will with the next scrape.
+    fn blocks(&self, view: usize) -> Vec<Box<[u8]>> {
+        let Some(of_view) = self.views.get(view) else { return Vec::new() };
+        let failure = self.failing.and_then(|reason| self.failure_block(view, reason));
+        of_view.blocks.iter().flatten().chain(&of_view.ended).cloned().chain(failure).collect()
     }
 
     /// Appends the report of a scrape.
@@ -73,6 +100,9 @@ impl Report {
                 encoder.push(block, value, now_ms);
             }
         }
+        for block in &blocks.ended {
+            encoder.push_stale(block, now_ms);
+        }
         let failing = result.as_ref().err().map(|failure| failure.reason);
         if let Some(before) = self.failing.filter(|_| self.failing != failing)
             && let Some(block) = self.failure_block(view, before)
@@ -88,12 +118,15 @@ impl Report {
     pub(super) fn remember(&mut self, result: &Result<Tally, Failure>) {
         self.failing = result.as_ref().err().map(|failure| failure.reason);
         self.sent = true;
+        for view in &mut self.views {
+            view.ended.clear();
+        }
     }
 
     /// Appends the markers that end the report series, because the target is gone.
     pub(super) fn end(&self, view: usize, now_ms: i64, encoder: &mut Encoder) {
         let Some(blocks) = self.views.get(view).filter(|_| self.sent) else { return };
-        for block in blocks.blocks.iter().flatten() {
+        for block in blocks.blocks.iter().flatten().chain(&blocks.ended) {
             encoder.push_stale(block, now_ms);
         }
         if let Some(block) = self.failing.and_then(|reason| self.failure_block(view, reason)) {
