@@ -8,7 +8,7 @@ mod failing;
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
@@ -39,14 +39,14 @@ use crate::{
 pub struct Receiver {
     /// As configured.
     pub config: config::Receiver,
-    /// Which view of the series it gets.
-    pub view: usize,
     client: Client,
     spool: Mutex<Spool>,
     lanes: Vec<Notify>,
     failing: Mutex<Failing>,
+    /// Set when another receiver takes over: lanes begin nothing new.
+    halt: CancellationToken,
     /// Numbers for `/metrics`.
-    pub numbers: Numbers,
+    pub numbers: Arc<Numbers>,
 }
 
 /// Numbers of a receiver that the spool does not keep.
@@ -92,25 +92,45 @@ impl Receiver {
     ///
     /// # Errors
     /// TLS files or headers that cannot be used; a queue that could never send.
-    pub fn new(config: config::Receiver, view: usize) -> Result<Self, ReceiverError> {
-        let queue = &config.queue;
-        let settings = Settings {
-            lanes: queue.max_shards,
-            max_samples_per_send: queue.max_samples_per_send,
-            batch_send_deadline: queue.batch_send_deadline,
-            max_bytes: queue.max_bytes,
-            capacity_samples: queue.capacity,
-            sample_age_limit: queue.sample_age_limit,
-        };
+    pub fn new(config: config::Receiver) -> Result<Self, ReceiverError> {
+        let (queue, settings) = (&config.queue, settings(&config.queue));
         Ok(Self {
             client: Client::new(&config.http, config.timeout)?,
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
-            numbers: Numbers::default(),
-            view,
+            halt: CancellationToken::new(),
+            numbers: Arc::default(),
             config,
         })
+    }
+
+    /// The receiver that is to follow this one under another configuration. Its spool is empty until
+    /// [`Receiver::take_over`]; its numbers are this one's, so that they go on.
+    ///
+    /// # Errors
+    /// As [`Receiver::new`]; this receiver goes on then as if nothing had been asked.
+    pub fn successor(&self, config: config::Receiver) -> Result<Self, ReceiverError> {
+        Ok(Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? })
+    }
+
+    /// Lets the lanes finish what is in flight and begin nothing new: [`Receiver::push`] returns.
+    pub fn halt(&self) {
+        self.halt.cancel();
+    }
+
+    /// Takes everything that waits for `old`, whose lanes have halted, with its account. The older
+    /// receiver is empty afterwards and nobody's any more.
+    pub fn take_over(&self, old: &Self) {
+        let mut spool = self.spool();
+        std::mem::swap(&mut *spool, &mut old.spool());
+        let settings = settings(&self.config.queue);
+        let reconfigured = spool.reconfigure(settings, Instant::now().into_std());
+        debug_assert_eq!(reconfigured, Ok(()), "the settings were good for a spool of our own");
+        drop(spool);
+        for lane in &self.lanes {
+            lane.notify_one();
+        }
     }
 
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
@@ -143,9 +163,10 @@ impl Receiver {
         }
     }
 
-    /// Drops what is left when the relay ends. Returns the samples that were lost.
-    pub fn close(&self) -> u64 {
-        self.spool().close(Reason::Shutdown).samples
+    /// Drops what is left when the relay ends or the receiver is removed. Returns the samples that
+    /// were lost.
+    pub fn close(&self, reason: Reason) -> u64 {
+        self.spool().close(reason).samples
     }
 
     /// Samples taken, delivered, dropped and queued.
@@ -158,13 +179,14 @@ impl Receiver {
         self.lanes.len()
     }
 
-    /// Sends the batches of one lane until `drain` is set and the lane is empty, or `abort` is set.
+    /// Sends the batches of one lane until `drain` is set and the lane is empty, until the receiver
+    /// halts, or until `abort` is set, which also breaks off what is in flight.
     pub async fn push(&self, lane: u16, drain: &CancellationToken, abort: &CancellationToken) {
         let Some(wake) = self.lanes.get(usize::from(lane)) else { return };
         let settings = &self.config.queue;
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
         let mut backoff = backoff.expect("config refuses backoff bounds that make no range");
-        while !abort.is_cancelled() {
+        while !abort.is_cancelled() && !self.halt.is_cancelled() {
             let next = self.spool().next(lane, Instant::now().into_std());
             match next {
                 Next::Send(batch) => {
@@ -177,6 +199,7 @@ impl Receiver {
                     // The batch waits in the spool, where it can become too old or make room.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
+                        () = self.halt.cancelled() => return,
                         () = abort.cancelled() => return,
                     }
                 }
@@ -184,6 +207,7 @@ impl Receiver {
                     tokio::select! {
                         () = sleep_until(at.into()) => {}
                         () = wake.notified() => {}
+                        () = self.halt.cancelled() => return,
                         () = abort.cancelled() => return,
                     }
                 }
@@ -191,6 +215,7 @@ impl Receiver {
                 Next::Idle => {
                     tokio::select! {
                         () = wake.notified() => {}
+                        () = self.halt.cancelled() => return,
                         () = drain.cancelled() => {}
                     }
                 }
@@ -264,6 +289,17 @@ impl Receiver {
 
     fn failing(&self) -> MutexGuard<'_, Failing> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn settings(queue: &config::Queue) -> Settings {
+    Settings {
+        lanes: queue.max_shards,
+        max_samples_per_send: queue.max_samples_per_send,
+        batch_send_deadline: queue.batch_send_deadline,
+        max_bytes: queue.max_bytes,
+        capacity_samples: queue.capacity,
+        sample_age_limit: queue.sample_age_limit,
     }
 }
 
