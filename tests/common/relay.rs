@@ -77,14 +77,14 @@ impl Running {
     /// The account of a receiver, by its place in the configuration. It must balance at all times.
     #[track_caller]
     pub(crate) fn counts(&self, receiver: usize) -> Counts {
-        let counts = self.relay.receivers[receiver].counts();
+        let counts = self.relay.receivers()[receiver].counts();
         balanced(&counts);
         counts
     }
 
     /// Stops, and returns the samples that were lost by that.
     pub(crate) async fn stop(self) -> u64 {
-        let receivers = self.relay.receivers.clone();
+        let receivers = self.relay.receivers();
         self.stop.cancel();
         let lost = self.task.await.expect("the relay has not panicked");
         for receiver in receivers {
