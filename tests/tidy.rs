@@ -50,7 +50,7 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["Instant::now", "SystemTime::now", "std::time::Instant::now", "fastrand"],
-        &["src/relay.rs", "src/relay/", "src/scrape.rs", "src/push.rs", "src/cli/"],
+        &["src/relay.rs", "src/relay/", "src/scrape.rs", "src/push.rs", "src/push/", "src/cli/"],
         "clocks and randomness are read by shells and handed on",
     ),
 ];
