@@ -22,6 +22,8 @@ mod outages;
 mod ranges;
 #[path = "relay/refusals.rs"]
 mod refusals;
+#[path = "relay/reload.rs"]
+mod reload;
 #[path = "relay/staleness.rs"]
 mod staleness;
 #[path = "relay/views.rs"]

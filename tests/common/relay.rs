@@ -8,7 +8,7 @@ use std::{
 
 use flinkrelay::{
     config::{Config, Overrides, Source, load},
-    relay::Relay,
+    relay::{Changes, Relay},
     spool::{Counts, Reason},
 };
 use tokio::task::JoinHandle;
@@ -80,6 +80,12 @@ impl Running {
         let counts = self.relay.receivers()[receiver].counts();
         balanced(&counts);
         counts
+    }
+
+    /// Takes another configuration, which must be good.
+    pub(crate) async fn reload(&self, config: &Config) -> Changes {
+        let reloaded = self.relay.reload(config.clone()).await;
+        reloaded.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Stops, and returns the samples that were lost by that.
