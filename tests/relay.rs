@@ -16,6 +16,8 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/final_scrape.rs"]
+mod final_scrape;
 #[path = "relay/outages.rs"]
 mod outages;
 #[path = "relay/ranges.rs"]
@@ -24,6 +26,8 @@ mod ranges;
 mod refusals;
 #[path = "relay/reload.rs"]
 mod reload;
+#[path = "relay/sharding.rs"]
+mod sharding;
 #[path = "relay/staleness.rs"]
 mod staleness;
 #[path = "relay/views.rs"]

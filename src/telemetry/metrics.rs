@@ -164,7 +164,8 @@ fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
             hash as f64,
         ),
     ] {
-        family(encoder, name, help, Kind::Gauge, |family| family.add(&[], value))?;
+        let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(gauge)?;
     }
     Ok(())
 }
