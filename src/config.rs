@@ -67,7 +67,17 @@ pub struct Config {
     /// Whether each target is scraped once more when the relay is told to stop.
     pub final_scrape: bool,
     /// Hash of the file's text, the same wherever the same file is used; 0 without one.
-    pub hash: u64,
+    pub hash: TextHash,
+}
+
+/// Hash of a configuration's text. Two texts may mean the same, so it is not shown with what they mean.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextHash(pub u64);
+
+impl std::fmt::Debug for TextHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TextHash")
+    }
 }
 
 /// One entry of `scrape_configs`.

@@ -15,7 +15,7 @@ use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatt
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Config, ConfigError, Flink, Overrides, Purpose, Source,
+    Config, ConfigError, Flink, Overrides, Purpose, Source, TextHash,
     error::{Finding, nearest},
     overrides::EXTERNAL_LABEL,
     raw::{RawConfig, RawFlink, RawGlobal, RawGroups, RawLabels},
@@ -58,7 +58,7 @@ pub(super) fn load(
     let directory = source.and_then(|source| source.path.parent()).map(PathBuf::from);
     let mut checker = Checker { env, directory, findings: Vec::new() };
     let mut config = checker.config(raw, overrides);
-    config.hash = source.map_or(0, |source| xxh3_64(source.text.as_bytes()));
+    config.hash = source.map_or(TextHash(0), |source| TextHash(xxh3_64(source.text.as_bytes())));
     if checker.findings.is_empty() { Ok(config) } else { Err(fail(checker.findings)) }
 }
 
@@ -139,7 +139,15 @@ impl Checker<'_> {
         let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default());
         let shard = self.shard(global.shard.as_ref());
         let final_scrape = self.boolean(global.final_scrape.as_ref(), false);
-        Config { external_labels, scrapes, receivers, flink, shard, final_scrape, hash: 0 }
+        Config {
+            external_labels,
+            scrapes,
+            receivers,
+            flink,
+            shard,
+            final_scrape,
+            hash: TextHash(0),
+        }
     }
 
     fn shard(&mut self, raw: Option<&Scalar>) -> Option<Shard> {

@@ -11,6 +11,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::TextHash;
+
 /// A request to read the configuration again. The answer is what is wrong with it.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
@@ -30,7 +32,7 @@ pub struct ReloadState {
     /// When the one in use was taken.
     pub success_at: SystemTime,
     /// Its [`Config::hash`](crate::config::Config::hash).
-    pub hash: u64,
+    pub hash: TextHash,
 }
 
 /// Why a relay does not reload.
@@ -83,7 +85,7 @@ impl fmt::Display for Changes {
 
 impl Reloads {
     /// For a relay that has just been built with a configuration of this hash.
-    pub(super) fn new(hash: u64) -> Self {
+    pub(super) fn new(hash: TextHash) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let state = ReloadState { successful: true, success_at: SystemTime::now(), hash };
         Self { requests, asked: Mutex::new(Some(asked)), state: Mutex::new(state) }
@@ -114,7 +116,7 @@ impl Reloads {
     }
 
     /// Records a configuration that is in use from now on.
-    pub(super) fn took(&self, hash: u64) {
+    pub(super) fn took(&self, hash: TextHash) {
         let state = ReloadState { successful: true, success_at: SystemTime::now(), hash };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }

@@ -146,7 +146,7 @@ fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let state = relay.reloads.state();
     let taken = state.success_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     // What a float holds exactly.
-    let hash = state.hash & ((1 << 48) - 1);
+    let hash = state.hash.0 & ((1 << 48) - 1);
     for (name, help, value) in [
         (
             "config_last_reload_successful",

@@ -187,7 +187,8 @@ async fn a_second_signal_cuts_the_grace_short() {
         "60s",
     ];
     let child = spawn(&arguments, &[]);
-    until_true("a scrape", || flink.scrapes() >= 1).await;
+    // The first has ended when the second begins.
+    until_true("two scrapes", || flink.scrapes() >= 2).await;
     signal(&child, "TERM").await;
     until("the last request", || remote.tries().into_iter().next()).await;
     let (output, took) = end(child, "INT").await;
