@@ -26,7 +26,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::writer::{Signal, Spooled, Writer};
-use crate::spool::{Disk, DiskError};
+use crate::{
+    config,
+    spool::{Disk, DiskError},
+};
 
 /// Characters of a receiver's name in its directory's; file names end at 255.
 const NAME_CHARS_MAX: usize = 100;
@@ -37,6 +40,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
+    /// How its spools are written.
+    pub settings: config::Spool,
     _lock: File,
 }
 
@@ -64,13 +69,16 @@ pub enum DirectoryError {
 }
 
 impl DataDirectory {
-    /// Makes the directory if it is not there, and takes it for this process.
+    /// Makes the configured directory if it is not there, and takes it for this process. `None` when none
+    /// is configured.
     ///
     /// # Errors
     /// Another process has it, or it cannot be made or written.
-    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+    pub fn open(settings: &config::Spool) -> Result<Option<Self>, DirectoryError> {
+        let Some(path) = &settings.directory else { return Ok(None) };
         make(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
+        let (path, lock) = (path.clone(), lock(path)?);
+        Ok(Some(Self { path, settings: settings.clone(), _lock: lock }))
     }
 
     /// The directory.
@@ -274,9 +282,14 @@ fn read_at(file: &File, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> Result<DataDirectory, DirectoryError> {
+        let directory = Some(path.to_owned());
+        let settings = config::Spool { directory, ..config::Spool::default() };
+        DataDirectory::open(&settings).map(Option::unwrap)
+    }
+
     fn disk(directory: &Path) -> FsDisk {
-        let data = DataDirectory::open(directory).unwrap();
-        data.disk("receiver", Histogram::new([1.0])).unwrap()
+        open(directory).unwrap().disk("receiver", Histogram::new([1.0])).unwrap()
     }
 
     #[test]
@@ -323,19 +336,19 @@ mod tests {
     fn a_directory_has_one_relay_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/data");
-        let first = DataDirectory::open(&path).unwrap();
-        let error = DataDirectory::open(&path).unwrap_err().to_string();
+        let first = open(&path).unwrap();
+        let error = open(&path).unwrap_err().to_string();
         assert!(error.contains("is in use by another flinkrelay"), "{error}");
         let disk = first.disk("a", Histogram::new([1.0])).unwrap();
         assert!(first.disk("a", Histogram::new([1.0])).is_err(), "open twice");
         drop((first, disk));
-        let again = DataDirectory::open(&path).unwrap();
+        let again = open(&path).unwrap();
         again.disk("b", Histogram::new([1.0])).unwrap();
         let strangers = again.strangers(["b"].into_iter());
         assert_eq!(strangers, [directory_name("a")]);
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = DataDirectory::open(&file).unwrap_err();
+        let error = open(&file).unwrap_err();
         assert!(error.to_string().starts_with("cannot make the directory"), "{error}");
     }
 

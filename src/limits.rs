@@ -36,6 +36,10 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Receivers are upgraded at most every few days, and each time costs one request that is sent twice.
 pub const REASK_AFTER: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// Relays that may share one configuration by sharding. Choosing a target's owner costs a hash for
+/// each of them, and a hundred relays already carry tens of thousands of targets.
+pub const SHARD_COUNT_MAX: u32 = 1024;
+
 /// Longest body of a frame on disk; a longer length is damage, and nothing is allocated for it. Fragments
 /// hold at most `BODY_RAW_BYTES_MAX` or one line of a page, and snappy adds a sixth at worst.
 pub const FRAME_BODY_BYTES_MAX: usize = 16 << 20;

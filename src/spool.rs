@@ -41,6 +41,7 @@ mod log;
 mod model;
 mod orders;
 mod pace;
+mod reconfigure;
 mod record;
 mod recover;
 mod segments;
@@ -115,6 +116,11 @@ impl Spool {
             pace: Pace::default(),
             store: None,
         })
+    }
+
+    /// An empty spool in memory with the same settings.
+    pub fn empty(&self) -> Self {
+        Self::new(self.settings, self.epoch).expect("the settings are this spool's")
     }
 
     /// Number of lanes; they are numbered from zero.
@@ -240,43 +246,6 @@ impl Spool {
         }
         self.check();
         lost
-    }
-
-    /// Gives the spool other settings. Lanes may come or go: a record keeps the lane of its target, and its
-    /// order.
-    ///
-    /// # Errors
-    /// When nothing could ever be sent with these settings, or a batch is in flight; nothing has changed then.
-    pub fn reconfigure(&mut self, settings: Settings) -> Result<(), SettingsError> {
-        settings.check()?;
-        if self.lanes.iter().any(|lane| matches!(&lane.taken, Some(t) if t.stage == Stage::Sent)) {
-            return Err(SettingsError::InFlight);
-        }
-        let mut records: Vec<Record> = Vec::new();
-        for lane in &mut self.lanes {
-            records.extend(lane.taken.take().into_iter().flat_map(|taken| taken.records));
-            records.extend(lane.line.drain(..));
-        }
-        records.sort_unstable_by_key(|record| record.sequence);
-        self.settings = settings;
-        self.lanes = (0..settings.lanes).map(|_| Lane::default()).collect();
-        let resident = records.iter().map(Record::resident_bytes).sum();
-        for record in records {
-            let lane = usize::from(self.lane_of(record.lane_key));
-            let lane = self.lanes.get_mut(lane).expect("below the number of lanes");
-            lane.line.push_back(record);
-        }
-        for lane in &mut self.lanes {
-            let first = lane.line.iter().find(|record| record.fragment.is_some());
-            lane.cold_before = first.map_or(self.next_sequence, |record| record.sequence);
-        }
-        if let Some(store) = &mut self.store {
-            store.set_limits(&settings);
-            store.resident_bytes = resident;
-        }
-        self.make_room();
-        self.check();
-        Ok(())
     }
 
     /// The account so far.

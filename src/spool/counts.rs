@@ -18,18 +18,21 @@ pub enum Reason {
     WriteRelabel,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
+    /// A reload removed the receiver, and it did not take the rest in time.
+    ReceiverRemoved,
     /// What was written to the spool's disk cannot be read back.
     Unreadable,
 }
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::TooOld,
         Self::Rejected,
         Self::WriteRelabel,
         Self::Shutdown,
+        Self::ReceiverRemoved,
         Self::Unreadable,
     ];
 
@@ -41,6 +44,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::WriteRelabel => "write_relabel",
             Self::Shutdown => "shutdown",
+            Self::ReceiverRemoved => "receiver_removed",
             Self::Unreadable => "unreadable",
         }
     }

@@ -98,6 +98,17 @@ impl Spool {
         Some(orders)
     }
 
+    /// Whether, since it was asked last, something was left for [`Spool::orders`], which must be called soon
+    /// then.
+    pub fn calls_for_disk(&mut self) -> bool {
+        self.store.as_mut().is_some_and(|store| std::mem::take(&mut store.calls))
+    }
+
+    /// Whether [`Spool::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_stopping)
+    }
+
     /// When [`Spool::orders`] has something although nothing happens until then.
     pub fn orders_due(&self) -> Option<Instant> {
         self.store.as_ref()?.due()
@@ -147,7 +158,7 @@ impl Spool {
     /// The relay stops: everything is written and synced as soon as it can be.
     pub fn stop(&mut self) {
         if let Some(store) = &mut self.store {
-            store.is_stopping = true;
+            (store.is_stopping, store.calls) = (true, true);
             if let Health::Paused { until, .. } = &mut store.health {
                 // One more try.
                 *until = self.epoch.instant;

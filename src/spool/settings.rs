@@ -58,9 +58,6 @@ pub enum SettingsError {
         /// As given.
         batch: u32,
     },
-    /// They were to replace others while a batch was being sent.
-    #[error("a batch is in flight")]
-    InFlight,
 }
 
 impl Settings {

@@ -134,6 +134,8 @@ pub(super) struct Store {
     /// Whether the last answer was that the disk is full, and a segment went for it.
     pub(super) made_room: bool,
     pub(super) is_stopping: bool,
+    /// Whether something was left for the disk since it was asked last.
+    pub(super) calls: bool,
     pub(super) resident_bytes: u64,
     pub(super) unwritten_bytes: u64,
     pub(super) errors: u64,
@@ -163,6 +165,7 @@ impl Store {
             cursor_ordered: false,
             made_room: false,
             is_stopping: false,
+            calls: false,
             resident_bytes: 0,
             unwritten_bytes: 0,
             errors: 0,
@@ -186,6 +189,7 @@ impl Store {
 
     pub(super) const fn take_in(&mut self, record: &mut Record) {
         record.stored = Stored::NotYet;
+        self.calls = true;
         self.unwritten_bytes += record.bytes;
         self.resident_bytes += record.bytes;
     }
@@ -199,6 +203,7 @@ impl Store {
             Stored::NotYet => self.unwritten_bytes -= record.bytes,
             Stored::At(place) => {
                 self.cursor_changed = true;
+                self.calls = true;
                 if self.segments.settle(place.base, place.ordinal) {
                     self.discard(place.base);
                 }
@@ -228,6 +233,7 @@ impl Store {
             Stored::No | Stored::NotYet | Stored::Gone => None,
         });
         let lane = u16::try_from(lane).expect("lanes are numbered by u16");
+        self.calls = true;
         self.loads.push(Load { lane, batch: batch.0, frames: frames.collect() });
     }
 
