@@ -6,6 +6,7 @@
 
 mod failing;
 mod lane;
+mod negotiate;
 mod numbers;
 mod request;
 
@@ -20,6 +21,7 @@ pub use self::numbers::{ANSWERS, Numbers};
 use crate::{
     config,
     http::{BuildError, Client},
+    remote_write::{Message, Negotiation},
     scrape::Staged,
     spool::{Counts, Reason, Settings, SettingsError, Spool},
 };
@@ -33,6 +35,7 @@ pub struct Receiver {
     spool: Mutex<Spool>,
     lanes: Vec<Notify>,
     failing: Mutex<Failing>,
+    negotiation: Mutex<Negotiation>,
     /// Set when another receiver takes over: lanes begin nothing new.
     halt: CancellationToken,
     /// Numbers for `/metrics`.
@@ -62,6 +65,7 @@ impl Receiver {
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
             halt: CancellationToken::new(),
             numbers: Arc::default(),
             config,
@@ -74,7 +78,13 @@ impl Receiver {
     /// # Errors
     /// As [`Receiver::new`]; this receiver goes on then as if nothing had been asked.
     pub fn successor(&self, config: config::Receiver) -> Result<Self, ReceiverError> {
-        Ok(Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? })
+        let next = Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? };
+        let (old, new) = (&self.config, &next.config);
+        if (&old.url, old.protobuf_message) == (&new.url, new.protobuf_message) {
+            // It is the same receiver, and understands what it understood.
+            next.negotiation().clone_from(&self.negotiation());
+        }
+        Ok(next)
     }
 
     /// Lets the lanes finish what is in flight and begin nothing new: [`Receiver::push`] returns.
@@ -99,10 +109,11 @@ impl Receiver {
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
+        let message = self.message();
         let (lane, overflowed) = {
             let mut spool = self.spool();
             let before = spool.counts().dropped(Reason::QueueFull).samples;
-            let fragments = staged.fragments.iter().cloned();
+            let fragments = staged.fragments(message).iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
             spool.count_filtered(staged.filtered);
             (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
@@ -137,6 +148,11 @@ impl Receiver {
         *self.spool().counts()
     }
 
+    /// Which message it wants samples in, as far as its answers have told.
+    pub fn message(&self) -> Message {
+        self.negotiation().message(Instant::now().into_std())
+    }
+
     /// Number of lanes.
     pub const fn lanes(&self) -> usize {
         self.lanes.len()
@@ -144,6 +160,10 @@ impl Receiver {
 
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
+        self.negotiation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {

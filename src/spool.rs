@@ -263,13 +263,15 @@ impl Spool {
     /// Puts a fragment that is in the account already into the lane's open batch.
     fn queue(&mut self, lane: u16, lane_key: u64, fragment: Arc<Fragment>, now: Instant) {
         let (samples, raw_bytes) = (u64::from(fragment.samples()), fragment.raw_bytes());
+        // A request of remote write 2.0 cannot be continued: it is a batch of its own.
+        let alone = fragment.message() == Message::V2;
         let open = self.open(lane);
-        if open.is_some_and(|open| !self.fits(open, samples, raw_bytes)) {
+        if open.is_some_and(|open| alone || !self.fits(open, samples, raw_bytes)) {
             self.seal(lane);
         }
         self.open_batch(lane, fragment.created(), now).push(lane_key, fragment);
         let open = self.open(lane);
-        if open.is_some_and(|open| self.is_full(open)) {
+        if open.is_some_and(|open| alone || self.is_full(open)) {
             self.seal(lane);
         }
     }

@@ -18,6 +18,8 @@ mod failures;
 mod fakes;
 #[path = "relay/final_scrape.rs"]
 mod final_scrape;
+#[path = "relay/negotiation.rs"]
+mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
 #[path = "relay/ranges.rs"]

@@ -10,10 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{
-    Receiver,
-    request::{Answer, post},
-};
+use super::{Receiver, request::Answer};
 use crate::{
     remote_write::{Backoff, Outcome, outcome},
     spool::{Batch, Next, Reason, Settled},
@@ -66,9 +63,7 @@ impl Receiver {
 
     /// Sends one batch once. Returns what becomes of it, and how long to leave the receiver alone.
     async fn deliver(&self, batch: &Batch, backoff: &mut Backoff) -> (Settled, Duration) {
-        let began = Instant::now();
-        let answer = post(&self.client, &self.config, batch).await;
-        self.numbers.record(&answer, batch.body.len(), began.elapsed());
+        let answer = self.ask(batch).await;
         match self.outcome(&answer) {
             Outcome::Accepted => {
                 backoff.reset();

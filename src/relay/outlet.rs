@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{push::Receiver, scrape::Staged, spool::Reason};
+use crate::{push::Receiver, remote_write::Message, scrape::Staged, spool::Reason};
 
 /// A receiver's place.
 #[derive(Debug)]
@@ -80,6 +80,11 @@ impl Outlet {
     /// The receiver of now.
     pub(super) fn receiver(&self) -> Arc<Receiver> {
         Arc::clone(&self.receiver.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which message its receiver wants samples in.
+    pub(super) fn message(&self) -> Message {
+        self.receiver().message()
     }
 
     /// Takes what a scrape produced; see [`Receiver::append`].

@@ -133,6 +133,7 @@ impl Task {
                 Ok(()) = orders.changed() => continue,
                 _ = self.ticks.tick() => {}
             }
+            self.want();
             let began = SystemTime::now();
             let final_scrape = self.assignment.plan.final_scrape;
             let scraped = {
@@ -183,6 +184,7 @@ impl Task {
         if !self.assignment.plan.final_scrape {
             return;
         }
+        self.want();
         let began = SystemTime::now();
         let last_call = *self.last_call.get_or_insert_with(|| ending.last_call());
         let scraped = in_time(ending, last_call, self.scraper.scrape(now_ms())).await;
@@ -193,6 +195,12 @@ impl Task {
                 debug!(url = %self.assignment.target().url, ?failure, "no final scrape");
             }
         }
+    }
+
+    /// Tells the scraper in which messages its receivers want the next scrape.
+    fn want(&mut self) {
+        let outlets = &self.assignment.plan.wiring.outlets;
+        self.scraper.want(outlets.iter().map(|(outlet, view)| (*view, outlet.message())));
     }
 
     fn take(&mut self, scraped: &Scraped, began: SystemTime) {

@@ -65,6 +65,7 @@ impl Tracker {
             for (_, series) in &mut self.series {
                 let blocks = kept.iter().map(|from| series.blocks.get((*from)?)?.clone());
                 series.blocks = blocks.collect();
+                series.numbers = Box::default();
             }
             let remade = kept.iter().enumerate().filter(|(_, from)| from.is_none());
             self.remade = remade.map(|(view, _)| view).collect();
@@ -93,6 +94,9 @@ impl Tracker {
             let made = blocks.as_ref().and_then(|blocks| blocks.get(view)).cloned().flatten();
             if let Some(block) = series.blocks.get_mut(view) {
                 *block = made;
+            }
+            if let Some(numbers) = series.numbers.get_mut(view) {
+                *numbers = None;
             }
         }
         Ok(())
@@ -131,6 +135,7 @@ impl Tracker {
         self.series.clear();
         self.series_table.clear();
         self.ids.clear();
+        self.abouts.clear();
         self.observed.clear();
         self.remade.clear();
     }
