@@ -24,6 +24,8 @@ mod ranges;
 mod refusals;
 #[path = "relay/staleness.rs"]
 mod staleness;
+#[path = "transport/clients.rs"]
+mod transport;
 #[path = "relay/views.rs"]
 mod views;
 

@@ -1,9 +1,9 @@
 //! What a good configuration says.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use flinkrelay::{
-    config::{Compression, Overrides, Scheme, Secret, load},
+    config::{Auth, Compression, Overrides, Scheme, Secret, load},
     labels::Labels,
     relabel,
 };
@@ -127,22 +127,28 @@ fn scrape_settings() {
 #[test]
 fn authentication_and_tls() {
     let client = |lines: &str| good(&job(lines)).scrapes[0].http.clone();
-    let basic = client("basic_auth: {username: u, password: p}").basic_auth.unwrap();
+    let basic = |lines: &str| match client(lines).auth {
+        Some(Auth::Basic(basic)) => basic,
+        other => panic!("{other:?}"),
+    };
+    let found = basic("basic_auth: {username: u, password: p}");
     assert_eq!(
-        (basic.username, basic.password),
+        (found.username, found.password),
         (Secret::Inline("u".into()), Secret::Inline("p".into()))
     );
-    let basic = client("basic_auth: {username_file: u, password_file: /p}").basic_auth.unwrap();
+    let found = basic("basic_auth: {username_file: u, password_file: /p}");
     // Relative paths begin at the file's directory.
-    assert_eq!(basic.username, Secret::File("conf/u".into()));
-    assert_eq!(basic.password, Secret::File("/p".into()));
+    assert_eq!(found.username, Secret::File("conf/u".into()));
+    assert_eq!(found.password, Secret::File("/p".into()));
     for (line, kind, secret) in [
         ("authorization: {credentials: c}", "Bearer", Secret::Inline("c".into())),
         ("authorization: {type: Token, credentials_file: /c}", "Token", Secret::File("/c".into())),
         ("bearer_token: '${HOST}'", "Bearer", Secret::Inline("vm".into())),
         ("bearer_token_file: c", "Bearer", Secret::File("conf/c".into())),
     ] {
-        let authorization = client(line).authorization.unwrap();
+        let Some(Auth::Authorization(authorization)) = client(line).auth else {
+            panic!("{line}");
+        };
         assert_eq!(
             (authorization.kind.as_str(), authorization.credentials),
             (kind, secret),
@@ -150,8 +156,9 @@ fn authentication_and_tls() {
         );
     }
     let tls = client("tls_config: {ca_file: ca, cert_file: c, key_file: /k, server_name: s, insecure_skip_verify: true}").tls;
-    assert_eq!(tls.ca_file.as_deref(), Some(Path::new("conf/ca")));
-    assert_eq!(tls.client_cert, Some(("conf/c".into(), "/k".into())));
+    assert_eq!(tls.ca, Some(Secret::File("conf/ca".into())));
+    let pair = (Secret::File("conf/c".into()), Secret::File("/k".into()));
+    assert_eq!(tls.client_cert, Some(pair));
     assert_eq!(tls.server_name.as_deref(), Some("s"));
     assert!(tls.insecure_skip_verify);
 }
