@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode, Uri};
 use super::{Error, ErrorKind, credentials::CredentialError, transport::Transport};
 
 /// Largest answer that is read. Tokens with many claims have some KiB.
-const ANSWER_BYTES_MAX: usize = 256 << 10;
+const CREDENTIAL_BYTES_MAX: usize = 256 << 10;
 
 /// Characters of an answer that are shown.
 const WORDS_MAX: usize = 200;
@@ -29,7 +29,7 @@ pub(super) async fn ask(
             answer => answer,
         };
         let (head, body) = answer?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = Limited::new(body, CREDENTIAL_BYTES_MAX).collect().await;
         let body = body.map_err(|error| Error::new(ErrorKind::Truncated, error))?;
         Ok((head.status, body.to_bytes()))
     };

@@ -86,10 +86,6 @@ impl Checker<'_> {
         let At { value: raw, origin } = at;
         match (&raw.access_key, &raw.secret_key) {
             (Some(_), Some(secret)) => {
-                if let Some(profile) = &raw.profile {
-                    let message = "both `access_key` and `profile` are set: keep one".to_owned();
-                    self.note(profile.origin, message);
-                }
                 let secret_key = self.text(secret).map(Secret::Inline);
                 let access_key = self.filled(raw.access_key.as_ref(), "access_key")?;
                 return Some(AwsKeys::Fixed {

@@ -53,7 +53,8 @@ impl Checker<'_> {
             }
             return None;
         };
-        let text = self.text(url)?;
+        // A variable that is empty is how an environment says that it has no proxy.
+        let text = self.text(url).filter(|text| !text.is_empty())?;
         let server = match server(&text) {
             Ok(server) => server,
             Err(why) => {
