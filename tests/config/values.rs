@@ -247,7 +247,7 @@ fn aws_keys_come_from_the_first_source_that_is_there() {
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
         ("AWS_ROLE_ARN", "arn"),
         ("AWS_PROFILE", "p"),
-        ("HOME", "/home/relay"),
+        ("HOME", "/srv/relay"),
         ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x"),
         ("AWS_REGION", "eu-west-1"),
         ("AWS_DEFAULT_REGION", "us-east-1"),
@@ -270,14 +270,14 @@ fn aws_keys_come_from_the_first_source_that_is_there() {
         assert_eq!(keys(&EVERYWHERE[from..], lines), expected, "{from} {lines}");
     };
     check(0, "access_key: c, secret_key: d", "fixed c false");
-    check(0, "profile: q", "profile /home/relay/.aws/credentials q");
+    check(0, "profile: q", "profile /srv/relay/.aws/credentials q");
     check(0, "", "fixed a false");
     check(
         1,
         "",
         "web <secret from /token> AwsRole { arn: \"arn\", session: \"flinkrelay\", external_id: None }",
     );
-    check(3, "", "profile /home/relay/.aws/credentials p");
+    check(3, "", "profile /srv/relay/.aws/credentials p");
     check(5, "", "container http://169.254.170.2/v2/x");
     check(7, "", "instance http://169.254.169.254/");
     assert_eq!(sigv4(&EVERYWHERE, "").region, "eu-west-1");
