@@ -17,7 +17,9 @@
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
+mod adopt;
 mod collide;
+mod numbered;
 mod shape;
 
 use std::sync::Arc;
@@ -26,11 +28,15 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use self::adopt::Origin;
+use self::numbered::Comments;
+pub use self::numbered::{Numbered, known_kind, page_kind};
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{self, Group},
     labels::Labels,
+    remote_write::v2::{self, About},
 };
 
 /// Why a sample of a page is not sent to anyone.
@@ -174,6 +180,10 @@ struct Series {
     identity: u128,
     /// Encoded labels per view; `None` where the view's write_relabel_configs drop it.
     blocks: Box<[Option<Box<[u8]>>]>,
+    /// What is known of its family; shared among series.
+    about: Arc<About>,
+    /// The same labels as numbers, per view; empty while no receiver wants remote write 2.0.
+    numbers: Box<[Option<v2::Series>]>,
     /// Number of the page that had it last.
     seen: u32,
     /// The line it stood on there.
@@ -197,8 +207,14 @@ pub struct Tracker {
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
     ids: HashSet<Arc<[u8]>>,
+    abouts: HashSet<Arc<About>>,
+    comments: Comments,
     observed: Vec<Observed>,
     tally: Tally,
+    /// See [`Tracker::adopt`].
+    inherited: adopt::Inherited,
+    /// The views whose blocks are to be made anew on the next good page.
+    remade: Vec<usize>,
 }
 
 impl Tracker {
@@ -214,14 +230,19 @@ impl Tracker {
             series: Slab::new(),
             series_table: HashMap::new(),
             ids: HashSet::new(),
+            abouts: HashSet::new(),
+            comments: Comments::default(),
             observed: Vec::new(),
             tally: Tally::default(),
+            inherited: Vec::new(),
+            remade: Vec::new(),
         }
     }
 
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.comments.clear();
         self.observed.clear();
         self.tally = Tally::default();
     }
@@ -235,6 +256,9 @@ impl Tracker {
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
             && let Some(line) = self.find_line(fingerprint)
         {
+            if !self.remade.is_empty() {
+                self.reshape(line, text)?;
+            }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             return Ok(self.record(line, value, timestamp, scraped_at_ms));
@@ -280,7 +304,12 @@ impl Tracker {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
                 let ids = ids.map(|ids| self.intern(&ids));
-                (Fate::Series(self.find_or_insert_series(identity, || blocks)), normal, ids)
+                let about = self.about(sample.name);
+                (
+                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
+                    normal,
+                    ids,
+                )
             }
         };
         let (born, seen) = (self.page, 0);
@@ -297,15 +326,19 @@ impl Tracker {
         Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
     }
 
+    #[expect(clippy::type_complexity, reason = "blocks as in Shaped::Series")]
     fn find_or_insert_series(
         &mut self,
         identity: u128,
-        blocks: impl FnOnce() -> Box<[Option<Box<[u8]>>]>,
+        make: impl FnOnce() -> (Box<[Option<Box<[u8]>>]>, Arc<About>),
     ) -> u32 {
         *self.series_table.entry(identity).or_insert_with(|| {
+            let (blocks, about) = make();
             let series = Series {
                 identity,
-                blocks: blocks(),
+                blocks,
+                about,
+                numbers: Box::default(),
                 seen: 0,
                 line: u32::MAX,
                 live: false,
@@ -355,6 +388,7 @@ impl Tracker {
         let mut observed = std::mem::take(&mut self.observed);
         observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
         self.observed = observed;
+        self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
         self.tally.clone()
@@ -389,6 +423,7 @@ impl Tracker {
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
         self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.unmake_blocks();
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
@@ -404,10 +439,13 @@ impl Tracker {
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
     pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        let stale = self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        stale.chain(self.inherited(view))
+    }
+
+    fn stale_series(&self) -> impl Iterator<Item = &Series> {
         let page = self.page;
-        let gone = move |s: &Series| s.live && s.seen != page && !s.own_timestamp;
-        let series = self.series.iter().map(|(_, s)| s).filter(move |s| gone(s));
-        series.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        self.live_series().filter(move |series| series.seen != page)
     }
 
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
@@ -415,18 +453,26 @@ impl Tracker {
         let page = self.page;
         self.drop_lines(|line| line.seen == page);
         self.drop_series(|series| series.seen == page);
+        self.inherited.clear();
+        self.remade.clear();
         let live = self.lines.len();
         if self.ids.len() > 64.max(live) {
             self.ids.retain(|ids| Arc::strong_count(ids) > 1);
+        }
+        if self.abouts.len() > 64.max(live) {
+            self.abouts.retain(|about| Arc::strong_count(about) > 1);
         }
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let series = self.series.iter().map(|(_, s)| s);
-        let marked = series.filter(|s| s.live && !s.own_timestamp);
-        marked.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let live = self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        live.chain(self.inherited(view))
+    }
+
+    fn live_series(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
@@ -435,6 +481,7 @@ impl Tracker {
         for (_, series) in &mut self.series {
             series.live = false;
         }
+        self.inherited.clear();
     }
 
     /// Number of series on the last page.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 /// How an HTTP client sends its requests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpClient {
     /// What `Authorization` says; a request has one such header at most.
     pub auth: Option<Auth>,
@@ -39,7 +39,7 @@ impl Default for Connections {
 }
 
 /// Where the `Authorization` header comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Auth {
     /// `Basic …`.
     Basic(BasicAuth),
@@ -52,7 +52,7 @@ pub enum Auth {
 }
 
 /// User name and password.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BasicAuth {
     /// The user name.
     pub username: Secret,
@@ -61,7 +61,7 @@ pub struct BasicAuth {
 }
 
 /// A credential with its scheme.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Authorization {
     /// The scheme, `Bearer` by default.
     pub kind: String,
@@ -70,7 +70,7 @@ pub struct Authorization {
 }
 
 /// `oauth2`: the grant `client_credentials` (RFC 6749, section 4.4).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OAuth2 {
     /// Who asks.
     pub client_id: String,
@@ -89,7 +89,7 @@ pub struct OAuth2 {
 }
 
 /// `sigv4`: requests signed with AWS Signature Version 4.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sigv4 {
     /// AWS region, such as `eu-central-1`.
     pub region: String,
@@ -105,7 +105,7 @@ pub struct Sigv4 {
 
 /// A source of AWS keys. Which one is used is decided when the configuration is read, in the order
 /// of AWS' own libraries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AwsKeys {
     /// From the configuration or the environment.
     Fixed {
@@ -176,7 +176,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// TLS settings of a client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     /// PEM text of the authorities to trust instead of the system's.
     pub ca: Option<Secret>,
@@ -203,7 +203,7 @@ pub enum TlsVersions {
 }
 
 /// Which proxies stand between here and there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
     /// For `http://` URLs.
     pub http: Option<ProxyServer>,

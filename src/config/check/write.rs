@@ -8,10 +8,13 @@ use super::{
     Checker,
     client::{Side, TENANT_HEADER, client_keys},
 };
-use crate::config::{
-    HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
-    raw::{RawMetadata, RawQueue, RawReceiver},
-    value::{At, Origin, Scalar},
+use crate::{
+    config::{
+        Drain, HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
+        raw::{RawMetadata, RawQueue, RawReceiver},
+        value::{At, Origin, Scalar},
+    },
+    remote_write::Wanted,
 };
 
 const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
@@ -26,6 +29,12 @@ const SHARDS_LIMIT: u16 = 1024;
 const MAX_BYTES: u64 = 64 << 20;
 /// The body of one batch has to fit.
 const BYTES_LEAST: u64 = 1 << 20;
+/// What is dropped when a spool on disk is full is a segment, of 256 KiB at least.
+const DISK_BYTES_LEAST: u64 = 8 << 20;
+const DRAINS: [(&str, Drain); 2] =
+    [("oldest_first", Drain::OldestFirst), ("newest_first", Drain::NewestFirst)];
+/// Twenty times what a cluster of a hundred TaskManagers makes; a receiver that has just come back takes it.
+const BACKLOG_SAMPLES_PER_SECOND: u64 = 100_000;
 const MIN_BACKOFF: Duration = Duration::from_millis(30);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
@@ -66,6 +75,11 @@ impl Checker<'_> {
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
+            protobuf_message: self.choice(
+                raw.protobuf_message.as_ref(),
+                &Wanted::CHOICES,
+                Wanted::default(),
+            ),
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
             queue,
@@ -135,7 +149,12 @@ impl Checker<'_> {
             );
         }
         let max_bytes = self.size(raw.max_bytes.as_ref(), MAX_BYTES);
-        if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
+        if let (Some(scalar), true, true) =
+            (&raw.max_bytes, self.is_durable, max_bytes < DISK_BYTES_LEAST)
+        {
+            let message = "must be at least 8MiB with a data directory, room for its segments";
+            self.note(scalar.origin, message.to_owned());
+        } else if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
             self.note(scalar.origin, "must be at least 1MiB, room for one batch".to_owned());
         }
         Queue {
@@ -150,6 +169,12 @@ impl Checker<'_> {
             max_bytes,
             capacity: self.number(raw.capacity.as_ref(), 0..=u64::MAX, 0),
             sample_age_limit: self.duration(raw.sample_age_limit.as_ref(), Duration::ZERO),
+            drain: self.choice(raw.drain.as_ref(), &DRAINS, Drain::OldestFirst),
+            max_backlog_samples_per_second: self.number(
+                raw.max_backlog_samples_per_second.as_ref(),
+                0..=u64::MAX,
+                BACKLOG_SAMPLES_PER_SECOND,
+            ),
             min_backoff,
             max_backoff,
             retry_on_http_429: self.boolean(raw.retry_on_http_429.as_ref(), true),
