@@ -32,6 +32,8 @@ mod reload;
 mod sharding;
 #[path = "relay/staleness.rs"]
 mod staleness;
+#[path = "transport/clients.rs"]
+mod transport;
 #[path = "relay/views.rs"]
 mod views;
 
