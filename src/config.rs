@@ -245,6 +245,8 @@ pub struct Receiver {
     pub timeout: Duration,
     /// Which message it gets.
     pub protobuf_message: remote_write::Wanted,
+    /// How its bodies are compressed.
+    pub compression: remote_write::Encoding,
     /// TLS, auth and headers (the tenant among them).
     pub http: HttpClient,
     /// Rules for the labels of samples sent to this receiver.

@@ -119,6 +119,7 @@ section!(RawReceiver = "remote_write" {
     url: Scalar,
     remote_timeout: Scalar,
     protobuf_message: Scalar,
+    compression: Scalar,
     headers: Pairs<Scalar>,
     tenant: Scalar,
     basic_auth: At<RawBasicAuth>,

@@ -6,6 +6,7 @@ use flinkrelay::{
     config::{Compression, Overrides, Scheme, Secret, load},
     labels::Labels,
     relabel,
+    remote_write::{Encoding, Message, Wanted},
 };
 use proptest::prelude::*;
 
@@ -191,6 +192,21 @@ fn authentication_and_tls() {
     assert_eq!(tls.client_cert, Some(("conf/c".into(), "/k".into())));
     assert_eq!(tls.server_name.as_deref(), Some("s"));
     assert!(tls.insecure_skip_verify);
+}
+
+#[test]
+fn messages_of_receivers() {
+    let check = |lines: &str, message: Wanted, compression: Encoding| {
+        let found = &good(&receiver(lines)).receivers[0];
+        assert_eq!((found.protobuf_message, found.compression), (message, compression), "{lines}");
+    };
+    check("name: a", Wanted::Auto, Encoding::Snappy);
+    check("protobuf_message: auto", Wanted::Auto, Encoding::Snappy);
+    for message in Message::ALL {
+        let lines = format!("protobuf_message: {}", message.name());
+        check(&lines, Wanted::Only(message), Encoding::Snappy);
+    }
+    check("compression: zstd", Wanted::Auto, Encoding::Zstd);
 }
 
 #[test]

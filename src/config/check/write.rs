@@ -14,7 +14,7 @@ use crate::{
         raw::{RawMetadata, RawQueue, RawReceiver},
         value::{At, Origin, Scalar},
     },
-    remote_write::Wanted,
+    remote_write::{Encoding, Message, Wanted},
 };
 
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,14 +76,12 @@ impl Checker<'_> {
             headers: raw.headers.as_ref(),
         });
         self.tenant(raw.tenant.as_ref(), &mut http);
+        let (protobuf_message, compression) = self.message(raw);
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
-            protobuf_message: self.choice(
-                raw.protobuf_message.as_ref(),
-                &Wanted::CHOICES,
-                Wanted::default(),
-            ),
+            protobuf_message,
+            compression,
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
             queue: self.queue(&raw.queue_config.clone().unwrap_or_default()),
@@ -92,6 +90,23 @@ impl Checker<'_> {
         };
         let place = raw.name.as_ref().or(raw.url.as_ref()).map_or(*origin, |key| key.origin);
         Some((receiver, Named { given: name, place }))
+    }
+
+    fn message(&mut self, raw: &RawReceiver) -> (Wanted, Encoding) {
+        let message =
+            self.choice(raw.protobuf_message.as_ref(), &Wanted::CHOICES, Wanted::default());
+        let compression =
+            self.choice(raw.compression.as_ref(), &Encoding::CHOICES, Encoding::default());
+        if let (Some(scalar), Encoding::Zstd, Wanted::Only(Message::V2)) =
+            (&raw.compression, compression, message)
+        {
+            self.note_with_help(
+                scalar.origin,
+                "remote write 2.0 is compressed with snappy and nothing else".to_owned(),
+                "remove `protobuf_message`: zstd is VictoriaMetrics' variant of 1.0",
+            );
+        }
+        (message, compression)
     }
 
     fn url(&mut self, scalar: &Scalar) -> Option<Uri> {
