@@ -30,6 +30,8 @@ mod refusals;
 mod reload;
 #[path = "relay/sharding.rs"]
 mod sharding;
+#[path = "relay/spool.rs"]
+mod spool;
 #[path = "relay/staleness.rs"]
 mod staleness;
 #[path = "transport/clients.rs"]
