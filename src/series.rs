@@ -18,6 +18,7 @@
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
 mod collide;
+mod names;
 mod shape;
 
 use std::sync::Arc;
@@ -29,7 +30,10 @@ use xxhash_rust::xxh3::xxh3_128;
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
-    flink::{self, Group},
+    flink::{
+        self, Group,
+        rest::{SubjectId, Subjects},
+    },
     labels::Labels,
 };
 
@@ -166,6 +170,8 @@ struct Line {
     normal: u128,
     /// The labels that normalisation dropped, encoded; shared among lines.
     ids: Option<Arc<[u8]>>,
+    /// Whose names it bears.
+    subject: SubjectId,
 }
 
 /// A label set that is or was sent.
@@ -197,6 +203,7 @@ pub struct Tracker {
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
     ids: HashSet<Arc<[u8]>>,
+    subjects: Subjects,
     observed: Vec<Observed>,
     tally: Tally,
 }
@@ -214,6 +221,7 @@ impl Tracker {
             series: Slab::new(),
             series_table: HashMap::new(),
             ids: HashSet::new(),
+            subjects: Subjects::default(),
             observed: Vec::new(),
             tally: Tally::default(),
         }
@@ -275,7 +283,9 @@ impl Tracker {
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
         let group = flink::catalogue().group(sample.name);
         let fingerprint = xxh3_128(sample.series);
-        let shaped = self.shaper.shape(sample, group, &self.target_labels)?;
+        let subject = self.subjects.enter(sample.name, sample.labels());
+        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+        let shaped = self.shaper.shape(sample, group, &self.target_labels, names)?;
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
@@ -284,7 +294,9 @@ impl Tracker {
             }
         };
         let (born, seen) = (self.page, 0);
-        let line = self.lines.insert(Line { fingerprint, fate, group, born, seen, normal, ids });
+        self.subjects.add_line(subject);
+        let line = Line { fingerprint, fate, group, born, seen, normal, ids, subject };
+        let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
@@ -389,6 +401,7 @@ impl Tracker {
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
         self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.subjects.sweep();
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
@@ -419,6 +432,7 @@ impl Tracker {
         if self.ids.len() > 64.max(live) {
             self.ids.retain(|ids| Arc::strong_count(ids) > 1);
         }
+        self.subjects.end_page();
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
@@ -443,9 +457,15 @@ impl Tracker {
     }
 
     fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let lines = &mut self.lines;
+        let (lines, subjects) = (&mut self.lines, &mut self.subjects);
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
-        lines.retain(|_, line| keep(line));
+        lines.retain(|_, line| {
+            let kept = keep(line);
+            if !kept {
+                subjects.drop_line(line.subject);
+            }
+            kept
+        });
     }
 
     fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {

@@ -15,7 +15,7 @@ use source::{File, files, paths, test_modules, without_comments};
 const CORES: [(&str, &[&str]); 10] = [
     ("config", &["config", "flink", "limits", "relabel"]),
     ("exposition", &["exposition", "labels", "limits"]),
-    ("flink", &["flink", "labels"]),
+    ("flink", &["flink", "labels", "limits"]),
     ("labels", &[]),
     ("limits", &[]),
     ("relabel", &["labels", "relabel"]),
