@@ -93,6 +93,10 @@ pub struct Shortcuts {
     /// Tenant, sent as `X-Scope-OrgID`
     #[arg(long, value_name = "ID", env = "FLINKRELAY_TENANT")]
     tenant: Option<String>,
+    /// URL of Flink's REST API, for the names of jobs, tasks and TaskManagers; `auto` looks on port 8081 of
+    /// each JobManager that is scraped, `off` leaves names as the reporter writes them [default: auto]
+    #[arg(long, value_name = "URL", env = "FLINKRELAY_FLINK_REST")]
+    flink_rest: Option<String>,
 }
 
 /// Where the configuration comes from.
@@ -191,6 +195,7 @@ impl ConfigArgs {
             groups: given(&shortcuts.groups),
             external_labels: all(&shortcuts.external_label),
             tenant: given(&shortcuts.tenant),
+            flink_rest: given(&shortcuts.flink_rest),
         };
         let env = |name: &str| std::env::var(name).ok();
         config::load(source.as_ref(), &overrides, &env).map_err(|error| Failed::Usage(error.into()))

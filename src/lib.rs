@@ -17,6 +17,7 @@ pub mod config;
 pub mod discovery;
 pub mod exposition;
 pub mod flink;
+pub mod flink_rest;
 pub mod http;
 pub mod labels;
 pub mod limits;

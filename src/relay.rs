@@ -26,6 +26,8 @@ use self::job::Job;
 pub use self::job::JobError;
 use crate::{
     config::{self, Config},
+    flink_rest::Rest,
+    http::BuildError,
     push::{Receiver, ReceiverError},
     scrape::{Scraped, Scraper},
     series::View,
@@ -41,6 +43,8 @@ pub struct Relay {
     pub receivers: Vec<Arc<Receiver>>,
     /// The targets.
     pub status: Arc<Status>,
+    /// Where names come from; `None` when pages keep theirs.
+    pub rest: Option<Arc<Rest>>,
     ready: AtomicBool,
     broken: AtomicBool,
 }
@@ -64,6 +68,12 @@ pub enum StartError {
         name: String,
         /// What is wrong.
         source: ReceiverError,
+    },
+    /// The TLS files, secrets or headers of `flink.rest`.
+    #[error("flink.rest")]
+    Rest {
+        /// What is wrong.
+        source: BuildError,
     },
     /// A scrape job's TLS files, headers or targets.
     #[error("scrape job {name}")]
@@ -104,9 +114,15 @@ impl Relay {
             }
         }
         let status = Arc::new(Status::default());
+        let rest = Rest::new(&config.flink.rest).map(|rest| rest.map(Arc::new));
+        let rest = rest.unwrap_or_else(|source| {
+            errors.push(StartError::Rest { source });
+            None
+        });
         let mut jobs = Vec::with_capacity(config.scrapes.len());
         for scrape in &config.scrapes {
-            match Job::new(scrape, &config.flink, Arc::clone(&views), receivers.clone(), &status) {
+            let (views, receivers, rest) = (Arc::clone(&views), receivers.clone(), rest.clone());
+            match Job::new(scrape, &config.flink, views, receivers, &status, rest) {
                 Ok(job) => jobs.push(Arc::new(job)),
                 Err(source) => {
                     errors.push(StartError::Job { name: scrape.job_name.clone(), source });
@@ -118,6 +134,7 @@ impl Relay {
                 jobs,
                 receivers,
                 status,
+                rest,
                 ready: AtomicBool::new(false),
                 broken: AtomicBool::new(false),
             },
@@ -145,6 +162,10 @@ impl Relay {
         for job in &self.jobs {
             let (job, stop) = (Arc::clone(job), stop.clone());
             jobs.spawn(async move { job.run(stop).await });
+        }
+        if let Some(rest) = self.rest.clone() {
+            let stop = stop.clone();
+            jobs.spawn(async move { rest.run(stop).await });
         }
         self.ready.store(true, Relaxed);
         let broken = tokio::select! {
@@ -176,9 +197,21 @@ impl Relay {
         self.close()
     }
 
-    /// Scrapes each target once, the ports of ranges that answer among them, and sends nothing.
+    /// Scrapes each target once, the ports of ranges that answer among them, and sends nothing. A target
+    /// whose names became known by another's scrape is scraped a second time.
     pub async fn scrape_once(&self) -> Once {
+        match &self.rest {
+            None => self.scrape_round().await,
+            Some(rest) => tokio::select! {
+                once = self.scrape_round() => once,
+                () = rest.run(CancellationToken::new()) => Once::default(),
+            },
+        }
+    }
+
+    async fn scrape_round(&self) -> Once {
         let mut once = Once::default();
+        let mut done = Vec::new();
         for job in &self.jobs {
             let (ranges, targets) = job.find_once().await;
             once.ranges.extend(ranges);
@@ -191,8 +224,19 @@ impl Relay {
                 });
             }
             while let Some(scraped) = scrapes.join_next().await {
-                once.targets.extend(scraped.ok());
+                done.extend(scraped.ok().map(|(scraper, scraped)| (job, scraper, scraped)));
             }
+        }
+        if let Some(rest) = &self.rest {
+            let unknown = rest.unknown().into_iter().collect();
+            rest.hold(&unknown, None, rest.hold_max()).await;
+        }
+        for (job, mut scraper, mut scraped) in done {
+            if scraper.is_outdated() {
+                scraper = job.scraper(scraper.target().clone());
+                scraped = scraper.scrape(now_ms()).await;
+            }
+            once.targets.push((scraper, scraped));
         }
         once
     }

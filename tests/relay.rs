@@ -16,6 +16,8 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/names.rs"]
+mod names;
 #[path = "relay/outages.rs"]
 mod outages;
 #[path = "relay/ranges.rs"]

@@ -49,7 +49,14 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["Instant::now", "SystemTime::now", "std::time::Instant::now", "fastrand"],
-        &["src/relay.rs", "src/relay/", "src/scrape.rs", "src/push.rs", "src/cli/"],
+        &[
+            "src/relay.rs",
+            "src/relay/",
+            "src/scrape.rs",
+            "src/push.rs",
+            "src/cli/",
+            "src/flink_rest",
+        ],
         "clocks and randomness are read by shells and handed on",
     ),
 ];

@@ -1,7 +1,7 @@
 //! What the command line adds to the file, joined before anything is checked.
 
 use super::{
-    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawStatic},
+    raw::{RawConfig, RawGlobal, RawReceiver, RawRest, RawScrape, RawStatic},
     value::{At, Form, Origin, Scalar},
 };
 
@@ -25,6 +25,8 @@ pub struct Overrides {
     pub external_labels: Vec<String>,
     /// `--tenant`: the tenant of every receiver.
     pub tenant: Option<String>,
+    /// `--flink-rest`: `off`, `auto` or a URL: replaces `flink.rest.mode` and `flink.rest.urls`.
+    pub flink_rest: Option<String>,
 }
 
 /// What a configuration is for, and so what it cannot do without.
@@ -47,6 +49,7 @@ pub(super) const TIMEOUT: &str = "--timeout";
 pub(super) const GROUPS: &str = "--groups";
 pub(super) const EXTERNAL_LABEL: &str = "--external-label";
 pub(super) const TENANT: &str = "--tenant";
+pub(super) const FLINK_REST: &str = "--flink-rest";
 
 impl Overrides {
     /// Puts the shortcuts into the raw configuration. External labels are left to the check, for they
@@ -96,7 +99,27 @@ impl Overrides {
             let flink = raw.flink.get_or_insert_with(|| whole(Default::default()));
             flink.value.groups = Some(At::flag(Form::List(list), GROUPS));
         }
+        if let Some(rest) = &self.flink_rest {
+            let flink = raw.flink.get_or_insert_with(|| whole(Default::default()));
+            // What the file says of authentication and pace stays.
+            let kept = match flink.value.rest.take() {
+                Some(At { value: Form::Map(map), .. }) => map,
+                _ => RawRest::default(),
+            };
+            let rest = RawRest {
+                mode: Some(scalar(rest, FLINK_REST)).filter(|mode| is_mode(&mode.value)),
+                urls: (!is_mode(rest))
+                    .then(|| At::flag(vec![scalar(rest, FLINK_REST)], FLINK_REST)),
+                ..kept
+            };
+            flink.value.rest = Some(At::flag(Form::Map(rest), FLINK_REST));
+        }
     }
+}
+
+/// Whether it is a word for `flink.rest.mode` and no URL.
+pub(super) fn is_mode(text: &str) -> bool {
+    matches!(text, "off" | "auto" | "false")
 }
 
 const fn whole<T>(value: T) -> At<T> {

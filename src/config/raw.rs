@@ -147,6 +147,7 @@ section!(RawMetadata = "metadata_config" {
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
     labels: At<Form<RawLabels>>,
+    rest: At<Form<RawRest>>,
 });
 
 section!(RawGroups = "flink.groups" {
@@ -157,6 +158,20 @@ section!(RawGroups = "flink.groups" {
 section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
+});
+
+section!(RawRest = "flink.rest" {
+    mode: Scalar,
+    urls: At<Vec<Scalar>>,
+    poll_interval: Scalar,
+    timeout: Scalar,
+    hold: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    tls_config: RawTls,
+    headers: Pairs<Scalar>,
 });
 
 /// A field's name without the `r#` of one that is a word of the language.
@@ -183,4 +198,5 @@ pub const SECTIONS: &[Section] = &[
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,
+    RawRest::SECTION,
 ];

@@ -23,6 +23,8 @@ use crate::{
         probe::probe,
         range::{Health, Ports},
     },
+    flink::Role,
+    flink_rest::Rest,
     http::{BuildError, Client},
     push::Receiver,
     scrape::{Scraped, Scraper, Staged},
@@ -37,6 +39,7 @@ pub(super) struct Job {
     scrape: Scrape,
     sources: Sources,
     client: Client,
+    rest: Option<Arc<Rest>>,
     shaper: Arc<Shaper>,
     receivers: Vec<Arc<Receiver>>,
     status: Arc<Status>,
@@ -72,11 +75,13 @@ impl Job {
         views: Arc<[View]>,
         receivers: Vec<Arc<Receiver>>,
         status: &Arc<Status>,
+        rest: Option<Arc<Rest>>,
     ) -> Result<Self, JobError> {
         let sources = Sources::new(scrape)?;
         Ok(Self {
             client: Client::new(&scrape.http, sources.timeout_max)?,
             sources,
+            rest,
             shaper: Arc::new(Shaper::new(scrape, flink, views)),
             scrape: scrape.clone(),
             receivers,
@@ -126,12 +131,19 @@ impl Job {
 
     /// A scraper for a target of this job.
     pub(super) fn scraper(&self, target: Target) -> Scraper {
-        Scraper::new(target, self.client.clone(), &self.scrape, Arc::clone(&self.shaper))
+        let (client, shaper) = (self.client.clone(), Arc::clone(&self.shaper));
+        Scraper::new(target, client, &self.scrape, shaper, self.rest.clone())
     }
 
     fn instances(&self, ports: &Ports, spec: &TargetSpec, config: &StaticConfig) -> Vec<Target> {
         let resolve = |(port, role)| {
-            Target::resolve(&self.scrape, spec, port, &config.labels, Some(role)).ok()?
+            let found = Target::resolve(&self.scrape, spec, port, &config.labels, Some(role));
+            let target = found.ok()??;
+            // So that names are known before the first scrape, whoever's turn it is.
+            if let (Role::JobManager | Role::Both, Some(rest)) = (role, &self.rest) {
+                rest.found_job_manager(&target.url);
+            }
+            Some(target)
         };
         ports.instances().filter_map(resolve).collect()
     }

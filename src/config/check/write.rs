@@ -56,7 +56,7 @@ impl Checker<'_> {
         if raw.url.is_none() {
             self.note(*origin, "the receiver has no `url`".to_owned());
         }
-        let url = raw.url.as_ref().and_then(|url| self.url(url));
+        let url = raw.url.as_ref().and_then(|url| self.url(url, EXAMPLE));
         let name = self.filled(raw.name.as_ref(), "name");
         let mut http = self.client(&RawClient {
             basic_auth: raw.basic_auth.as_ref(),
@@ -80,9 +80,9 @@ impl Checker<'_> {
         Some((receiver, Named { given: name, place }))
     }
 
-    fn url(&mut self, scalar: &Scalar) -> Option<Uri> {
+    /// An absolute URL; `example` says what is expected.
+    pub(super) fn url(&mut self, scalar: &Scalar, example: &str) -> Option<Uri> {
         let text = self.text(scalar)?;
-        let example = "expected one such as http://victoria-metrics:8428/api/v1/write";
         let lower = text.to_ascii_lowercase();
         // The text may hold a password, so it is not shown.
         let wrong = if text.is_empty() {
@@ -90,7 +90,7 @@ impl Checker<'_> {
         } else if !lower.starts_with("http://") && !lower.starts_with("https://") {
             Some(format!("the URL must begin with http:// or https://: {example}"))
         } else if text.contains('#') {
-            Some("a receiver's URL cannot have a fragment (`#…`)".to_owned())
+            Some("the URL cannot have a fragment (`#…`)".to_owned())
         } else {
             match text.parse::<Uri>() {
                 Err(error) => Some(format!("not a URL: {error}; {example}")),
@@ -202,6 +202,8 @@ impl Checker<'_> {
         named
     }
 }
+
+const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
 
 /// Whether the port, if the URL has one, is a port. `Uri` takes any text for one.
 fn has_good_port(url: &Uri) -> bool {
