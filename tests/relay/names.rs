@@ -49,8 +49,12 @@ fn jm_page(jobs: &[(&str, &str)]) -> String {
     page
 }
 
+/// The section, and time enough for a second reading on a machine that does other things too.
 fn flink_rest(url: &str, lines: &str) -> String {
-    format!("flink: {{rest: {{urls: [{url}], {lines}}}}}\n")
+    format!(
+        "global: {{scrape_interval: 800ms, scrape_timeout: 800ms}}\n\
+         flink: {{rest: {{urls: [{url}], {lines}}}}}\n"
+    )
 }
 
 /// A relay between one process and one receiver, with this `flink` section.
@@ -156,15 +160,15 @@ async fn a_slow_rest_holds_a_scrape_no_longer_than_allowed() {
     rest.script(|_| Some(Answer::hang()));
     let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
     let (remote, running) =
-        relayed(&flink, &flink_rest(&rest.url(), "hold: 50ms, timeout: 10s")).await;
+        relayed(&flink, &flink_rest(&rest.url(), "hold: 300ms, timeout: 10s")).await;
     scrapes(&remote, 4).await;
     running.stop().await;
 
     let held: Vec<_> =
         remote.samples_of("scrape_duration_seconds").iter().map(|s| s.value).collect();
-    assert!(held.iter().all(|&seconds| seconds < 0.25), "{held:?}");
-    assert!(held[0] >= 0.05, "the first one waited: {held:?}");
-    assert!(held[1..].iter().all(|&seconds| seconds < 0.05), "the others did not: {held:?}");
+    assert!(held.iter().all(|&seconds| seconds < 0.6), "{held:?}");
+    assert!(held[0] >= 0.3, "the first one waited: {held:?}");
+    assert!(held[1..].iter().all(|&seconds| seconds < 0.3), "the others did not: {held:?}");
     assert_eq!(series_of(&remote, OPERATOR).len(), 1);
     assert_eq!(flink.scrapes(), remote.samples_of("up").len(), "nothing came, so no second look");
 }
@@ -317,7 +321,7 @@ async fn many_relays_make_no_load() {
     let rest = FakeRest::of(cluster()).await;
     let flink = FakeFlink::with_script(|_| page(&tm_page(&[(JOB, ON_PAGE)]))).await;
     let mut relays = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..6 {
         relays.push(relayed(&flink, &flink_rest(&rest.url(), "")).await);
     }
     for (remote, _) in &relays {
@@ -325,7 +329,7 @@ async fn many_relays_make_no_load() {
         assert_eq!(series_of(remote, OPERATOR).len(), 1);
     }
     // Four requests each when a job begins, and nothing as long as it runs.
-    assert_eq!(rest.requests().len(), 20 * 4);
+    assert_eq!(rest.requests().len(), 6 * 4);
     for (_, running) in relays {
         running.stop().await;
     }
