@@ -119,7 +119,7 @@ impl Overrides {
 
 /// Whether it is a word for `flink.rest.mode` and no URL.
 pub(super) fn is_mode(text: &str) -> bool {
-    matches!(text, "off" | "auto" | "false")
+    matches!(text, "off" | "auto")
 }
 
 const fn whole<T>(value: T) -> At<T> {

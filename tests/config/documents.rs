@@ -100,7 +100,7 @@ fn alternatives_of_the_example_are_valid_in_their_place() {
             .collect();
         good(&edited.join("\n"));
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
 }
 
 /// The reference's tables: section name to rows of key and default.
@@ -163,6 +163,7 @@ fn around(section: &str, line: &str) -> Option<String> {
         "metadata_config" => receiver(&format!("metadata_config: {}", inline(line, ""))),
         "flink" => format!("flink: {}\n{}", inline(line, ""), job("")),
         "flink.groups" => format!("flink: {{groups: {}}}\n{}", inline(line, ""), job("")),
+        "flink.rest" => format!("flink: {{rest: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })
@@ -201,6 +202,8 @@ fn a_value_other_than_the_default_shows() {
         ("queue_config", "max_bytes: 65MiB"),
         ("metadata_config", "send: false"),
         ("flink.labels", "mode: raw"),
+        ("flink.rest", "mode: off"),
+        ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),
     ] {
         let changed = format!("{:?}", good(&around(section, line).unwrap()));

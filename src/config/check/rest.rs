@@ -30,6 +30,8 @@ impl Checker<'_> {
                 map.urls = Some(At { value: list, origin });
             }
             Some(At { value: Form::Word(word), origin }) => {
+                // YAML reads `off` as false.
+                let word = if word == "false" { "off".to_owned() } else { word };
                 let scalar = Scalar { value: word, origin };
                 // `${VAR}` may stand for either.
                 let is_mode = self.text(&scalar).is_none_or(|text| is_mode(&text));
@@ -66,7 +68,7 @@ impl Checker<'_> {
     }
 
     fn rest_endpoints(&mut self, raw: &RawRest) -> RestEndpoints {
-        const MODES: [(&str, bool); 3] = [("auto", true), ("off", false), ("false", false)];
+        const MODES: [(&str, bool); 2] = [("auto", true), ("off", false)];
         let is_on = self.choice(raw.mode.as_ref(), &MODES, true);
         let Some(At { value: urls, origin }) = &raw.urls else {
             return if is_on { RestEndpoints::Auto } else { RestEndpoints::Off };

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -22,12 +23,12 @@ pub enum Want {
     TaskManager(Box<str>),
 }
 
-impl Want {
-    /// The job whose details tell it.
-    pub fn job(&self) -> Option<&str> {
+impl fmt::Display for Want {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Job(job) | Self::Task(job, _) => Some(job),
-            Self::TaskManager(_) => None,
+            Self::Job(id) => write!(f, "job {id}"),
+            Self::Task(job, id) => write!(f, "task {id} of job {job}"),
+            Self::TaskManager(page) => write!(f, "TaskManager {page}"),
         }
     }
 }
