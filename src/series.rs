@@ -17,8 +17,11 @@
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
+mod adopt;
 mod collide;
+mod forget;
 mod names;
+mod numbered;
 mod shape;
 
 use std::sync::Arc;
@@ -27,6 +30,9 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use self::adopt::Origin;
+use self::numbered::Comments;
+pub use self::numbered::{Numbered, known_kind, page_kind};
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
@@ -35,6 +41,7 @@ use crate::{
         rest::{SubjectId, Subjects},
     },
     labels::Labels,
+    remote_write::v2::{self, About},
 };
 
 /// Why a sample of a page is not sent to anyone.
@@ -180,6 +187,10 @@ struct Series {
     identity: u128,
     /// Encoded labels per view; `None` where the view's write_relabel_configs drop it.
     blocks: Box<[Option<Box<[u8]>>]>,
+    /// What is known of its family; shared among series.
+    about: Arc<About>,
+    /// The same labels as numbers, per view; empty while no receiver wants remote write 2.0.
+    numbers: Box<[Option<v2::Series>]>,
     /// Number of the page that had it last.
     seen: u32,
     /// The line it stood on there.
@@ -203,9 +214,15 @@ pub struct Tracker {
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
     ids: HashSet<Arc<[u8]>>,
+    abouts: HashSet<Arc<About>>,
+    comments: Comments,
     subjects: Subjects,
     observed: Vec<Observed>,
     tally: Tally,
+    /// See [`Tracker::adopt`].
+    inherited: adopt::Inherited,
+    /// The views whose blocks are to be made anew on the next good page.
+    remade: Vec<usize>,
 }
 
 impl Tracker {
@@ -221,15 +238,20 @@ impl Tracker {
             series: Slab::new(),
             series_table: HashMap::new(),
             ids: HashSet::new(),
+            abouts: HashSet::new(),
+            comments: Comments::default(),
             subjects: Subjects::default(),
             observed: Vec::new(),
             tally: Tally::default(),
+            inherited: Vec::new(),
+            remade: Vec::new(),
         }
     }
 
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.comments.clear();
         self.observed.clear();
         self.tally = Tally::default();
     }
@@ -243,6 +265,9 @@ impl Tracker {
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
             && let Some(line) = self.find_line(fingerprint)
         {
+            if !self.remade.is_empty() {
+                self.reshape(line, text)?;
+            }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             return Ok(self.record(line, value, timestamp, scraped_at_ms));
@@ -290,7 +315,15 @@ impl Tracker {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
                 let ids = ids.map(|ids| self.intern(&ids));
-                (Fate::Series(self.find_or_insert_series(identity, || blocks)), normal, ids)
+                if !self.remade.is_empty() {
+                    self.remake(identity, &blocks);
+                }
+                let about = self.about(sample.name);
+                (
+                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
+                    normal,
+                    ids,
+                )
             }
         };
         let (born, seen) = (self.page, 0);
@@ -309,15 +342,19 @@ impl Tracker {
         Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
     }
 
+    #[expect(clippy::type_complexity, reason = "blocks as in Shaped::Series")]
     fn find_or_insert_series(
         &mut self,
         identity: u128,
-        blocks: impl FnOnce() -> Box<[Option<Box<[u8]>>]>,
+        make: impl FnOnce() -> (Box<[Option<Box<[u8]>>]>, Arc<About>),
     ) -> u32 {
         *self.series_table.entry(identity).or_insert_with(|| {
+            let (blocks, about) = make();
             let series = Series {
                 identity,
-                blocks: blocks(),
+                blocks,
+                about,
+                numbers: Box::default(),
                 seen: 0,
                 line: u32::MAX,
                 live: false,
@@ -367,6 +404,7 @@ impl Tracker {
         let mut observed = std::mem::take(&mut self.observed);
         observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
         self.observed = observed;
+        self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
         self.tally.clone()
@@ -394,16 +432,6 @@ impl Tracker {
         true
     }
 
-    /// Takes back everything of a page that failed in the middle.
-    pub fn abort(&mut self) {
-        let page = self.page;
-        self.observed.clear();
-        self.tally = Tally::default();
-        self.drop_lines(|line| line.born != page);
-        self.drop_series(|series| series.live || series.line != u32::MAX);
-        self.subjects.sweep();
-    }
-
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
         self.observed.iter().filter_map(move |sample| {
@@ -417,66 +445,29 @@ impl Tracker {
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
     pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let page = self.page;
-        let gone = move |s: &Series| s.live && s.seen != page && !s.own_timestamp;
-        let series = self.series.iter().map(|(_, s)| s).filter(move |s| gone(s));
-        series.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let stale = self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        stale.chain(self.inherited(view))
     }
 
-    /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
-    pub fn forget_stale(&mut self) {
+    fn stale_series(&self) -> impl Iterator<Item = &Series> {
         let page = self.page;
-        self.drop_lines(|line| line.seen == page);
-        self.drop_series(|series| series.seen == page);
-        let live = self.lines.len();
-        if self.ids.len() > 64.max(live) {
-            self.ids.retain(|ids| Arc::strong_count(ids) > 1);
-        }
-        self.subjects.end_page();
+        self.live_series().filter(move |series| series.seen != page)
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let series = self.series.iter().map(|(_, s)| s);
-        let marked = series.filter(|s| s.live && !s.own_timestamp);
-        marked.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let live = self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        live.chain(self.inherited(view))
     }
 
-    /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
-    /// What the lines mean is kept, since a target that comes back shows them again.
-    pub fn forget_live(&mut self) {
-        for (_, series) in &mut self.series {
-            series.live = false;
-        }
+    fn live_series(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
     }
 
     /// Number of series on the last page.
     pub fn series_len(&self) -> usize {
         self.series.len()
-    }
-
-    fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let (lines, subjects) = (&mut self.lines, &mut self.subjects);
-        self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
-        lines.retain(|_, line| {
-            let kept = keep(line);
-            if !kept {
-                subjects.drop_line(line.subject);
-            }
-            kept
-        });
-    }
-
-    fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {
-        let table = &mut self.series_table;
-        self.series.retain(|_, series| {
-            let kept = keep(series);
-            if !kept {
-                table.remove(&series.identity);
-            }
-            kept
-        });
     }
 }
 

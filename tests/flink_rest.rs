@@ -167,7 +167,7 @@ fn info_series_of_every_version() {
         let count = |name: &str| page.samples().filter(|sample| sample.name == name).count();
         let tasks = cluster.jobs.values().flat_map(|job| job.vertices.iter().flatten()).count();
         assert_eq!(
-            ["cluster", "job", "task", "taskmanager"].map(|of| count(&*format!("flink_{of}_info"))),
+            ["cluster", "job", "task", "taskmanager"].map(|of| count(&format!("flink_{of}_info"))),
             [1, 3, tasks, 2],
             "{version}"
         );

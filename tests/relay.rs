@@ -16,14 +16,22 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/final_scrape.rs"]
+mod final_scrape;
 #[path = "relay/names.rs"]
 mod names;
+#[path = "relay/negotiation.rs"]
+mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
 #[path = "relay/ranges.rs"]
 mod ranges;
 #[path = "relay/refusals.rs"]
 mod refusals;
+#[path = "relay/reload.rs"]
+mod reload;
+#[path = "relay/sharding.rs"]
+mod sharding;
 #[path = "relay/staleness.rs"]
 mod staleness;
 #[path = "relay/views.rs"]

@@ -41,6 +41,8 @@ section!(RawGlobal = "global" {
     scrape_interval: Scalar,
     scrape_timeout: Scalar,
     external_labels: Pairs<Scalar>,
+    shard: Scalar,
+    final_scrape: Scalar,
 });
 
 section!(RawScrape = "scrape_configs" {
@@ -115,6 +117,7 @@ section!(RawReceiver = "remote_write" {
     name: Scalar,
     url: Scalar,
     remote_timeout: Scalar,
+    protobuf_message: Scalar,
     headers: Pairs<Scalar>,
     tenant: Scalar,
     basic_auth: At<RawBasicAuth>,

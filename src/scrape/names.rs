@@ -30,7 +30,7 @@ impl Scraper {
         let Some(rest) = self.rest.clone() else { return self.read(with_families, now_ms).await };
         let started = Instant::now();
         let names = rest.names();
-        self.tracker.adopt(&names);
+        self.tracker.take_names(&names);
         self.read(with_families, now_ms).await?;
         if matches!(self.page.role(), Role::JobManager | Role::Both) {
             rest.found_job_manager(&self.target.url);
@@ -47,10 +47,19 @@ impl Scraper {
         let has_come = !new.is_empty() && !Arc::ptr_eq(&names, &rest.names());
         if (has_come || needs_all) && !room.is_zero() {
             self.tracker.abort();
-            self.tracker.adopt(&rest.names());
+            self.tracker.take_names(&rest.names());
             self.read(with_families, now_ms).await?;
         }
         self.add_info(&rest)
+    }
+
+    /// Takes names from here, or from nowhere, after a change of the configuration. Names that were
+    /// given stay while any are to be given.
+    pub fn name_from(&mut self, rest: Option<Arc<Rest>>) {
+        if rest.is_none() && self.rest.is_some() {
+            self.tracker.leave_names();
+        }
+        self.rest = rest;
     }
 
     /// Whether the last page shows anything under a name that has become known since.

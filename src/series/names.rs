@@ -1,6 +1,6 @@
 //! The names that people gave, on the lines of one target.
 //!
-//! A page is begun by [`Tracker::adopt`], which takes what REST has told by now: lines whose names have
+//! A page is begun by [`Tracker::take_names`], which takes what REST has told by now: lines whose names have
 //! become known are forgotten, so that this page shapes them anew. Their old series end with a marker
 //! at the very scrape at which the new ones begin. Before the page counts, [`Tracker::new_wants`] and
 //! [`Tracker::wants_another_look`] tell whether it is worth to wait for names and to read it once more.
@@ -8,15 +8,21 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::Tracker;
-use crate::flink::rest::{Names, Want};
+use crate::flink::rest::{Names, Subjects, Want};
 
 impl Tracker {
     /// Gives names back on the page that is about to be read, and on all that follow.
-    pub fn adopt(&mut self, names: &Arc<Names>) {
+    pub fn take_names(&mut self, names: &Arc<Names>) {
         let changed = self.subjects.adopt(names);
         if !changed.is_empty() {
             self.drop_lines(|line| !changed.contains(&line.subject));
         }
+    }
+
+    /// Leaves the names of pages as they are from now on.
+    pub fn leave_names(&mut self) {
+        self.subjects = Subjects::default();
+        self.drop_lines(|_| false);
     }
 
     /// What the page shows under names that are not known yet; it may be asked for.

@@ -113,8 +113,8 @@ pub(super) fn list(relay: &Relay) -> Targets {
     Targets {
         active_targets,
         ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
-        receivers: relay.receivers.iter().map(|r| receiver(r)).collect(),
-        flink_rest: relay.rest.as_ref().map(|rest| flink_rest(rest)),
+        receivers: relay.receivers().iter().map(|r| receiver(r)).collect(),
+        flink_rest: relay.rest().as_ref().map(|rest| flink_rest(rest)),
     }
 }
 

@@ -20,12 +20,20 @@ pub enum Reason {
     WriteRelabel,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
+    /// A reload removed the receiver, and it did not take the rest in time.
+    ReceiverRemoved,
 }
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::QueueFull, Self::TooOld, Self::Rejected, Self::WriteRelabel, Self::Shutdown];
+    pub const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::TooOld,
+        Self::Rejected,
+        Self::WriteRelabel,
+        Self::Shutdown,
+        Self::ReceiverRemoved,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +43,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::WriteRelabel => "write_relabel",
             Self::Shutdown => "shutdown",
+            Self::ReceiverRemoved => "receiver_removed",
         }
     }
 }
@@ -165,8 +174,11 @@ mod tests {
             assert_eq!(reason as usize, place);
         }
         let names = Reason::ALL.map(Reason::as_str);
-        assert_eq!(names, ["queue_full", "too_old", "rejected", "write_relabel", "shutdown"]);
-        assert_eq!(counts.dropped_in_all().bytes, 20);
+        assert_eq!(
+            names,
+            ["queue_full", "too_old", "rejected", "write_relabel", "shutdown", "receiver_removed"]
+        );
+        assert_eq!(counts.dropped_in_all().bytes, 24);
         assert!(counts.is_balanced());
     }
 }

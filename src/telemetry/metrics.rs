@@ -55,6 +55,7 @@ impl Collector for RelayMetrics {
         family(&mut encoder, "build_info", "Version of the relay.", Kind::Gauge, |family| {
             family.add(&build, 1.0)
         })?;
+        reloads(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
         ranges(&self.0, &mut encoder)?;
         flink_rest(&self.0, &mut encoder)?;
@@ -142,6 +143,34 @@ const TARGET_ROWS: [Row<TargetState>; 10] = [
         s.faults_total as f64
     }),
 ];
+
+fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let state = relay.reloads.state();
+    let taken = state.success_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // What a float holds exactly.
+    let hash = state.hash.0 & ((1 << 48) - 1);
+    for (name, help, value) in [
+        (
+            "config_last_reload_successful",
+            "Whether the configuration that was read last is in use.",
+            f64::from(state.successful),
+        ),
+        (
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was taken.",
+            taken.as_secs_f64(),
+        ),
+        (
+            "config_hash",
+            "Hash of the configuration file in use; the same where the same file is used.",
+            hash as f64,
+        ),
+    ] {
+        let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(gauge)?;
+    }
+    Ok(())
+}
 
 fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let targets: Vec<(Arc<TargetStatus>, TargetState)> = relay
@@ -234,7 +263,7 @@ const REST_ROWS: [Row<EndpointState>; 6] = [
 
 fn flink_rest(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let endpoints: Vec<_> = relay
-        .rest
+        .rest()
         .iter()
         .flat_map(|rest| rest.endpoints())
         .map(|(url, state)| (url.to_string(), state))
@@ -246,7 +275,7 @@ fn flink_rest(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
     }
     let help = "Jobs, tasks and TaskManagers on pages that no REST API has explained.";
     family(encoder, "flink_rest_unknown", help, Kind::Gauge, |family| {
-        relay.rest.iter().try_for_each(|rest| family.add(&[], rest.unknown().len() as f64))
+        relay.rest().iter().try_for_each(|rest| family.add(&[], rest.unknown().len() as f64))
     })
 }
 
@@ -316,7 +345,7 @@ fn seconds(timestamp_ms: Option<i64>) -> f64 {
 }
 
 fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let receivers = &relay.receivers;
+    let receivers = relay.receivers();
     let accounts: Vec<_> =
         receivers.iter().map(|r| Account { receiver: Arc::clone(r), counts: r.counts() }).collect();
     for (name, help, kind, value) in RECEIVER_ROWS {
@@ -333,6 +362,13 @@ fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
                 let labels = [("receiver", &*receiver.config.name), ("reason", reason.as_str())];
                 family.add(&labels, counts.dropped(reason).samples as f64)
             })
+        })
+    })?;
+    let help = "Which message the receiver gets; 1.";
+    family(encoder, "remote_write_message_info", help, Kind::Gauge, |family| {
+        receivers.iter().try_for_each(|receiver| {
+            let message = receiver.message().name();
+            family.add(&[("receiver", &*receiver.config.name), ("message", message)], 1.0)
         })
     })?;
     let help = "Requests, by class of answer; none is no answer at all.";

@@ -8,7 +8,7 @@ use std::{
 
 use flinkrelay::{
     config::{Config, Overrides, Source, load},
-    relay::Relay,
+    relay::{Changes, Relay},
     spool::{Counts, Reason},
 };
 use tokio::task::JoinHandle;
@@ -34,14 +34,21 @@ pub(crate) fn job<T: AsRef<str>>(name: &str, targets: &[T], lines: &str) -> Stri
         + &indented(lines)
 }
 
-/// A receiver of the configuration: its URL, and further lines of YAML. Batches are sent soon.
+/// A receiver of the configuration: its URL, and further lines of YAML. Batches are sent soon, and as
+/// remote write 1.0 unless the lines say something else: most tests are about bodies and their tries,
+/// and not about which message they are.
 pub(crate) fn receiver(url: &str, lines: &str) -> String {
+    let message = if lines.contains("protobuf_message") {
+        ""
+    } else {
+        "protobuf_message: prometheus.WriteRequest\n"
+    };
     let queue = if lines.contains("queue_config") {
         ""
     } else {
         "queue_config: {batch_send_deadline: 50ms, max_backoff: 100ms}\n"
     };
-    format!("  - url: {url}\n") + &indented(&format!("{queue}{lines}"))
+    format!("  - url: {url}\n") + &indented(&format!("{message}{queue}{lines}"))
 }
 
 /// The file with these jobs and receivers, and further sections.
@@ -80,14 +87,20 @@ impl Running {
     /// The account of a receiver, by its place in the configuration. It must balance at all times.
     #[track_caller]
     pub(crate) fn counts(&self, receiver: usize) -> Counts {
-        let counts = self.relay.receivers[receiver].counts();
+        let counts = self.relay.receivers()[receiver].counts();
         balanced(&counts);
         counts
     }
 
+    /// Takes another configuration, which must be good.
+    pub(crate) async fn reload(&self, config: &Config) -> Changes {
+        let reloaded = self.relay.reload(config.clone()).await;
+        reloaded.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Stops, and returns the samples that were lost by that.
     pub(crate) async fn stop(self) -> u64 {
-        let receivers = self.relay.receivers.clone();
+        let receivers = self.relay.receivers();
         self.stop.cancel();
         let lost = self.task.await.expect("the relay has not panicked");
         for receiver in receivers {

@@ -24,11 +24,13 @@ struct State {
     requests: Vec<Request>,
 }
 
+/// Id, name, and the tasks by id and name.
+type FakeJob = (String, String, Vec<(String, String)>);
+
 /// What the cluster would tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeCluster {
-    /// Id, name, tasks by id and name.
-    pub(crate) jobs: Vec<(String, String, Vec<(String, String)>)>,
+    pub(crate) jobs: Vec<FakeJob>,
     pub(crate) task_managers: Vec<String>,
     pub(crate) checkpoint_path: Option<String>,
 }
@@ -51,7 +53,7 @@ impl FakeCluster {
         match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
             ["config"] => Some(json!({"flink-version": "2.3.0", "flink-revision": "abc"})),
             ["jobs", "overview"] => {
-                let job = |(id, name, _): &(String, String, _)| json!({"jid": id, "name": name, "state": "RUNNING", "last-modification": 1});
+                let job = |(id, name, _): &FakeJob| json!({"jid": id, "name": name, "state": "RUNNING", "last-modification": 1});
                 Some(json!({"jobs": self.jobs.iter().map(job).collect::<Vec<_>>()}))
             }
             ["taskmanagers"] => {

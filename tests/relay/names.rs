@@ -268,7 +268,7 @@ async fn failures_are_told_in_words_that_help() {
         rest.script(move |_| Some(answer.clone()));
         let (remote, running) = relayed(&flink, &flink_rest(&rest.url(), "timeout: 100ms")).await;
         scrapes(&remote, 1).await;
-        let failure = || running.relay.rest.as_ref().unwrap().endpoints()[0].1.failure.clone();
+        let failure = || running.relay.rest().unwrap().endpoints()[0].1.failure.clone();
         let failure = until("a failure", failure).await;
         told += &format!("{what}: {failure}\n");
         assert!(remote.samples_of("up").iter().all(|up| up.value == 1.0));

@@ -1,3 +1,5 @@
+//! What a cluster has told, what it is asked next, and which names follow from it.
+
 use super::*;
 
 const JOB: &str = "fb52f4de9dfd7179740c6c76776865ef";
@@ -22,7 +24,10 @@ fn take(cluster: &mut Cluster, ask: Ask, body: &str) {
     cluster.take(&ask, body.as_bytes()).unwrap();
 }
 
-fn cluster(jobs: &[(&str, &str, &[(&str, &str)])]) -> Cluster {
+/// A job as id, name and tasks; a task as id and name.
+type Told<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+fn cluster(jobs: &[Told<'_>]) -> Cluster {
     let mut cluster = Cluster::default();
     let rows: Vec<_> = jobs.iter().map(|(id, name, _)| (*id, *name, "RUNNING", 1)).collect();
     take(&mut cluster, Ask::Overview, &overview(&rows));
@@ -61,7 +66,7 @@ fn a_poll_asks_for_what_is_needed_and_no_more() {
 
     take(&mut cluster, Ask::Job(JOB.into()), &details(JOB, &[(TASK, "t")]));
     take(&mut cluster, Ask::TaskManagers, r#"{"taskmanagers":[{"id":"tm-1"}]}"#);
-    check(&cluster, &[task.clone(), Want::TaskManager("tm_1".into())], false, &[]);
+    check(&cluster, &[task, Want::TaskManager("tm_1".into())], false, &[]);
     // A task that came later: jobs of 2.x may grow.
     check(&cluster, &[Want::Task(JOB.into(), "new".into())], false, &[&format!("/jobs/{JOB}")]);
 

@@ -1,3 +1,5 @@
+//! The life of names on a target: given once, kept, never two series into one.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -6,8 +8,11 @@ use crate::flink::rest::{Ask, Cluster};
 const TASK_METRIC: &str = "flink_taskmanager_job_task_operator_x";
 const PROCESS_METRIC: &str = "flink_taskmanager_Status_x";
 
-/// What one cluster tells: jobs as id, name, tasks; TaskManagers by id.
-fn names(jobs: &[(&str, &str, &[(&str, &str)])], task_managers: &[&str]) -> Arc<Names> {
+/// A job as id, name and tasks; a task as id and name.
+type Told<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+/// What one cluster tells.
+fn names(jobs: &[Told<'_>], task_managers: &[&str]) -> Arc<Names> {
     let mut cluster = Cluster::default();
     let rows: Vec<_> =
         jobs.iter().map(|(id, name, _)| serde_json::json!({"jid": id, "name": name})).collect();
