@@ -342,7 +342,6 @@ impl Tracker {
         Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
     }
 
-    #[expect(clippy::type_complexity, reason = "blocks as in Shaped::Series")]
     fn find_or_insert_series(
         &mut self,
         identity: u128,
