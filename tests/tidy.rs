@@ -30,7 +30,7 @@ const CORES: [(&str, &[&str]); 11] = [
 const RESERVED: [(&[&str], &[&str], &str); 5] = [
     (
         &["std::fs", "tokio::fs"],
-        &["src/cli.rs", "src/http/secret.rs", "src/telemetry/process.rs"],
+        &["src/cli.rs", "src/cli/reload.rs", "src/http/secret.rs", "src/telemetry/process.rs"],
         "files are read where a person named them; the data directory will be the spool's alone",
     ),
     (
