@@ -304,3 +304,105 @@ impl Series {
         (1..=pages).filter(|page| !has(*page) && (*page == 1 || has(page - 1))).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flinkrelay::remote_write::proto::{Label, Sample, TimeSeries, WriteRequest};
+    use prost::Message as _;
+
+    use super::{Ledger, STALE_NAN};
+    use crate::targets::{SERIES_MAX, Target};
+
+    fn value(page: usize, series: usize) -> f64 {
+        (page * SERIES_MAX + series) as f64
+    }
+
+    /// One sample of the target on port 1.
+    fn body(labels: &[(&str, &str)], value: f64, timestamp: i64) -> Vec<u8> {
+        let label =
+            |(name, value): &(&str, &str)| Label { name: (*name).into(), value: (*value).into() };
+        let mut labels: Vec<_> = labels.iter().map(label).collect();
+        labels.push(Label { name: "instance".into(), value: "127.0.0.1:1".into() });
+        labels.sort_by(|a, b| a.name.cmp(&b.name));
+        let series = TimeSeries { labels, samples: vec![Sample { value, timestamp }] };
+        WriteRequest { timeseries: vec![series], ..Default::default() }.encode_to_vec()
+    }
+
+    fn ledger() -> (Ledger, Vec<Target>) {
+        let targets = vec![Target::new(1, 3)];
+        (Ledger::new(&targets), targets)
+    }
+
+    /// Takes samples of series 1, each a page and a time, and returns one of the sums.
+    #[track_caller]
+    fn check(pages: &[(usize, i64)], sum: &str, expect: u64) {
+        let (mut ledger, _) = ledger();
+        for (page, timestamp) in pages {
+            let body = body(&[("__name__", "a"), ("series", "1")], value(*page, 1), *timestamp);
+            ledger.take(&body, false, 5, true).unwrap();
+        }
+        assert_eq!(
+            ledger.sums().get(sum).and_then(serde_json::Value::as_u64),
+            Some(expect),
+            "{sum}"
+        );
+    }
+
+    #[test]
+    fn each_sample_counts_once() {
+        check(&[(1, 10), (2, 20), (70, 700)], "samples", 3);
+        check(&[(1, 10), (2, 20), (1, 10)], "samples", 2);
+        check(&[(1, 10), (2, 20), (1, 10)], "duplicates", 1);
+        check(&[(1, 10), (2, 20), (1, 10)], "out_of_order", 0);
+        check(&[(1, 10), (3, 30), (2, 20)], "out_of_order", 1);
+        check(&[(1, 10), (2, 10)], "faults", 1);
+    }
+
+    #[test]
+    fn what_is_changed_is_a_fault() {
+        for (labels, value, faults) in [
+            (&[("__name__", "a"), ("series", "1")][..], value(1, 1), 0),
+            (&[("__name__", "a"), ("series", "1")], value(1, 2), 1),
+            (&[("__name__", "a"), ("series", "1")], value(1, 1) + 0.5, 1),
+            (&[("__name__", "a"), ("series", "7")], value(1, 7), 1),
+            (&[("__name__", "a"), ("__name__", "a"), ("series", "1")], value(1, 1), 1),
+            (&[("series", "1")], value(1, 1), 1),
+        ] {
+            let (mut ledger, _) = ledger();
+            ledger.take(&body(labels, value, 10), false, 5, true).unwrap();
+            assert_eq!(ledger.sums.faults, faults, "{labels:?} {value}");
+        }
+        let (mut ledger, _) = ledger();
+        let mut cut = body(&[("__name__", "a"), ("series", "1")], value(1, 1), 10);
+        cut.pop();
+        ledger.take(&cut, false, 5, true).unwrap_err();
+        assert_eq!(ledger.sums.faults, 1);
+    }
+
+    #[test]
+    fn own_series_and_markers_are_no_samples_of_a_page() {
+        let (mut ledger, targets) = ledger();
+        for timestamp in [10, 20, 10] {
+            ledger.take(&body(&[("__name__", "up")], 1.0, timestamp), false, 5, false).unwrap();
+        }
+        let stale = f64::from_bits(STALE_NAN);
+        let marker = body(&[("__name__", "a"), ("series", "1")], stale, 30);
+        ledger.take(&marker, false, 5, true).unwrap();
+        let sums =
+            (ledger.sums.own, ledger.sums.duplicates, ledger.sums.markers, ledger.sums.samples);
+        assert_eq!(sums, (2, 1, 1, 0));
+        let facts = ledger.facts(&targets).to_string();
+        assert!(facts.contains(r#""unanswered":true"#), "{facts}");
+    }
+
+    #[test]
+    fn gaps_are_stretches_of_missing_pages() {
+        for (pages, gaps) in [(&[1, 2, 3][..], 0), (&[1, 3], 1), (&[2], 2), (&[], 1), (&[3], 1)] {
+            let mut series = super::Series::default();
+            for page in pages {
+                assert!(series.insert(*page));
+            }
+            assert_eq!(series.gaps(3), gaps, "{pages:?}");
+        }
+    }
+}
