@@ -96,10 +96,11 @@ class Measures(unittest.TestCase):
         for scrapes, gaps, wrong in (
             ([scrape(1, 1000), scrape(3, 3000)], 1, 0),
             ([scrape(3, 3000)], 1, 0),
-            # Another gap than the one where the oldest were dropped.
-            ([scrape(1, 1000), scrape(3, 3000)], 2, 1),
+            # More gaps than the one where the oldest were dropped, around what was in flight.
+            ([scrape(1, 1000), scrape(3, 3000)], 2, 0),
+            ([scrape(1, 1000), scrape(3, 3000)], 3, 1),
             # The newest page is being scraped; the newest two are gone.
-            ([scrape(2, 2000)], 2, 0),
+            ([scrape(2, 2000)], 3, 0),
             ([scrape(1, 1000)], 1, 1),
         ):
             got = judge.survivors_are_newest(facts(asked, scrapes, gaps))
