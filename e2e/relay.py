@@ -41,6 +41,9 @@ SAMPLE_METRICS = (
 )
 RECEIVER_LABEL = "receiver"
 
+# 1 for the message that a receiver gets, in the label `message`.
+MESSAGE_INFO = "flinkrelay_remote_write_message_info"
+
 # Records of the spool that could not be read any more.
 RECORDS_CORRUPT = "flinkrelay_spool_records_corrupt_total"
 
