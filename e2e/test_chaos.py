@@ -5,6 +5,7 @@ import io
 import random
 import tempfile
 import unittest
+from collections import Counter
 from pathlib import Path
 
 import checks
@@ -106,17 +107,18 @@ class Measures(unittest.TestCase):
             got = judge.survivors_are_newest(facts(asked, scrapes, gaps))
             self.assertEqual(len(got), wrong, (scrapes, gaps))
 
-    def test_counts_allow_for_the_last_page_only(self) -> None:
-        class Api:
-            def scalar(self, _: str) -> float:
-                return counted
-
-        class Receiver:
-            api = Api()
-
-        found = facts([1000, 3000, 19_900], [])
-        for counted, holds in ((300.0, True), (200.0, True), (250.0, False), (100.0, False), (None, False)):
-            self.assertEqual(restarts.counts(Receiver(), found, LIVES)[0], holds, counted)
+    def test_pages_of_real_receivers(self) -> None:
+        million = restarts.SERIES_MAX
+        # Two series; one sample is stored twice.
+        stored = [[(1.0, million), (1.0, million), (3.0, 2.0 * million)], [(1.0, million + 1.0)]]
+        found = restarts.samples_by_page(stored)
+        self.assertEqual(found, {1: 2, 2: 1})
+        target = facts([1000, 3000, 19_900], [])["targets"][0]
+        # The last page was asked for while the relay was told to stop.
+        for samples, wrong in ((found, 1), ({1: 2, 2: 2}, 0), ({1: 1, 2: 1, 3: 2}, 2), ({3: 2}, 2)):
+            pages = judge.pages_of(target, LIVES)
+            got = restarts.lacking(pages, Counter(samples), 2, LIVES)
+            self.assertEqual(len(got), wrong, samples)
 
 
 class Accounts(unittest.TestCase):

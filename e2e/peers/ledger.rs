@@ -307,7 +307,10 @@ impl Series {
 
 #[cfg(test)]
 mod tests {
-    use flinkrelay::remote_write::proto::{Label, Sample, TimeSeries, WriteRequest};
+    use flinkrelay::remote_write::{
+        proto::{Label, Sample, TimeSeries, WriteRequest},
+        proto_v2,
+    };
     use prost::Message as _;
 
     use super::{Ledger, STALE_NAN};
@@ -377,6 +380,36 @@ mod tests {
         cut.pop();
         ledger.take(&cut, false, 5, true).unwrap_err();
         assert_eq!(ledger.sums.faults, 1);
+    }
+
+    #[test]
+    fn both_messages_are_read() {
+        let symbols = ["", "__name__", "a", "instance", "127.0.0.1:1", "series", "1", "Help.", "s"];
+        let request = |refs: &[u32]| proto_v2::Request {
+            symbols: symbols.map(String::from).to_vec(),
+            timeseries: vec![proto_v2::TimeSeries {
+                labels_refs: refs.to_vec(),
+                samples: vec![proto_v2::Sample {
+                    value: value(1, 1),
+                    timestamp: 10,
+                    ..Default::default()
+                }],
+                metadata: Some(proto_v2::Metadata { r#type: 1, help_ref: 7, unit_ref: 8 }),
+            }],
+        };
+        let (mut ledger, targets) = ledger();
+        let whole = request(&[1, 2, 3, 4, 5, 6]).encode_to_vec();
+        ledger.take(&whole, true, 5, true).unwrap();
+        // The same sample in the other message is the same sample.
+        let again = body(&[("__name__", "a"), ("series", "1")], value(1, 1), 10);
+        ledger.take(&again, false, 5, true).unwrap();
+        assert_eq!((ledger.sums.samples, ledger.sums.duplicates, ledger.sums.faults), (1, 1, 0));
+        let facts = ledger.facts(&targets).to_string();
+        assert!(facts.contains(r#""metadata":{"a":[1,"Help.","s"]}"#), "{facts}");
+        for refs in [&[1, 2, 3, 4, 5, 9][..], &[1, 2, 3]] {
+            ledger.take(&request(refs).encode_to_vec(), true, 5, true).unwrap_err();
+        }
+        assert_eq!(ledger.sums.faults, 2);
     }
 
     #[test]
