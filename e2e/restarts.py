@@ -42,21 +42,27 @@ def play(plan: Plan) -> None:
     for _ in range(RESTARTS):
         for receiver in real:
             time.sleep(rng.uniform(*UP_S))
-            restart(plan, receiver, rng.uniform(*DOWN_S))
+            take_down(receiver)
+            time.sleep(rng.uniform(*DOWN_S))
+            bring_back(plan, receiver)
     end(plan, peers, real, rig)
 
 
 def play_crashes(plan: Plan) -> None:
-    """The relay is killed; the receivers live, and one of them knows 1.0 only."""
+    """The relay is killed, and its receivers are away in turn; one of them knows 1.0 only."""
     rng = random.Random(plan.seed)
     which = (receivers.prometheus, receivers.prometheus_3, receivers.victoria_metrics_today)
     peers, real, rig = start(plan, "crashes", *which)
     for _ in range(KILLS):
+        # One is away for this life, so that there is something to send after the kill.
+        receiver = rng.choice(real)
+        take_down(receiver)
         rig.start()
         time.sleep(rng.uniform(*LIFE_S))
         if plan.unexpected_end(rig):
             return
         rig.kill()
+        bring_back(plan, receiver)
     rig.start()
     rig.wait_listening()
     end(plan, peers, real, rig)
@@ -73,13 +79,15 @@ def start(plan: Plan, name: str, *which: receivers.Start) -> tuple[Peers, list[R
     return peers, real, plan.rig(name, targets=peers.targets, receivers=to, interval=f"{INTERVAL_S:.0f}s")
 
 
-def restart(plan: Plan, receiver: Receiver, down_s: float) -> None:
+def take_down(receiver: Receiver) -> None:
     """Prometheus by kill -9, which its log survives; VictoriaMetrics holds seconds in memory, so by SIGTERM."""
     if receiver.survives_kill:
         receiver.process.kill()
     else:
         receiver.process.stop()
-    time.sleep(down_s)
+
+
+def bring_back(plan: Plan, receiver: Receiver) -> None:
     receiver.process = plan.processes.start_again(receiver.process)
     plan.processes.wait_until(f"{receiver.name} is back", lambda: receivers.ready(receiver), 60)
 
