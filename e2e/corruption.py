@@ -40,7 +40,7 @@ def play(plan: Plan) -> None:
         rig.kill()
         # In the last round the cursor: then nothing is lost, only sent again.
         is_last = number == ROUNDS
-        flipped = flip(rig.data_directory, "*.cur*" if is_last else "*.seg", rng)
+        flipped = flip(rig.data_directory, "cursor" if is_last else "*.seg", rng)
         flips += 0 if is_last else len(flipped)
         counter.answer("take")
         rig.start()
