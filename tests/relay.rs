@@ -16,6 +16,8 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/final_scrape.rs"]
+mod final_scrape;
 #[path = "relay/negotiation.rs"]
 mod negotiation;
 #[path = "relay/outages.rs"]
@@ -24,8 +26,16 @@ mod outages;
 mod ranges;
 #[path = "relay/refusals.rs"]
 mod refusals;
+#[path = "relay/reload.rs"]
+mod reload;
+#[path = "relay/sharding.rs"]
+mod sharding;
+#[path = "relay/spool.rs"]
+mod spool;
 #[path = "relay/staleness.rs"]
 mod staleness;
+#[path = "transport/clients.rs"]
+mod transport;
 #[path = "relay/views.rs"]
 mod views;
 

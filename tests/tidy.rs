@@ -12,8 +12,8 @@ use std::{collections::BTreeSet, path::Path};
 use source::{File, files, paths, test_modules, without_comments};
 
 /// The pure modules, each with the modules of this crate that it may use.
-const CORES: [(&str, &[&str]); 10] = [
-    ("config", &["config", "flink", "limits", "relabel", "remote_write"]),
+const CORES: [(&str, &[&str]); 11] = [
+    ("config", &["config", "flink", "limits", "relabel", "remote_write", "shard"]),
     ("exposition", &["exposition", "labels", "limits"]),
     ("flink", &["flink", "labels"]),
     ("labels", &[]),
@@ -21,21 +21,22 @@ const CORES: [(&str, &[&str]); 10] = [
     ("relabel", &["labels", "relabel"]),
     ("remote_write", &["labels", "limits", "remote_write"]),
     ("series", &["config", "exposition", "flink", "labels", "relabel", "remote_write", "series"]),
+    ("shard", &["limits", "shard"]),
     ("spool", &["limits", "remote_write", "spool"]),
-    ("target", &["config", "flink", "labels", "relabel"]),
+    ("target", &["config", "flink", "labels", "relabel", "shard"]),
 ];
 
 /// What only some files may name, and why: the beginning of a path, those files, the reason.
 const RESERVED: [(&[&str], &[&str], &str); 5] = [
     (
         &["std::fs", "tokio::fs"],
-        &["src/cli.rs", "src/http/secret.rs", "src/http/tls.rs", "src/telemetry/process.rs"],
+        &["src/cli.rs", "src/http/secret.rs", "src/telemetry/process.rs"],
         "files are read where a person named them; the data directory will be the spool's alone",
     ),
     (
         &["tokio::net", "std::net::TcpStream", "std::net::UdpSocket"],
-        &["src/cli/", "src/server.rs"],
-        "listeners belong to the command line and the server",
+        &["src/cli/", "src/http/", "src/server.rs"],
+        "listeners belong to the command line and the server, outgoing sockets to http",
     ),
     (
         &["hyper_util::client", "hyper::client"],
@@ -49,7 +50,15 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["Instant::now", "SystemTime::now", "std::time::Instant::now", "fastrand"],
-        &["src/relay.rs", "src/relay/", "src/scrape.rs", "src/push.rs", "src/push/", "src/cli/"],
+        &[
+            "src/relay.rs",
+            "src/relay/",
+            "src/scrape.rs",
+            "src/push.rs",
+            "src/push/",
+            "src/cli/",
+            "src/http/",
+        ],
         "clocks and randomness are read by shells and handed on",
     ),
 ];
