@@ -74,7 +74,7 @@ impl Receiver {
             writer: Mutex::default(),
             queue: Arc::new(Queue::new(settings(&config.queue))?),
             failing: Mutex::default(),
-            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message, config.compression)),
             halt: CancellationToken::new(),
             numbers: Arc::default(),
             config,

@@ -164,6 +164,16 @@ fn authentication() {
 }
 
 #[test]
+fn messages_and_compression() {
+    insta::assert_snapshot!(report(&[
+        &receiver("protobuf_message: 2.0"),
+        &receiver("protobuf_message: io.prometheus.write.v2.request"),
+        &receiver("compression: gzip"),
+        &receiver("compression: zstd\nprotobuf_message: io.prometheus.write.v2.Request"),
+    ]));
+}
+
+#[test]
 fn one_authorization_header() {
     insta::assert_snapshot!(report(&[
         &job("basic_auth: {username: a}\noauth2: {client_id: a, token_url: 'http://idp/'}"),
@@ -288,6 +298,25 @@ fn an_unknown_group_is_shown_in_its_place() {
     let [fault] = error.faults() else { panic!("one fault expected: {error}") };
     assert_eq!(*fault.place(), Place::Flag("--groups"));
     assert!(fault.message().contains("memry"), "{fault}");
+}
+
+#[test]
+fn flinks_rest_api() {
+    let files = [
+        "flink: {rest: on}\n",
+        "flink: {rest: flink-jobmanager:8081}\n",
+        "flink: {rest: []}\n",
+        "flink: {rest: {urls: ['http://a:8081/?x=1', 'ftp://b']}}\n",
+        "flink: {rest: {mode: of, poll_interval: 0s}}\n",
+        "flink: {rest: {bearer_token: a, basic_auth: {username: b}}}\n",
+        "flink: {rest: {url: 'http://a'}}\n",
+    ];
+    let shown = files.map(|file| error(&format!("{file}{}", job(""))));
+    insta::assert_snapshot!(shown.join("\n"));
+    let overrides =
+        Overrides { flink_rest: Some("jobmanager:8081".to_owned()), ..Overrides::default() };
+    let shown = read_with(&job(""), &overrides).unwrap_err().to_string();
+    assert!(shown.starts_with("--flink-rest: "), "{shown}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
         raw::{RawMetadata, RawQueue, RawReceiver},
         value::{At, Origin, Scalar},
     },
-    remote_write::Wanted,
+    remote_write::{Encoding, Message, Wanted},
 };
 
 const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
@@ -72,14 +72,12 @@ impl Checker<'_> {
         let side = Side::Receiver { sigv4: raw.sigv4.as_ref(), lanes: queue.max_shards };
         let mut http = self.client(&client_keys!(raw), &side);
         self.tenant(raw.tenant.as_ref(), &mut http);
+        let (protobuf_message, compression) = self.message(raw);
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
-            protobuf_message: self.choice(
-                raw.protobuf_message.as_ref(),
-                &Wanted::CHOICES,
-                Wanted::default(),
-            ),
+            protobuf_message,
+            compression,
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
             queue,
@@ -90,7 +88,24 @@ impl Checker<'_> {
         Some((receiver, Named { given: name, place }))
     }
 
-    /// A URL to post to; `example` is shown when it is none.
+    fn message(&mut self, raw: &RawReceiver) -> (Wanted, Encoding) {
+        let message =
+            self.choice(raw.protobuf_message.as_ref(), &Wanted::CHOICES, Wanted::default());
+        let compression =
+            self.choice(raw.compression.as_ref(), &Encoding::CHOICES, Encoding::default());
+        if let (Some(scalar), Encoding::Zstd, Wanted::Only(Message::V2)) =
+            (&raw.compression, compression, message)
+        {
+            self.note_with_help(
+                scalar.origin,
+                "remote write 2.0 is compressed with snappy and nothing else".to_owned(),
+                "remove `protobuf_message`: zstd is VictoriaMetrics' variant of 1.0",
+            );
+        }
+        (message, compression)
+    }
+
+    /// An absolute URL; `example` is shown when it is none.
     pub(super) fn url(&mut self, scalar: &Scalar, example: &str) -> Option<Uri> {
         let text = self.text(scalar)?;
         let lower = text.to_ascii_lowercase();
