@@ -193,7 +193,8 @@ impl Rest {
 
     /// Ids on pages that nobody has explained.
     pub fn unknown(&self) -> Vec<Want> {
-        lock(&self.state).wants.iter().cloned().collect()
+        let state = lock(&self.state);
+        state.wants.iter().filter(|want| !matches!(want, Want::End { .. })).cloned().collect()
     }
 
     fn add(&self, url: &Uri, found: bool) {

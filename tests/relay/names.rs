@@ -208,6 +208,39 @@ async fn a_shared_task_manager_names_no_job() {
 }
 
 #[tokio::test]
+async fn a_task_manager_whose_job_is_over_names_it_no_longer() {
+    let rest = FakeRest::of(cluster()).await;
+    let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
+    let (remote, running) = relayed(&flink, &flink_rest(&rest.url(), "")).await;
+    scrapes(&remote, 2).await;
+    // It restarts: REST still has it among those that run.
+    flink.set_page(&tm_page(&[]));
+    scrapes(&remote, 2).await;
+    flink.set_page(&tm_page(&[(JOB, ON_PAGE)]));
+    scrapes(&remote, 2).await;
+    assert_eq!(series_of(&remote, PROCESS).len(), 1);
+    flink.set_page(&tm_page(&[]));
+    rest.set(FakeCluster::default().with_task_manager("tm-1"));
+    until_true("it goes", || series_of(&remote, PROCESS).len() == 2).await;
+    running.stop().await;
+
+    let [with, without] = &series_of(&remote, PROCESS)[..] else { panic!("two series") };
+    assert_eq!((with.label("job_name"), without.label("job_name")), (NAME, ""));
+    let samples = remote.samples_of(PROCESS);
+    let ended: Vec<_> = samples.iter().filter(|sample| sample.is_stale()).collect();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert_eq!((&ended[0].series, ended[0].timestamp_ms), (&with.series, without.timestamp_ms));
+    let ends = remote.samples_of(OPERATOR);
+    let last = ends.iter().rfind(|sample| sample.is_stale()).unwrap().timestamp_ms;
+    let scrapes = remote.samples_of("up").iter().filter(|up| up.timestamp_ms > last).count();
+    assert!(ended[0].timestamp_ms > last && scrapes > 0);
+    let between = remote.samples_of("up");
+    let between =
+        between.iter().filter(|up| (last..ended[0].timestamp_ms).contains(&up.timestamp_ms));
+    assert_eq!(between.count(), 1, "with the next scrape after the job's own series");
+}
+
+#[tokio::test]
 async fn the_leaders_page_carries_the_info_series() {
     let told = FakeCluster { checkpoint_path: Some("s3://b/c/JOB/chk-9".to_owned()), ..cluster() };
     let rest = FakeRest::of(told).await;

@@ -305,7 +305,14 @@ impl Names {
             Want::Job(id) => cluster.jobs.contains_key(id),
             Want::Task(job, task) => cluster.vertex(job, task).is_some(),
             Want::TaskManager(page) => cluster.task_manager(page).next().is_some(),
-        })
+            Want::End { .. } => false,
+        }) || matches!(want, Want::End { job, .. } if self.has_ended(job))
+    }
+
+    /// Whether a job that was known is over: no cluster has it among those that are not.
+    pub fn has_ended(&self, job: &str) -> bool {
+        let mut jobs = self.clusters.iter().filter_map(|cluster| cluster.jobs.get(job));
+        jobs.all(|job| job.has_ended)
     }
 
     /// See [`Cluster::start_ms`]; `None` when two clusters disagree.

@@ -21,6 +21,15 @@ pub enum Want {
     Task(Box<str>, Box<str>),
     /// A TaskManager, by its id as the page writes it.
     TaskManager(Box<str>),
+    /// Whether a job is over that has left a TaskManager whose own series bear its name.
+    End {
+        /// The job's id.
+        job: Box<str>,
+        /// The TaskManager's id as the page writes it.
+        tm: Box<str>,
+        /// Counts how often it was left: each time is asked for anew.
+        time: u32,
+    },
 }
 
 impl fmt::Display for Want {
@@ -29,6 +38,7 @@ impl fmt::Display for Want {
             Self::Job(id) => write!(f, "job {id}"),
             Self::Task(job, id) => write!(f, "task {id} of job {job}"),
             Self::TaskManager(page) => write!(f, "TaskManager {page}"),
+            Self::End { job, .. } => write!(f, "end of job {job}"),
         }
     }
 }
@@ -44,7 +54,12 @@ struct State {
     seen: Instant,
     /// Endpoints that have answered without telling it.
     answered: BTreeSet<usize>,
+    answers: u32,
 }
+
+/// How often it is asked whether a job is over before that waits for the regular poll: Flink caches its
+/// answers for 3 seconds.
+const END_TRIES: u32 = 3;
 
 impl Wants {
     /// A page shows these. What is above the limit is not asked for: the page keeps its names.
@@ -52,8 +67,11 @@ impl Wants {
         for want in wants {
             if let Some(state) = self.wants.get_mut(&want) {
                 state.seen = now;
+                if matches!(want, Want::End { .. }) && state.answers < END_TRIES {
+                    state.answered.clear();
+                }
             } else if self.wants.len() < WANTS_MAX {
-                self.wants.insert(want, State { seen: now, answered: BTreeSet::new() });
+                self.wants.insert(want, State { seen: now, answered: BTreeSet::new(), answers: 0 });
             }
         }
     }
@@ -88,6 +106,7 @@ impl Wants {
         for want in wants {
             if let Some(state) = self.wants.get_mut(want) {
                 state.answered.insert(endpoint);
+                state.answers += 1;
             }
         }
     }
@@ -118,6 +137,19 @@ mod tests {
         wants.add([job("a")], now);
         assert!(!wants.is_open(&job("a"), 0), "showing it again asks nobody again");
         assert!(!wants.has_open(0) && wants.has_open(1));
+    }
+
+    #[test]
+    fn the_end_of_a_job_is_asked_for_a_few_times() {
+        let (mut wants, now) = (Wants::default(), Instant::now());
+        let end = |time| Want::End { job: "a".into(), tm: "t".into(), time };
+        for scrape in 0..6 {
+            wants.add([end(1)], now);
+            assert_eq!(wants.is_open(&end(1), 0), scrape < END_TRIES, "{scrape}");
+            wants.answered([&end(1)], 0);
+        }
+        wants.add([end(2)], now);
+        assert!(wants.is_open(&end(2), 0), "it has left once more");
     }
 
     #[test]
