@@ -18,6 +18,8 @@ mod failures;
 mod fakes;
 #[path = "relay/final_scrape.rs"]
 mod final_scrape;
+#[path = "relay/names.rs"]
+mod names;
 #[path = "relay/negotiation.rs"]
 mod negotiation;
 #[path = "relay/outages.rs"]
