@@ -272,7 +272,11 @@ async fn the_leaders_page_carries_the_info_series() {
     let remote = FakeReceiver::start().await;
     let targets = [leader.address(), standby.address(), worker.address()];
     let section = flink_rest(&rest.url(), "poll_interval: 500ms");
-    let config = config(&[job("flink", &targets, "")], &[receiver(&remote.url(), "")], &section);
+    let config = config(
+        &[job("flink", &targets, "")],
+        &[receiver(&remote.url(), "metadata_config: {send_interval: 1s}\n")],
+        &section,
+    );
     let running = Running::start(&config);
     let info = || {
         let mut series: Vec<_> = remote.samples();
@@ -285,7 +289,8 @@ async fn the_leaders_page_carries_the_info_series() {
     until_true("info series", || info().len() >= 5).await;
     insta::assert_snapshot!(info().into_iter().collect::<Vec<_>>().join("\n"));
     let metadata = || remote.accepted().into_iter().flat_map(|write| write.metadata);
-    assert!(metadata().any(|family| family.metric_family_name == "flink_task_info"));
+    let is_told = || metadata().any(|family| family.metric_family_name == "flink_task_info");
+    until_true("metadata", is_told).await;
 
     // A job that ends takes its info with it, though REST still tells of it.
     leader.set_page(&jm_page(&[]));
