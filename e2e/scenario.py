@@ -2,6 +2,7 @@
 
 import changes
 import ending
+import messages
 import once
 import rest
 import stored
@@ -24,6 +25,8 @@ def play(stage: Stage) -> None:
             once.check_scrape_once(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
+        with section("remote write 1.0 and 2.0"):
+            messages.check_messages(stage)
         with section("filter and movement"):
             stored.check_filter(stage)
             stored.check_movement(stage)

@@ -6,6 +6,7 @@
 //! ways of configuring meet the same checks.
 
 mod check;
+mod client;
 mod duration;
 mod error;
 mod expand;
@@ -18,6 +19,10 @@ mod value;
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 pub use self::{
+    client::{
+        Auth, Authorization, AwsKeys, AwsRole, BasicAuth, Connections, HttpClient, OAuth2, Proxy,
+        ProxyServer, Secret, Sigv4, Tls, TlsVersions,
+    },
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
     overrides::{Overrides, Purpose, SHORTCUT_JOB},
@@ -60,6 +65,8 @@ pub struct Config {
     pub scrapes: Vec<Scrape>,
     /// The receivers; empty only for subcommands that push nothing.
     pub receivers: Vec<Receiver>,
+    /// Where and how samples are kept over a restart.
+    pub spool: Spool,
     /// What is done with Flink's metrics.
     pub flink: Flink,
     /// Which part of the targets this relay scrapes; `None` for all.
@@ -169,69 +176,6 @@ pub struct TargetSpec {
     pub params: Vec<(String, String)>,
 }
 
-/// TLS, authentication and extra headers of an HTTP client.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HttpClient {
-    /// `Authorization: Basic …`.
-    pub basic_auth: Option<BasicAuth>,
-    /// `Authorization: TYPE CREDENTIALS`.
-    pub authorization: Option<Authorization>,
-    /// TLS settings.
-    pub tls: Tls,
-    /// More headers, in order.
-    pub headers: Vec<(String, Secret)>,
-}
-
-/// User name and password.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BasicAuth {
-    /// The user name.
-    pub username: Secret,
-    /// The password.
-    pub password: Secret,
-}
-
-/// A credential with its scheme.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Authorization {
-    /// The scheme, `Bearer` by default.
-    pub kind: String,
-    /// The credential.
-    pub credentials: Secret,
-}
-
-/// A secret from the config or from a file that is read again when it changes.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// Written in the config.
-    Inline(String),
-    /// Path of the file that holds it; a trailing line break is not part of it.
-    File(PathBuf),
-}
-
-/// Never shows the secret itself.
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inline(_) => f.write_str("<secret>"),
-            Self::File(path) => write!(f, "<secret from {}>", path.display()),
-        }
-    }
-}
-
-/// TLS settings of a client.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tls {
-    /// PEM file of the authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM files of the client's certificate and key; both or none.
-    pub client_cert: Option<(PathBuf, PathBuf)>,
-    /// Name to verify (and to send as SNI) instead of the URL's host.
-    pub server_name: Option<String>,
-    /// Accept any certificate.
-    pub insecure_skip_verify: bool,
-}
-
 /// One entry of `remote_write`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
@@ -243,6 +187,8 @@ pub struct Receiver {
     pub timeout: Duration,
     /// Which message it gets.
     pub protobuf_message: remote_write::Wanted,
+    /// How its bodies are compressed.
+    pub compression: remote_write::Encoding,
     /// TLS, auth and headers (the tenant among them).
     pub http: HttpClient,
     /// Rules for the labels of samples sent to this receiver.
@@ -262,18 +208,54 @@ pub struct Queue {
     pub batch_send_deadline: Duration,
     /// Requests in flight at most; a target's samples always use the same one.
     pub max_shards: u16,
-    /// Compressed bytes kept for a receiver that does not accept; beyond it the oldest batch goes.
+    /// Compressed bytes kept for a receiver that does not accept, on disk with a data directory; beyond it the
+    /// oldest go.
     pub max_bytes: u64,
     /// Samples kept likewise; 0 is unlimited.
     pub capacity: u64,
     /// Batches older than this are dropped; zero is unlimited.
     pub sample_age_limit: Duration,
+    /// What is sent first when a backlog is there.
+    pub drain: Drain,
+    /// Samples of the backlog per second that are sent beside live data; 0 is unlimited.
+    pub max_backlog_samples_per_second: u64,
     /// First and longest pause between two tries.
     pub min_backoff: Duration,
     /// See `min_backoff`.
     pub max_backoff: Duration,
     /// Whether a batch answered with 429 is tried again; otherwise it is dropped.
     pub retry_on_http_429: bool,
+}
+
+/// What is sent first when a backlog is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Everything in its order (default).
+    OldestFirst,
+    /// Live data, and the backlog beside it; only for receivers that take samples out of order.
+    NewestFirst,
+}
+
+/// `spool`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// The data directory; without one samples wait in memory.
+    pub directory: Option<PathBuf>,
+    /// When what was written is brought to stable storage.
+    pub fsync: Fsync,
+    /// How often, with [`Fsync::Interval`].
+    pub fsync_interval: Duration,
+}
+
+/// When what was written is brought to stable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it is sent.
+    Always,
+    /// At intervals (default).
+    Interval,
+    /// When the operating system does it.
+    Never,
 }
 
 /// `metadata_config`.

@@ -34,6 +34,7 @@ section!(RawConfig = "" {
     global: At<RawGlobal>,
     scrape_configs: At<Vec<At<RawScrape>>>,
     remote_write: At<Vec<At<RawReceiver>>>,
+    spool: At<RawSpool>,
     flink: At<RawFlink>,
 });
 
@@ -70,8 +71,16 @@ section!(RawScrape = "scrape_configs" {
     authorization: At<RawAuthorization>,
     bearer_token: Scalar,
     bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
     tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
     headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 section!(RawStatic = "static_configs" {
@@ -105,12 +114,48 @@ section!(RawAuthorization = "authorization" {
     credentials_file: Scalar,
 });
 
+section!(RawOAuth2 = "oauth2" {
+    client_id: Scalar,
+    client_secret: Scalar,
+    client_secret_file: Scalar,
+    token_url: Scalar,
+    scopes: Vec<Scalar>,
+    endpoint_params: Pairs<Scalar>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+});
+
+section!(RawSigv4 = "sigv4" {
+    region: Scalar,
+    service_name: Scalar,
+    access_key: Scalar,
+    secret_key: Scalar,
+    profile: Scalar,
+    role_arn: Scalar,
+    external_id: Scalar,
+    use_fips_sts_endpoint: Scalar,
+});
+
 section!(RawTls = "tls_config" {
+    ca: Scalar,
     ca_file: Scalar,
+    cert: Scalar,
     cert_file: Scalar,
+    key: Scalar,
     key_file: Scalar,
     server_name: Scalar,
     insecure_skip_verify: Scalar,
+    min_version: Scalar,
+    max_version: Scalar,
+});
+
+section!(RawHeader = "http_headers" {
+    values: Vec<Scalar>,
+    secrets: Vec<Scalar>,
+    files: Vec<Scalar>,
 });
 
 section!(RawReceiver = "remote_write" {
@@ -118,13 +163,23 @@ section!(RawReceiver = "remote_write" {
     url: Scalar,
     remote_timeout: Scalar,
     protobuf_message: Scalar,
+    compression: Scalar,
     headers: Pairs<Scalar>,
     tenant: Scalar,
     basic_auth: At<RawBasicAuth>,
     authorization: At<RawAuthorization>,
     bearer_token: Scalar,
     bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    sigv4: At<RawSigv4>,
     tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    http_headers: Pairs<RawHeader>,
     write_relabel_configs: Vec<At<RawRelabel>>,
     queue_config: RawQueue,
     metadata_config: RawMetadata,
@@ -137,6 +192,8 @@ section!(RawQueue = "queue_config" {
     capacity: Scalar,
     max_bytes: Scalar,
     sample_age_limit: Scalar,
+    drain: Scalar,
+    max_backlog_samples_per_second: Scalar,
     min_backoff: Scalar,
     max_backoff: Scalar,
     retry_on_http_429: Scalar,
@@ -145,6 +202,12 @@ section!(RawQueue = "queue_config" {
 section!(RawMetadata = "metadata_config" {
     send: Scalar,
     send_interval: Scalar,
+});
+
+section!(RawSpool = "spool" {
+    directory: Scalar,
+    fsync: Scalar,
+    fsync_interval: Scalar,
 });
 
 section!(RawFlink = "flink" {
@@ -173,8 +236,16 @@ section!(RawRest = "flink.rest" {
     authorization: At<RawAuthorization>,
     bearer_token: Scalar,
     bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
     tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
     headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 /// A field's name without the `r#` of one that is a word of the language.
@@ -194,10 +265,14 @@ pub const SECTIONS: &[Section] = &[
     RawRelabel::SECTION,
     RawBasicAuth::SECTION,
     RawAuthorization::SECTION,
+    RawOAuth2::SECTION,
+    RawSigv4::SECTION,
     RawTls::SECTION,
+    RawHeader::SECTION,
     RawReceiver::SECTION,
     RawQueue::SECTION,
     RawMetadata::SECTION,
+    RawSpool::SECTION,
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,

@@ -20,7 +20,7 @@ impl Receiver {
     /// Sends the batches of one lane until `drain` is set and the lane is empty, until the receiver
     /// halts, or until `abort` is set, which also breaks off what is in flight.
     pub async fn push(&self, lane: u16, drain: &CancellationToken, abort: &CancellationToken) {
-        let Some(wake) = self.lanes.get(usize::from(lane)) else { return };
+        let Some(wake) = self.queue.waker(lane) else { return };
         let settings = &self.config.queue;
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
         let mut backoff = backoff.expect("config refuses backoff bounds that make no range");
@@ -55,6 +55,7 @@ impl Receiver {
                         () = wake.notified() => {}
                         () = self.halt.cancelled() => return,
                         () = drain.cancelled() => {}
+                        () = abort.cancelled() => return,
                     }
                 }
             }

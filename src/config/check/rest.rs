@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{Checker, client::RawClient};
+use super::{
+    Checker,
+    client::{Side, client_keys},
+};
 use crate::config::{
     Rest, RestEndpoints,
     overrides::is_mode,
@@ -45,14 +48,7 @@ impl Checker<'_> {
         let pace = self.rest_pace(&map);
         Rest {
             endpoints: self.rest_endpoints(&map),
-            http: self.client(&RawClient {
-                basic_auth: map.basic_auth.as_ref(),
-                authorization: map.authorization.as_ref(),
-                bearer_token: map.bearer_token.as_ref(),
-                bearer_token_file: map.bearer_token_file.as_ref(),
-                tls_config: map.tls_config.as_ref(),
-                headers: map.headers.as_ref(),
-            }),
+            http: self.client(&client_keys!(map), &Side::Target),
             ..pace
         }
     }

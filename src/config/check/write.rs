@@ -6,17 +6,18 @@ use hyper::Uri;
 
 use super::{
     Checker,
-    client::{RawClient, TENANT_HEADER},
+    client::{Side, TENANT_HEADER, client_keys},
 };
 use crate::{
     config::{
-        HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
+        Drain, HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
         raw::{RawMetadata, RawQueue, RawReceiver},
         value::{At, Origin, Scalar},
     },
-    remote_write::Wanted,
+    remote_write::{Encoding, Message, Wanted},
 };
 
+const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_SAMPLES_PER_SEND: u32 = 2000;
 /// Above it the compressed body outgrows what receivers accept.
@@ -28,6 +29,12 @@ const SHARDS_LIMIT: u16 = 1024;
 const MAX_BYTES: u64 = 64 << 20;
 /// The body of one batch has to fit.
 const BYTES_LEAST: u64 = 1 << 20;
+/// What is dropped when a spool on disk is full is a segment, of 256 KiB at least.
+const DISK_BYTES_LEAST: u64 = 8 << 20;
+const DRAINS: [(&str, Drain); 2] =
+    [("oldest_first", Drain::OldestFirst), ("newest_first", Drain::NewestFirst)];
+/// Twenty times what a cluster of a hundred TaskManagers makes; a receiver that has just come back takes it.
+const BACKLOG_SAMPLES_PER_SECOND: u64 = 100_000;
 const MIN_BACKOFF: Duration = Duration::from_millis(30);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
@@ -61,26 +68,19 @@ impl Checker<'_> {
         }
         let url = raw.url.as_ref().and_then(|url| self.url(url, EXAMPLE));
         let name = self.filled(raw.name.as_ref(), "name");
-        let mut http = self.client(&RawClient {
-            basic_auth: raw.basic_auth.as_ref(),
-            authorization: raw.authorization.as_ref(),
-            bearer_token: raw.bearer_token.as_ref(),
-            bearer_token_file: raw.bearer_token_file.as_ref(),
-            tls_config: raw.tls_config.as_ref(),
-            headers: raw.headers.as_ref(),
-        });
+        let queue = self.queue(&raw.queue_config.clone().unwrap_or_default());
+        let side = Side::Receiver { sigv4: raw.sigv4.as_ref(), lanes: queue.max_shards };
+        let mut http = self.client(&client_keys!(raw), &side);
         self.tenant(raw.tenant.as_ref(), &mut http);
+        let (protobuf_message, compression) = self.message(raw);
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
-            protobuf_message: self.choice(
-                raw.protobuf_message.as_ref(),
-                &Wanted::CHOICES,
-                Wanted::default(),
-            ),
+            protobuf_message,
+            compression,
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
-            queue: self.queue(&raw.queue_config.clone().unwrap_or_default()),
+            queue,
             metadata: self.metadata(&raw.metadata_config.clone().unwrap_or_default()),
             url: url?,
         };
@@ -88,7 +88,24 @@ impl Checker<'_> {
         Some((receiver, Named { given: name, place }))
     }
 
-    /// An absolute URL; `example` says what is expected.
+    fn message(&mut self, raw: &RawReceiver) -> (Wanted, Encoding) {
+        let message =
+            self.choice(raw.protobuf_message.as_ref(), &Wanted::CHOICES, Wanted::default());
+        let compression =
+            self.choice(raw.compression.as_ref(), &Encoding::CHOICES, Encoding::default());
+        if let (Some(scalar), Encoding::Zstd, Wanted::Only(Message::V2)) =
+            (&raw.compression, compression, message)
+        {
+            self.note_with_help(
+                scalar.origin,
+                "remote write 2.0 is compressed with snappy and nothing else".to_owned(),
+                "remove `protobuf_message`: zstd is VictoriaMetrics' variant of 1.0",
+            );
+        }
+        (message, compression)
+    }
+
+    /// An absolute URL; `example` is shown when it is none.
     pub(super) fn url(&mut self, scalar: &Scalar, example: &str) -> Option<Uri> {
         let text = self.text(scalar)?;
         let lower = text.to_ascii_lowercase();
@@ -147,7 +164,12 @@ impl Checker<'_> {
             );
         }
         let max_bytes = self.size(raw.max_bytes.as_ref(), MAX_BYTES);
-        if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
+        if let (Some(scalar), true, true) =
+            (&raw.max_bytes, self.is_durable, max_bytes < DISK_BYTES_LEAST)
+        {
+            let message = "must be at least 8MiB with a data directory, room for its segments";
+            self.note(scalar.origin, message.to_owned());
+        } else if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
             self.note(scalar.origin, "must be at least 1MiB, room for one batch".to_owned());
         }
         Queue {
@@ -162,6 +184,12 @@ impl Checker<'_> {
             max_bytes,
             capacity: self.number(raw.capacity.as_ref(), 0..=u64::MAX, 0),
             sample_age_limit: self.duration(raw.sample_age_limit.as_ref(), Duration::ZERO),
+            drain: self.choice(raw.drain.as_ref(), &DRAINS, Drain::OldestFirst),
+            max_backlog_samples_per_second: self.number(
+                raw.max_backlog_samples_per_second.as_ref(),
+                0..=u64::MAX,
+                BACKLOG_SAMPLES_PER_SECOND,
+            ),
             min_backoff,
             max_backoff,
             retry_on_http_429: self.boolean(raw.retry_on_http_429.as_ref(), true),
@@ -211,10 +239,8 @@ impl Checker<'_> {
     }
 }
 
-const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
-
 /// Whether the port, if the URL has one, is a port. `Uri` takes any text for one.
-fn has_good_port(url: &Uri) -> bool {
+pub(super) fn has_good_port(url: &Uri) -> bool {
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let host = url.host().unwrap_or_default();
     match authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
