@@ -9,7 +9,11 @@ mod error;
 mod secret;
 mod tls;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    net::IpAddr,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -79,6 +83,14 @@ impl Client {
         headers.insert(hyper::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let secrets = secret_headers(config)?;
         Ok(Self { service: BoxCloneSyncService::new(service), headers, secrets: secrets.into() })
+    }
+
+    /// A number that changes when a file with credentials does: its time, its size or whether it can
+    /// be read.
+    pub fn credentials(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.secrets.iter().for_each(|(_, secret)| secret.hash_files(&mut hasher));
+        hasher.finish()
     }
 
     /// Sends a request and waits for the answer's head. Headers that the request does not have are

@@ -5,20 +5,32 @@
 //! Nothing here can hold up a scrape or another receiver: [`Receiver::append`] never waits.
 
 mod failing;
+mod gate;
+mod halving;
+mod health;
 mod lane;
+mod limiter;
 mod numbers;
+mod parts;
 mod request;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
 
-use self::failing::Failing;
-pub use self::numbers::{ANSWERS, Numbers};
+use self::{failing::Failing, gate::Gate};
+pub use self::{
+    health::{Health, LastAnswer, State},
+    numbers::{ANSWERS, ErrorKey, Numbers},
+};
 use crate::{
     config,
     http::{BuildError, Client},
+    remote_write::{Backoff, BackoffError},
     scrape::Staged,
     spool::{Counts, Reason, Settings, SettingsError, Spool},
 };
@@ -33,7 +45,13 @@ pub struct Receiver {
     client: Client,
     spool: Mutex<Spool>,
     lanes: Vec<Notify>,
+    gate: Mutex<Gate>,
+    /// Told whenever a lane that waits at the gate may have something else to do.
+    gate_changed: Notify,
+    /// What the files with credentials looked like when the receiver was parked.
+    parked_with: AtomicU64,
     failing: Mutex<Failing>,
+    health: Mutex<Health>,
     /// Numbers for `/metrics`.
     pub numbers: Numbers,
 }
@@ -47,6 +65,9 @@ pub enum ReceiverError {
     /// Bounds of the queue.
     #[error("queue_config")]
     Queue(#[from] SettingsError),
+    /// Pauses between tries.
+    #[error("queue_config")]
+    Backoff(#[from] BackoffError),
 }
 
 impl Receiver {
@@ -64,7 +85,12 @@ impl Receiver {
             capacity_samples: queue.capacity,
             sample_age_limit: queue.sample_age_limit,
         };
+        let pauses = Backoff::new(queue.min_backoff, queue.max_backoff)?;
         Ok(Self {
+            gate: Mutex::new(Gate::new(queue.min_shards, queue.max_shards, pauses)),
+            gate_changed: Notify::new(),
+            parked_with: AtomicU64::default(),
+            health: Mutex::default(),
             client: Client::new(&config.http, config.timeout)?,
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
@@ -83,9 +109,12 @@ impl Receiver {
             let before = spool.counts().dropped(Reason::QueueFull).samples;
             let fragments = staged.fragments.iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
-            spool.count_filtered(staged.filtered);
+            spool.count_withheld(staged.filtered, Reason::WriteRelabel);
+            spool.count_withheld(staged.unfit.label_limit, Reason::LabelLimit);
+            spool.count_withheld(staged.unfit.invalid, Reason::InvalidLabels);
             (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
         };
+        self.tell_of_unfit(&staged.unfit.named, now);
         if overflowed > 0 && self.failing().overflowed() {
             warn!(receiver = %self.config.name, samples = overflowed,
                 max_bytes = self.config.queue.max_bytes, capacity = self.config.queue.capacity,
@@ -94,6 +123,18 @@ impl Receiver {
         }
         if let Some(lane) = self.lanes.get(usize::from(lane)) {
             lane.notify_one();
+        }
+    }
+
+    /// Logs, once an hour for each way of being unfit, which series are kept from the receiver.
+    fn tell_of_unfit(&self, named: &[String], now: Instant) {
+        // What stands before the series: the digits of limits and lengths make no other message.
+        let fault = |text: &String| text.split(": ").next().unwrap_or_default().to_owned();
+        let Some(first) = named.first().map(fault) else { return };
+        if self.failing().is_news(&first, now) {
+            warn!(receiver = %self.config.name, series = ?named,
+                "series are kept from this receiver, which would refuse them and what is sent with \
+                 them; their samples are counted as label_limit or invalid_labels");
         }
     }
 
@@ -120,8 +161,39 @@ impl Receiver {
         self.lanes.len()
     }
 
+    /// How the receiver is, by its answers.
+    pub fn state(&self) -> Health {
+        self.health().clone()
+    }
+
+    /// Requests in flight, and how many may be at the moment.
+    pub fn in_flight(&self) -> (u16, u16) {
+        let gate = self.gate();
+        (gate.in_flight(), gate.limit())
+    }
+
+    /// How long the oldest sample has waited; `None` while none does.
+    pub fn oldest_pending(&self) -> Option<Duration> {
+        let oldest = self.spool().oldest()?;
+        Some(Instant::now().into_std().saturating_duration_since(oldest))
+    }
+
+    /// Probes the receiver at once if it is parked: something was changed that may be what it waits for.
+    pub fn probe_now(&self) {
+        self.gate().probe_now();
+        self.gate_changed.notify_waiters();
+    }
+
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {

@@ -28,7 +28,7 @@ use crate::{
     config::{self, Config},
     push::{Receiver, ReceiverError},
     scrape::{Scraped, Scraper},
-    series::View,
+    series::{Limits, View},
     spool::Reason,
     status::{RangeState, Status},
 };
@@ -247,6 +247,7 @@ fn views(config: &Config) -> (Arc<[View]>, Vec<usize>) {
             metadata_interval: Some(Duration::ZERO),
             external_labels: config.external_labels.clone(),
             write_relabel_configs: Vec::new(),
+            limits: Limits::default(),
         });
     }
     (views.into(), view_of)
@@ -260,6 +261,11 @@ fn view(config: &Config, receiver: &config::Receiver) -> View {
         metadata_interval: metadata.send.then_some(metadata.send_interval),
         external_labels: config.external_labels.clone(),
         write_relabel_configs: receiver.write_relabel_configs.clone(),
+        limits: Limits {
+            labels: receiver.label_limit,
+            name_bytes: receiver.label_name_length_limit,
+            value_bytes: receiver.label_value_length_limit,
+        },
     }
 }
 

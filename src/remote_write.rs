@@ -19,6 +19,7 @@ mod backoff;
 mod fragment;
 mod message;
 mod outcome;
+mod pieces;
 /// The messages of remote write 1.0 as prost generates them from `proto/`; `tests/proto.rs` compares.
 #[rustfmt::skip]
 pub mod proto;
@@ -27,4 +28,5 @@ pub mod v1;
 pub use backoff::{Backoff, BackoffError};
 pub use fragment::{Encoder, Fragment, body};
 pub use message::Message;
-pub use outcome::{Outcome, outcome};
+pub use outcome::{Action, Outcome, StatusError, StatusPolicy, Statuses, outcome};
+pub use pieces::{Part, Pieces, PiecesError};

@@ -31,7 +31,7 @@ use crate::{
     flink::Role,
     http,
     remote_write::{Encoder, Fragment},
-    series::{Shaper, Tally, Tracker, View},
+    series::{Shaper, Tally, Tracker, UnfitCounts, View},
     target::Target,
 };
 
@@ -138,6 +138,8 @@ pub struct Staged {
     pub fragments: Vec<Arc<Fragment>>,
     /// Samples of the page that the view's `write_relabel_configs` drop.
     pub filtered: u64,
+    /// Samples of the page that the view's receivers would refuse.
+    pub unfit: UnfitCounts,
 }
 
 /// Scrapes one target, see the module's documentation.
@@ -228,7 +230,7 @@ impl Scraper {
                 encoder.push_stale(block, now_ms);
             }
             self.report.end(view, now_ms, &mut encoder);
-            Staged { fragments: finish(encoder, now), filtered: 0 }
+            Staged { fragments: finish(encoder, now), ..Staged::default() }
         });
         let staged = staged.collect();
         self.tracker.forget_live();
@@ -333,8 +335,10 @@ impl Scraper {
         let mut staged = Vec::with_capacity(self.views.len());
         for view in 0..self.views.len() {
             let (mut encoder, mut filtered) = (self.encoder(view), 0);
+            let mut unfit = UnfitCounts::default();
             if let Ok(tally) = result {
-                filtered = tally.kept;
+                unfit = self.tracker.unfit(view);
+                filtered = tally.kept - unfit.label_limit - unfit.invalid;
                 if metadata_due.get(view) == Some(&true) {
                     self.page.families.encode(&mut encoder);
                 }
@@ -351,7 +355,7 @@ impl Scraper {
                 }
             }
             self.report.encode(view, result, duration, now_ms, &mut encoder);
-            staged.push(Staged { fragments: finish(encoder, started), filtered });
+            staged.push(Staged { fragments: finish(encoder, started), filtered, unfit });
         }
         self.report.remember(result);
         if result.is_ok() {

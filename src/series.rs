@@ -19,6 +19,7 @@
 
 mod collide;
 mod shape;
+mod unfit;
 
 use std::sync::Arc;
 
@@ -26,7 +27,11 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
+use self::unfit::UnfitSeries;
+pub use self::{
+    shape::{LabelLimit, Limits, Shaped, Shaper, View},
+    unfit::{Unfit, UnfitCounts, Unfits},
+};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{self, Group},
@@ -199,6 +204,7 @@ pub struct Tracker {
     ids: HashSet<Arc<[u8]>>,
     observed: Vec<Observed>,
     tally: Tally,
+    unfit: UnfitSeries,
 }
 
 impl Tracker {
@@ -216,12 +222,14 @@ impl Tracker {
             ids: HashSet::new(),
             observed: Vec::new(),
             tally: Tally::default(),
+            unfit: UnfitSeries::default(),
         }
     }
 
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.unfit.begin();
         self.observed.clear();
         self.tally = Tally::default();
     }
@@ -278,7 +286,8 @@ impl Tracker {
         let shaped = self.shaper.shape(sample, group, &self.target_labels)?;
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
-            Shaped::Series { identity, normal, blocks, ids } => {
+            Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                self.remember_unfit(identity, unfit, sample.series);
                 let ids = ids.map(|ids| self.intern(&ids));
                 (Fate::Series(self.find_or_insert_series(identity, || blocks)), normal, ids)
             }
@@ -457,6 +466,7 @@ impl Tracker {
             }
             kept
         });
+        self.unfit.retain(|identity| table.contains_key(identity));
     }
 }
 

@@ -87,6 +87,15 @@ pub enum Settled {
     Delivered,
     /// It will not be sent again.
     Dropped(Reason),
+    /// The receiver has all of it but these samples and metadata entries, which it will never get.
+    Partly {
+        /// Samples dropped; at most those of the batch.
+        samples: u64,
+        /// Metadata entries dropped; at most those of the batch.
+        metadata: u64,
+        /// Why.
+        reason: Reason,
+    },
     /// It goes back to the front of its lane. Until it is sent again it may have to make room.
     Retry,
 }
@@ -190,6 +199,16 @@ impl Spool {
                 self.counts.deliver(batch.amount, batch.highest_timestamp_ms);
             }
             Settled::Dropped(reason) => self.drop_batch(&batch, reason),
+            Settled::Partly { samples, metadata, reason } => {
+                let (samples, metadata) =
+                    (samples.min(batch.amount.samples), metadata.min(batch.amount.metadata));
+                let dropped = Amount { samples, metadata, ..Amount::default() };
+                let mut delivered = batch.amount;
+                delivered -= dropped;
+                self.counts.batches -= 1;
+                self.counts.drop_queued(dropped, reason);
+                self.counts.deliver(delivered, batch.highest_timestamp_ms);
+            }
             Settled::Retry => {
                 batch.tries = batch.tries.saturating_add(1);
                 self.counts.retried += batch.amount;
@@ -201,11 +220,11 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes samples into the account that the receiver's `write_relabel_configs` keep from it.
-    pub fn count_filtered(&mut self, samples: u64) {
+    /// Takes samples into the account that are kept from the receiver before they are queued.
+    pub fn count_withheld(&mut self, samples: u64, reason: Reason) {
         let amount = Amount { samples, ..Amount::default() };
         self.counts.append(amount, None);
-        self.counts.drop_queued(amount, Reason::WriteRelabel);
+        self.counts.drop_queued(amount, reason);
         self.check();
     }
 
@@ -239,6 +258,11 @@ impl Spool {
     /// The account so far.
     pub const fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// When the oldest batch that is queued was scraped.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(Lane::oldest).min()
     }
 
     /// Whether nothing is queued, in flight included.

@@ -13,7 +13,7 @@ use source::{File, files, paths, test_modules, without_comments};
 
 /// The pure modules, each with the modules of this crate that it may use.
 const CORES: [(&str, &[&str]); 10] = [
-    ("config", &["config", "flink", "limits", "relabel"]),
+    ("config", &["config", "flink", "limits", "relabel", "remote_write"]),
     ("exposition", &["exposition", "labels", "limits"]),
     ("flink", &["flink", "labels"]),
     ("labels", &[]),

@@ -4,7 +4,9 @@
 //! request (one `stat`), and read again when its time or size differs.
 
 use std::{
-    fs, io,
+    fs,
+    hash::{Hash as _, Hasher},
+    io,
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -55,6 +57,13 @@ impl SecretSource {
         match source.header_value() {
             Err(_) if inline => Err(BuildError::InlineSecret),
             _ => Ok(source),
+        }
+    }
+
+    /// Adds what its files look like now.
+    pub(super) fn hash_files(&self, hasher: &mut impl Hasher) {
+        for part in &self.parts {
+            stamp(part).ok().hash(hasher);
         }
     }
 

@@ -45,7 +45,7 @@ impl Report {
     pub(super) fn new(target: &Labels<'static>, views: &[View]) -> Self {
         let per_view = |view: &View| ViewBlocks {
             view: view.clone(),
-            blocks: NAMES.map(|name| view.block(&labels(target, name, None))),
+            blocks: NAMES.map(|name| view.block(&labels(target, name, None)).ok().flatten()),
         };
         let views = views.iter().map(per_view).collect();
         Self { target: target.clone(), views, failing: None, sent: false }
@@ -102,7 +102,7 @@ impl Report {
     }
 
     fn failure_block(&self, view: usize, reason: Reason) -> Option<Box<[u8]>> {
-        self.views.get(view)?.view.block(&labels(&self.target, FAILURE, Some(reason)))
+        self.views.get(view)?.view.block(&labels(&self.target, FAILURE, Some(reason))).ok()?
     }
 }
 

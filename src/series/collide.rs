@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, Tracker};
+use super::{Fate, Tracker, Unfits};
 use crate::{flink, labels::Labels, remote_write::v1};
 
 /// Lines of a page that normalisation made equal.
@@ -23,6 +23,15 @@ struct Collision {
     /// All of the page's lines with these labels, in page order, those among them that an earlier
     /// page gave a series of their own.
     members: Vec<u32>,
+}
+
+/// A series of its own for one of them; the fields are those of [`Shaped::Series`](super::Shaped).
+struct Separate {
+    identity: u128,
+    blocks: Box<[Option<Box<[u8]>>]>,
+    unfit: Unfits,
+    /// For the log, when it is unfit because of the ids.
+    shown: String,
 }
 
 impl Tracker {
@@ -78,7 +87,9 @@ impl Tracker {
             if line != Some((self.page, Fate::Series(series))) || kept.is_empty() {
                 continue;
             }
-            let Some((identity, blocks)) = self.with_ids(series, kept) else { continue };
+            let Some(separate) = self.with_ids(series, kept) else { continue };
+            let Separate { identity, blocks, unfit, shown } = separate;
+            self.remember_unfit(identity, unfit, shown.as_bytes());
             let own = self.find_or_insert_series(identity, || blocks);
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);
@@ -94,17 +105,18 @@ impl Tracker {
     }
 
     /// The series' labels with the ids added, for each view.
-    #[expect(clippy::type_complexity, reason = "identity and blocks as in Shaped::Series")]
-    fn with_ids(
-        &self,
-        series: u32,
-        mut ids: Labels<'_>,
-    ) -> Option<(u128, Box<[Option<Box<[u8]>>]>)> {
+    fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<Separate> {
         ids.sort();
         let series = self.series.get(series as usize)?;
         let mut key = series.identity.to_le_bytes().to_vec();
         key.extend_from_slice(&ids.identity().to_le_bytes());
-        let add = |block: &Option<Box<[u8]>>| {
+        let (mut unfit, mut shown) = (Unfits::new(), String::new());
+        for view in 0..series.blocks.len() {
+            // What was kept from a view without the ids is so with them, for the same reason.
+            let why = self.unfit.why(series.identity, view);
+            unfit.extend(why.map(|why| (view, why)));
+        }
+        let add = |(view, block): (usize, &Option<Box<[u8]>>)| {
             let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
             for (name, value) in ids.iter() {
                 // A target's own label of that name stays, as it does against a page's labels.
@@ -113,9 +125,18 @@ impl Tracker {
                 labels.set(name, value.to_owned());
             }
             labels.sort();
-            Some(v1::labels_block(&labels))
+            let limits = self.shaper.views.get(view).map(|view| view.limits).unwrap_or_default();
+            match limits.check(&labels) {
+                Ok(()) => Some(v1::labels_block(&labels)),
+                Err(limit) => {
+                    shown = labels.to_string();
+                    unfit.push((view, limit.into()));
+                    None
+                }
+            }
         };
-        Some((xxh3_128(&key), series.blocks.iter().map(add).collect()))
+        let blocks = series.blocks.iter().enumerate().map(add).collect();
+        Some(Separate { identity: xxh3_128(&key), blocks, unfit, shown })
     }
 }
 

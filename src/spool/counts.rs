@@ -18,14 +18,25 @@ pub enum Reason {
     Rejected,
     /// The receiver's `write_relabel_configs` do not want it; it was never queued.
     WriteRelabel,
+    /// Its labels exceed the receiver's `label_limit` or a companion of it; it was never queued.
+    LabelLimit,
+    /// `write_relabel_configs` left it with labels that remote write forbids; it was never queued.
+    InvalidLabels,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
 }
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::QueueFull, Self::TooOld, Self::Rejected, Self::WriteRelabel, Self::Shutdown];
+    pub const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::TooOld,
+        Self::Rejected,
+        Self::WriteRelabel,
+        Self::LabelLimit,
+        Self::InvalidLabels,
+        Self::Shutdown,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +45,8 @@ impl Reason {
             Self::TooOld => "too_old",
             Self::Rejected => "rejected",
             Self::WriteRelabel => "write_relabel",
+            Self::LabelLimit => "label_limit",
+            Self::InvalidLabels => "invalid_labels",
             Self::Shutdown => "shutdown",
         }
     }
@@ -165,8 +178,19 @@ mod tests {
             assert_eq!(reason as usize, place);
         }
         let names = Reason::ALL.map(Reason::as_str);
-        assert_eq!(names, ["queue_full", "too_old", "rejected", "write_relabel", "shutdown"]);
-        assert_eq!(counts.dropped_in_all().bytes, 20);
+        assert_eq!(
+            names,
+            [
+                "queue_full",
+                "too_old",
+                "rejected",
+                "write_relabel",
+                "label_limit",
+                "invalid_labels",
+                "shutdown",
+            ]
+        );
+        assert_eq!(counts.dropped_in_all().bytes, 28);
         assert!(counts.is_balanced());
     }
 }

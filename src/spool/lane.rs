@@ -123,6 +123,12 @@ impl Lane {
         self.sealed.push_front(batch);
     }
 
+    /// When its oldest batch was scraped.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let first = self.in_flight.as_ref().or_else(|| self.sealed.front());
+        first.or(self.open.as_ref()).map(|batch| batch.created)
+    }
+
     /// Takes everything.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Pending> {
         self.in_flight.take().into_iter().chain(self.sealed.drain(..)).chain(self.open.take())

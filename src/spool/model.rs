@@ -26,12 +26,18 @@ enum Step {
     Pass { ms: u64 },
 }
 
+/// So many samples are refused, or all of the batch when it has fewer.
+const fn partly(samples: u64) -> Settled {
+    Settled::Partly { samples, metadata: 1, reason: Reason::Rejected }
+}
+
 fn steps() -> impl Strategy<Value = Step> {
     let append = (0..9_u64, vec(1..14_u32, 1..4));
     let settled = prop_oneof![
         3 => Just(Settled::Delivered),
         2 => Just(Settled::Retry),
         1 => prop::sample::select(&Reason::ALL[..]).prop_map(Settled::Dropped),
+        1 => (0..20_u64).prop_map(partly),
     ];
     prop_oneof![
         8 => append.prop_map(|(key, samples)| Step::Append { key, samples }),
@@ -102,6 +108,8 @@ struct Model {
     fates: BTreeMap<u64, (Piece, Fate)>,
     appended: Amount,
     retried: Amount,
+    /// The samples of delivered batches that the receiver refused.
+    refused: Amount,
 }
 
 impl Model {
@@ -199,13 +207,19 @@ impl Model {
         };
         let in_flight = self.batches.iter().filter(|b| matches!(b.state, State::InFlight(_)));
         assert_eq!(counts.appended, self.appended);
-        assert_eq!(counts.delivered, with(Fate::Delivered));
+        let mut delivered = with(Fate::Delivered);
+        delivered -= self.refused;
+        assert_eq!(counts.delivered, delivered);
         assert_eq!(counts.retried, self.retried);
         assert_eq!(counts.queued, self.queued());
         assert_eq!(counts.in_flight, in_flight.map(ModelBatch::amount).sum());
         assert_eq!(counts.batches, self.batches.len() as u64);
         for reason in Reason::ALL {
-            assert_eq!(counts.dropped(reason), with(Fate::Dropped(reason)), "{reason:?}");
+            let mut dropped = with(Fate::Dropped(reason));
+            if reason == Reason::Rejected {
+                dropped += self.refused;
+            }
+            assert_eq!(counts.dropped(reason), dropped, "{reason:?}");
         }
         assert!(!self.too_much(counts.queued), "{counts:?}");
     }
@@ -229,6 +243,7 @@ impl Play {
             fates: BTreeMap::new(),
             appended: Amount::default(),
             retried: Amount::default(),
+            refused: Amount::default(),
         };
         Self {
             spool: Spool::new(settings).unwrap(),
@@ -312,7 +327,11 @@ impl Play {
                 self.model.retried += batch.amount();
             }
             Settled::Dropped(reason) => self.model.remove(at, Fate::Dropped(reason)),
-            Settled::Delivered => {
+            Settled::Delivered | Settled::Partly { .. } => {
+                if let Settled::Partly { samples, .. } = settled {
+                    let samples = samples.min(batch.amount().samples);
+                    self.model.refused += Amount { samples, ..Amount::default() };
+                }
                 for piece in &batch.pieces {
                     let last = self.last_delivered.insert(self.keys[&piece.id], piece.id);
                     assert!(last < Some(piece.id), "{} after {last:?}", piece.id);
@@ -370,7 +389,7 @@ fn a_tight_history_meets_every_fate() {
         Settings { capacity_samples: 30, sample_age_limit: Duration::from_secs(10), ..SETTINGS };
     let mut play = Play::new(settings);
     let rejected = Settled::Dropped(Reason::Rejected);
-    for settled in [Settled::Delivered, Settled::Retry, rejected] {
+    for settled in [Settled::Delivered, Settled::Retry, rejected, partly(3)] {
         play.step(&Step::Append { key: 0, samples: vec![10, 10, 10, 40] });
         play.step(&Step::Next { lane: 0 });
         play.step(&Step::Settle { lane: 0, settled });
