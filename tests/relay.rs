@@ -8,6 +8,8 @@
     reason = "the lints spare test functions, not the functions they call"
 )]
 
+#[path = "relay/answers.rs"]
+mod answers;
 #[path = "relay/delivery.rs"]
 mod delivery;
 #[path = "relay/endpoints.rs"]
@@ -16,8 +18,12 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/hour.rs"]
+mod hour;
 #[path = "relay/outages.rs"]
 mod outages;
+#[path = "relay/policies.rs"]
+mod policies;
 #[path = "relay/ranges.rs"]
 mod ranges;
 #[path = "relay/refusals.rs"]
