@@ -10,6 +10,7 @@ mod halving;
 mod health;
 mod lane;
 mod limiter;
+mod negotiate;
 mod numbers;
 mod parts;
 mod request;
@@ -30,7 +31,7 @@ pub use self::{
 use crate::{
     config,
     http::{BuildError, Client},
-    remote_write::{Backoff, BackoffError},
+    remote_write::{Backoff, BackoffError, Message, Negotiation},
     scrape::Staged,
     spool::{Counts, Reason, Settings, SettingsError, Spool},
 };
@@ -52,6 +53,7 @@ pub struct Receiver {
     parked_with: AtomicU64,
     failing: Mutex<Failing>,
     health: Mutex<Health>,
+    negotiation: Mutex<Negotiation>,
     /// Numbers for `/metrics`.
     pub numbers: Numbers,
 }
@@ -95,6 +97,7 @@ impl Receiver {
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
             numbers: Numbers::default(),
             view,
             config,
@@ -104,10 +107,11 @@ impl Receiver {
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
+        let message = self.message();
         let (lane, overflowed) = {
             let mut spool = self.spool();
             let before = spool.counts().dropped(Reason::QueueFull).samples;
-            let fragments = staged.fragments.iter().cloned();
+            let fragments = staged.fragments(message).iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
             spool.count_withheld(staged.filtered, Reason::WriteRelabel);
             spool.count_withheld(staged.unfit.label_limit, Reason::LabelLimit);
@@ -156,6 +160,11 @@ impl Receiver {
         *self.spool().counts()
     }
 
+    /// Which message it wants samples in, as far as its answers have told.
+    pub fn message(&self) -> Message {
+        self.negotiation().message(Instant::now().into_std())
+    }
+
     /// Number of lanes.
     pub const fn lanes(&self) -> usize {
         self.lanes.len()
@@ -194,6 +203,10 @@ impl Receiver {
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
+        self.negotiation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {

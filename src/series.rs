@@ -18,6 +18,7 @@
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
 mod collide;
+mod numbered;
 mod shape;
 mod unfit;
 
@@ -27,8 +28,9 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::unfit::UnfitSeries;
+use self::{numbered::Comments, unfit::UnfitSeries};
 pub use self::{
+    numbered::{Numbered, known_kind, page_kind},
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     unfit::{Unfit, UnfitCounts, Unfits},
 };
@@ -36,6 +38,7 @@ use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{self, Group},
     labels::Labels,
+    remote_write::v2::{self, About},
 };
 
 /// Why a sample of a page is not sent to anyone.
@@ -179,6 +182,10 @@ struct Series {
     identity: u128,
     /// Encoded labels per view; `None` where the view's write_relabel_configs drop it.
     blocks: Box<[Option<Box<[u8]>>]>,
+    /// What is known of its family; shared among series.
+    about: Arc<About>,
+    /// The same labels as numbers, per view; empty while no receiver wants remote write 2.0.
+    numbers: Box<[Option<v2::Series>]>,
     /// Number of the page that had it last.
     seen: u32,
     /// The line it stood on there.
@@ -202,6 +209,8 @@ pub struct Tracker {
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
     ids: HashSet<Arc<[u8]>>,
+    abouts: HashSet<Arc<About>>,
+    comments: Comments,
     observed: Vec<Observed>,
     tally: Tally,
     unfit: UnfitSeries,
@@ -220,6 +229,8 @@ impl Tracker {
             series: Slab::new(),
             series_table: HashMap::new(),
             ids: HashSet::new(),
+            abouts: HashSet::new(),
+            comments: Comments::default(),
             observed: Vec::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
@@ -230,6 +241,7 @@ impl Tracker {
     pub fn begin(&mut self) {
         self.page += 1;
         self.unfit.begin();
+        self.comments.clear();
         self.observed.clear();
         self.tally = Tally::default();
     }
@@ -289,7 +301,12 @@ impl Tracker {
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
                 self.remember_unfit(identity, unfit, sample.series);
                 let ids = ids.map(|ids| self.intern(&ids));
-                (Fate::Series(self.find_or_insert_series(identity, || blocks)), normal, ids)
+                let about = self.about(sample.name);
+                (
+                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
+                    normal,
+                    ids,
+                )
             }
         };
         let (born, seen) = (self.page, 0);
@@ -309,12 +326,15 @@ impl Tracker {
     fn find_or_insert_series(
         &mut self,
         identity: u128,
-        blocks: impl FnOnce() -> Box<[Option<Box<[u8]>>]>,
+        make: impl FnOnce() -> (Box<[Option<Box<[u8]>>]>, Arc<About>),
     ) -> u32 {
         *self.series_table.entry(identity).or_insert_with(|| {
+            let (blocks, about) = make();
             let series = Series {
                 identity,
-                blocks: blocks(),
+                blocks,
+                about,
+                numbers: Box::default(),
                 seen: 0,
                 line: u32::MAX,
                 live: false,
@@ -413,10 +433,12 @@ impl Tracker {
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
     pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+    }
+
+    fn stale_series(&self) -> impl Iterator<Item = &Series> {
         let page = self.page;
-        let gone = move |s: &Series| s.live && s.seen != page && !s.own_timestamp;
-        let series = self.series.iter().map(|(_, s)| s).filter(move |s| gone(s));
-        series.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        self.live_series().filter(move |series| series.seen != page)
     }
 
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
@@ -428,14 +450,19 @@ impl Tracker {
         if self.ids.len() > 64.max(live) {
             self.ids.retain(|ids| Arc::strong_count(ids) > 1);
         }
+        if self.abouts.len() > 64.max(live) {
+            self.abouts.retain(|about| Arc::strong_count(about) > 1);
+        }
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let series = self.series.iter().map(|(_, s)| s);
-        let marked = series.filter(|s| s.live && !s.own_timestamp);
-        marked.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+    }
+
+    fn live_series(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.

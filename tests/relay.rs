@@ -20,6 +20,8 @@ mod failures;
 mod fakes;
 #[path = "relay/hour.rs"]
 mod hour;
+#[path = "relay/negotiation.rs"]
+mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
 #[path = "relay/policies.rs"]

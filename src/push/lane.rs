@@ -18,7 +18,7 @@ use super::{
     failing::Tell,
     gate::{Admission, Report, State as GateState},
     health::State,
-    request::{Answer, post},
+    request::Answer,
 };
 use crate::{
     remote_write::{Outcome, outcome},
@@ -157,9 +157,8 @@ impl Receiver {
     /// the caller's to log, who knows what is dropped.
     pub(super) async fn attempt(&self, turn: Turn<'_>, batch: &Batch) -> Verdict {
         let began = Instant::now();
-        let answer = post(&self.client, &self.config, batch).await;
+        let answer = self.ask(batch).await;
         let (now, wall) = (Instant::now(), SystemTime::now());
-        self.numbers.record(&answer, batch.body.len(), now.saturating_duration_since(began));
         let outcome = self.outcome(&answer, wall);
         self.health().answered(answer.status, &answer.words, wall);
         let report = match outcome {

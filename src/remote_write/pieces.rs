@@ -1,18 +1,20 @@
 //! The body of a request taken apart into its series and metadata entries, to send a part of it.
 //!
 //! ```text
-//!  body --snappy--> { 0a len TimeSeries | 1a len MetricMetadata }*
-//!                     `---- piece 0 ---'  `----- piece 1 -----' …
-//!  part(range) = the pieces of the range as they are, compressed again
+//!  1.0: body --snappy--> { 0a len TimeSeries | 1a len MetricMetadata }*
+//!                          `---- piece 0 ---'  `----- piece 1 -----' …
+//!       part(range) = the bytes of these pieces, compressed again
+//!  2.0: body --snappy--> symbols, { TimeSeries }*
+//!                                   `- piece 0 …
+//!       part(range) = these series, with those of the symbols that they use, numbered anew
 //! ```
 //!
-//! Any run of whole pieces is a message of its own, so nothing is decoded and encoded again: values,
-//! staleness markers among them, keep their bits. A part keeps the order of the body, and with it the
-//! order of each series' samples.
+//! Values keep their bits, staleness markers among them. A part keeps the order of the body, and with
+//! it the order of each series' samples.
 //!
 //! This is for the rare batch that a receiver refuses; it costs some copies of the body.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::Bytes;
 use prost::{Message as _, encoding::decode_varint};
@@ -20,20 +22,28 @@ use prost::{Message as _, encoding::decode_varint};
 use super::{
     Message,
     proto::{MetricMetadata, TimeSeries},
+    proto_v2,
 };
 use crate::labels::Labels;
 
 /// The pieces of one body, in their order.
 #[derive(Debug)]
-pub struct Pieces {
-    /// The message, decompressed.
-    raw: Vec<u8>,
-    pieces: Vec<Piece>,
-}
+pub struct Pieces(Content);
 
 #[derive(Debug)]
+enum Content {
+    V1 {
+        /// The message, decompressed.
+        raw: Vec<u8>,
+        pieces: Vec<Piece>,
+    },
+    V2(proto_v2::Request),
+}
+
+/// A piece of 1.0.
+#[derive(Debug)]
 struct Piece {
-    /// Its place in `raw`, tag and length included.
+    /// Its place in the message, tag and length included.
     place: Range<usize>,
     samples: u64,
     metadata: u64,
@@ -42,22 +52,19 @@ struct Piece {
 /// Some pieces as a body of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// In snappy's raw format.
+    /// In snappy's raw format; the message is that of the whole.
     pub body: Bytes,
     /// Bytes before compression.
     pub raw_bytes: u64,
     /// Samples in it.
     pub samples: u64,
-    /// Metadata entries in it.
+    /// Metadata entries in it; those of 2.0 are parts of their series and not counted.
     pub metadata: u64,
 }
 
 /// A body that cannot be taken apart.
 #[derive(Debug, thiserror::Error)]
 pub enum PiecesError {
-    /// Bodies of this message are not joined from independent pieces.
-    #[error("a body of {} cannot be taken apart", .0.name())]
-    Message(Message),
     /// It is not in snappy's raw format.
     #[error("the body cannot be decompressed")]
     Snappy(#[from] snap::Error),
@@ -66,6 +73,15 @@ pub enum PiecesError {
     Damaged {
         /// Where the piece begins that cannot be read.
         offset: usize,
+    },
+    /// It is not a request of 2.0.
+    #[error("the body is no io.prometheus.write.v2.Request")]
+    Message(#[from] prost::DecodeError),
+    /// A series of 2.0 refers to a symbol that is not there.
+    #[error("series {series} of the body is damaged")]
+    Series {
+        /// Which one, counted from 0.
+        series: usize,
     },
 }
 
@@ -78,70 +94,119 @@ impl Pieces {
     /// # Errors
     /// When it is not a body of that message.
     pub fn of(message: Message, body: &[u8]) -> Result<Self, PiecesError> {
-        if message != Message::V1 {
-            return Err(PiecesError::Message(message));
-        }
         let raw = snap::raw::Decoder::new().decompress_vec(body)?;
-        let mut pieces = Vec::new();
-        let mut rest = raw.as_slice();
-        while !rest.is_empty() {
-            let offset = raw.len() - rest.len();
-            let (samples, metadata) = take(&mut rest).ok_or(PiecesError::Damaged { offset })?;
-            pieces.push(Piece { place: offset..raw.len() - rest.len(), samples, metadata });
+        match message {
+            Message::V1 => {
+                let mut pieces = Vec::new();
+                let mut rest = raw.as_slice();
+                while !rest.is_empty() {
+                    let offset = raw.len() - rest.len();
+                    let (samples, metadata) =
+                        take(&mut rest).ok_or(PiecesError::Damaged { offset })?;
+                    pieces.push(Piece { place: offset..raw.len() - rest.len(), samples, metadata });
+                }
+                Ok(Self(Content::V1 { raw, pieces }))
+            }
+            Message::V2 => {
+                let request = proto_v2::Request::decode(&*raw)?;
+                let known = |symbol: &u32| (*symbol as usize) < request.symbols.len();
+                let whole = |series: &proto_v2::TimeSeries| symbols_of(series).all(|s| known(&s));
+                match request.timeseries.iter().position(|series| !whole(series)) {
+                    Some(series) => Err(PiecesError::Series { series }),
+                    None => Ok(Self(Content::V2(request))),
+                }
+            }
         }
-        Ok(Self { raw, pieces })
     }
 
     /// Number of pieces.
     pub const fn len(&self) -> usize {
-        self.pieces.len()
+        match &self.0 {
+            Content::V1 { pieces, .. } => pieces.len(),
+            Content::V2(request) => request.timeseries.len(),
+        }
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.len() == 0
     }
 
     /// The pieces of a range as a body.
     pub fn part(&self, range: Range<usize>) -> Part {
-        let pieces = self.pieces.get(range).unwrap_or_default();
-        let begin = pieces.first().map_or(0, |piece| piece.place.start);
-        let end = pieces.last().map_or(0, |piece| piece.place.end);
-        let raw = self.raw.get(begin..end).unwrap_or_default();
-        let body = snap::raw::Encoder::new()
-            .compress_vec(raw)
-            .expect("a part is not longer than the body, which was below snappy's limit");
-        Part {
-            body: body.into(),
-            raw_bytes: raw.len() as u64,
-            samples: pieces.iter().map(|piece| piece.samples).sum(),
-            metadata: pieces.iter().map(|piece| piece.metadata).sum(),
+        match &self.0 {
+            Content::V1 { raw, pieces } => {
+                let pieces = pieces.get(range).unwrap_or_default();
+                let begin = pieces.first().map_or(0, |piece| piece.place.start);
+                let end = pieces.last().map_or(0, |piece| piece.place.end);
+                let samples = pieces.iter().map(|piece| piece.samples).sum();
+                let metadata = pieces.iter().map(|piece| piece.metadata).sum();
+                Part::new(raw.get(begin..end).unwrap_or_default(), samples, metadata)
+            }
+            Content::V2(request) => {
+                let series = request.timeseries.get(range).unwrap_or_default();
+                let samples = series.iter().map(|series| series.samples.len() as u64).sum();
+                Part::new(&renumbered(&request.symbols, series).encode_to_vec(), samples, 0)
+            }
         }
     }
 
-    /// Bytes before compression of a range.
+    /// Bytes before compression of a range, without what its pieces share in 2.0.
     pub fn raw_bytes(&self, range: Range<usize>) -> u64 {
-        let pieces = self.pieces.get(range).unwrap_or_default();
-        pieces.iter().map(|piece| piece.place.len() as u64).sum()
+        match &self.0 {
+            Content::V1 { pieces, .. } => {
+                let pieces = pieces.get(range).unwrap_or_default();
+                pieces.iter().map(|piece| piece.place.len() as u64).sum()
+            }
+            Content::V2(request) => {
+                let series = request.timeseries.get(range).unwrap_or_default();
+                series.iter().map(|series| series.encoded_len() as u64).sum()
+            }
+        }
     }
 
     /// A piece as people write it: `name{a="b"}`, or `metadata of NAME`.
     pub fn name(&self, piece: usize) -> Option<String> {
-        let piece = self.pieces.get(piece)?;
-        let mut field = self.raw.get(piece.place.clone())?;
-        let tag = decode_varint(&mut field).ok()?;
-        decode_varint(&mut field).ok()?;
-        if tag == TAG_METADATA {
-            let metadata = MetricMetadata::decode(field).ok()?;
-            return Some(format!("metadata of {}", metadata.metric_family_name));
+        match &self.0 {
+            Content::V1 { raw, pieces } => name_v1(raw.get(pieces.get(piece)?.place.clone())?),
+            Content::V2(request) => {
+                let text = |symbol: u32| request.symbols.get(symbol as usize).map(String::as_str);
+                let (pairs, _) = request.timeseries.get(piece)?.labels_refs.as_chunks::<2>();
+                let pairs = pairs.iter().map(|&[name, value]| Some((text(name)?, text(value)?)));
+                Some(
+                    pairs
+                        .collect::<Option<Vec<_>>>()?
+                        .into_iter()
+                        .collect::<Labels<'_>>()
+                        .to_string(),
+                )
+            }
         }
-        let series = TimeSeries::decode(field).ok()?;
-        let labels = series.labels.iter().map(|label| (&*label.name, &*label.value));
-        Some(labels.collect::<Labels<'_>>().to_string())
     }
 }
 
-/// Takes one field from the front; returns its samples and metadata entries.
+impl Part {
+    fn new(raw: &[u8], samples: u64, metadata: u64) -> Self {
+        let body = snap::raw::Encoder::new()
+            .compress_vec(raw)
+            .expect("a part is not longer than the body, which was below snappy's limit");
+        Self { body: body.into(), raw_bytes: raw.len() as u64, samples, metadata }
+    }
+}
+
+fn name_v1(mut field: &[u8]) -> Option<String> {
+    let tag = decode_varint(&mut field).ok()?;
+    decode_varint(&mut field).ok()?;
+    if tag == TAG_METADATA {
+        let metadata = MetricMetadata::decode(field).ok()?;
+        return Some(format!("metadata of {}", metadata.metric_family_name));
+    }
+    let series = TimeSeries::decode(field).ok()?;
+    let labels = series.labels.iter().map(|label| (&*label.name, &*label.value));
+    Some(labels.collect::<Labels<'_>>().to_string())
+}
+
+/// Takes one field of 1.0 from the front; returns its samples and metadata entries.
 fn take(rest: &mut &[u8]) -> Option<(u64, u64)> {
     let tag = decode_varint(rest).ok()?;
     let len = usize::try_from(decode_varint(rest).ok()?).ok()?;
@@ -152,6 +217,32 @@ fn take(rest: &mut &[u8]) -> Option<(u64, u64)> {
         TAG_METADATA => Some((0, 1)),
         _ => None,
     }
+}
+
+/// All symbols that a series refers to.
+fn symbols_of(series: &proto_v2::TimeSeries) -> impl Iterator<Item = u32> {
+    let about = series.metadata.iter().flat_map(|about| [about.help_ref, about.unit_ref]);
+    series.labels_refs.iter().copied().chain(about)
+}
+
+/// These series as a request of their own: the empty symbol first, then what they use, once each.
+fn renumbered(symbols: &[String], series: &[proto_v2::TimeSeries]) -> proto_v2::Request {
+    let mut part = proto_v2::Request { symbols: vec![String::new()], timeseries: series.to_vec() };
+    let mut numbers = HashMap::from([(0, 0)]);
+    let mut number = |symbol: &mut u32| {
+        *symbol = *numbers.entry(*symbol).or_insert_with(|| {
+            part.symbols.push(symbols.get(*symbol as usize).cloned().unwrap_or_default());
+            u32::try_from(part.symbols.len() - 1).expect("a part has no more than the whole")
+        });
+    };
+    for series in &mut part.timeseries {
+        series.labels_refs.iter_mut().for_each(&mut number);
+        if let Some(about) = &mut series.metadata {
+            number(&mut about.help_ref);
+            number(&mut about.unit_ref);
+        }
+    }
+    part
 }
 
 #[cfg(test)]
@@ -167,6 +258,7 @@ mod tests {
             Encoder, body,
             proto::{WriteRequest, metric_metadata::MetricType},
             v1::{self, Metadata, STALE_NAN},
+            v2::{self, About, Symbols},
         },
     };
 
@@ -216,11 +308,69 @@ mod tests {
         assert_eq!(damaged(&[0x0a]), "the body is damaged at byte 0 of its content");
         assert_eq!(damaged(&[0x0a, 0, 0x0a, 5, 1]), "the body is damaged at byte 2 of its content");
         assert_eq!(damaged(&[0x12, 0]), "the body is damaged at byte 0 of its content");
-        let error = Pieces::of(Message::V2, b"").unwrap_err().to_string();
-        assert!(error.contains("io.prometheus.write.v2.Request"), "{error}");
+        let of_v2 = |raw: &[u8]| {
+            let body = snap::raw::Encoder::new().compress_vec(raw).unwrap();
+            Pieces::of(Message::V2, &body).unwrap_err().to_string()
+        };
+        assert_eq!(of_v2(&[0x2a]), "the body is no io.prometheus.write.v2.Request");
+        let series = proto_v2::TimeSeries { labels_refs: vec![0, 1], ..Default::default() };
+        let request = proto_v2::Request { symbols: vec![String::new()], timeseries: vec![series] };
+        assert_eq!(of_v2(&request.encode_to_vec()), "series 0 of the body is damaged");
+    }
+
+    /// A body of 2.0: series that share texts, each with its value as bits.
+    fn whole_v2(values: &[u64]) -> Bytes {
+        let mut symbols = Symbols::default();
+        let series: Vec<_> = (0..values.len())
+            .map(|n| {
+                let (n, name) = (n.to_string(), ["a", "b"][n % 2]);
+                let labels: Labels<'_> = [(METRIC_NAME, name), ("n", &n)].into_iter().collect();
+                let about = About {
+                    kind: MetricType::Counter,
+                    help: format!("of {name}").into(),
+                    unit: "".into(),
+                };
+                v2::Series::new(&mut symbols, &labels, &about)
+            })
+            .collect();
+        let mut encoder = v2::Encoder::new(&symbols, u32::MAX);
+        for (series, bits) in series.iter().zip(values) {
+            encoder.push(series, f64::from_bits(*bits), 7, 3);
+        }
+        let fragments = encoder.finish(Instant::now());
+        assert_eq!(fragments.len(), 1);
+        body(fragments.iter())
     }
 
     proptest! {
+        #[test]
+        fn parts_of_2_0_are_the_whole(
+            values in vec(prop_oneof![any::<u64>(), Just(STALE_NAN)], 1..60),
+            cuts in vec(0..70_usize, 0..6),
+        ) {
+            let body = whole_v2(&values);
+            let pieces = Pieces::of(Message::V2, &body).unwrap();
+            prop_assert_eq!(pieces.len(), values.len());
+            prop_assert_eq!(pieces.name(0).unwrap(), "a{n=\"0\"}");
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(pieces.len())).collect();
+            cuts.extend([0, pieces.len()]);
+            cuts.sort_unstable();
+            let mut joined = Vec::new();
+            for range in cuts.windows(2).map(|pair| pair[0]..pair[1]) {
+                let part = pieces.part(range.clone());
+                prop_assert_eq!(part.samples, range.len() as u64);
+                let raw = snap::raw::Decoder::new().decompress_vec(&part.body).unwrap();
+                prop_assert_eq!(raw.len() as u64, part.raw_bytes);
+                let symbols = proto_v2::Request::decode(&*raw).unwrap().symbols;
+                let once: std::collections::BTreeSet<_> = symbols.iter().collect();
+                prop_assert_eq!(once.len(), symbols.len(), "each symbol once");
+                prop_assert_eq!(&*symbols[0], "");
+                prop_assert!(symbols.len() <= 1 + 2 + 2 + 2 + range.len(), "only what is used");
+                joined.extend(v2::read(&part.body).unwrap());
+            }
+            prop_assert_eq!(joined, v2::read(&body).unwrap());
+        }
+
         /// However a body is cut, its parts hold all of it, in order and bit by bit.
         #[test]
         fn parts_are_the_whole(

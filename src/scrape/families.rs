@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    exposition,
-    flink::{self, Metric},
+    exposition, flink,
     remote_write::{Encoder, proto::metric_metadata::MetricType, v1::Metadata},
+    series::{known_kind, page_kind},
 };
 
 /// The families of one page.
@@ -47,16 +47,16 @@ impl Families {
         *self = Self { wanted, ..Self::default() };
     }
 
-    pub(super) const fn wanted(&self) -> bool {
-        self.wanted
-    }
-
     pub(super) fn help(&mut self, name: &str, help: &str) {
-        self.enter(name).help = help.into();
+        if self.wanted {
+            self.enter(name).help = help.into();
+        }
     }
 
     pub(super) fn kind(&mut self, name: &str, kind: exposition::Kind) {
-        self.enter(name).kind = Some(kind);
+        if self.wanted {
+            self.enter(name).kind = Some(kind);
+        }
     }
 
     /// A kept sample was read, whose line begins with `text`; a summary's `_count` belongs to it.
@@ -106,24 +106,5 @@ impl State {
                 Family { name: &self.name, kind, help: &self.help, unit: "" }
             }
         }
-    }
-}
-
-const fn known_kind(metric: &Metric) -> MetricType {
-    match metric.kind {
-        flink::Kind::Counter => MetricType::Counter,
-        flink::Kind::Gauge => MetricType::Gauge,
-        flink::Kind::Summary => MetricType::Summary,
-        flink::Kind::Info => MetricType::Info,
-    }
-}
-
-const fn page_kind(kind: exposition::Kind) -> MetricType {
-    match kind {
-        exposition::Kind::Counter => MetricType::Counter,
-        exposition::Kind::Gauge => MetricType::Gauge,
-        exposition::Kind::Histogram => MetricType::Histogram,
-        exposition::Kind::Summary => MetricType::Summary,
-        exposition::Kind::Untyped => MetricType::Unknown,
     }
 }

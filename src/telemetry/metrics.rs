@@ -342,6 +342,13 @@ fn requests(accounts: &[Account], encoder: &mut DescriptorEncoder<'_>) -> fmt::R
             })
         })
     })?;
+    let help = "Which message the receiver gets; 1.";
+    family(encoder, "remote_write_message_info", help, Kind::Gauge, |family| {
+        accounts.iter().try_for_each(|account| {
+            let message = account.receiver.message().name();
+            family.add(&[account.name(), ("message", message)], 1.0)
+        })
+    })?;
     let help = "Requests, by class of answer; none is no answer at all.";
     family(encoder, "remote_write_requests", help, Kind::Counter, |family| {
         accounts.iter().try_for_each(|account| {

@@ -101,10 +101,25 @@ fn without(bad: &'static [usize]) -> impl FnMut(&Write) -> Answer + Send {
 
 #[tokio::test]
 async fn one_bad_series_costs_one_series() {
+    check_bisect("prometheus.WriteRequest").await;
+}
+
+#[tokio::test]
+async fn one_bad_series_costs_one_series_in_2_0_too() {
+    check_bisect("io.prometheus.write.v2.Request").await;
+}
+
+/// While it is not known what the receiver understands, its refusal may be one of the message.
+#[tokio::test]
+async fn one_bad_series_costs_one_series_while_the_message_is_found_out() {
+    check_bisect("auto").await;
+}
+
+async fn check_bisect(message: &str) {
     let (log, _guard) = Log::start();
     let remote = FakeReceiver::with_script(without(&[17])).await;
     let flink = wide_flink(60).await;
-    let lines = format!("{SOON}\non_status: {{400: bisect}}");
+    let lines = format!("{SOON}\nprotobuf_message: {message}\non_status: {{400: bisect}}");
     let jobs = [job("flink", &[flink.address()], "")];
     let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &lines)], ""));
     until_true("three scrapes", || {

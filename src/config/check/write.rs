@@ -8,12 +8,14 @@ use super::{
     Checker,
     client::{RawClient, TENANT_HEADER},
 };
-use crate::config::{
-    HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
-    raw::{RawMetadata, RawQueue, RawReceiver},
-    value::{At, Origin, Pairs, Scalar},
+use crate::{
+    config::{
+        HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
+        raw::{RawMetadata, RawQueue, RawReceiver},
+        value::{At, Origin, Pairs, Scalar},
+    },
+    remote_write::{Action, StatusPolicy, Statuses, Wanted},
 };
-use crate::remote_write::{Action, StatusPolicy, Statuses};
 
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_SAMPLES_PER_SEND: u32 = 2000;
@@ -72,6 +74,11 @@ impl Checker<'_> {
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
+            protobuf_message: self.choice(
+                raw.protobuf_message.as_ref(),
+                &Wanted::CHOICES,
+                Wanted::default(),
+            ),
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
             label_limit: self.number(raw.label_limit.as_ref(), 0..=u64::MAX, 0),
