@@ -25,7 +25,7 @@ pub use self::{
     size::{ByteSize, SizeError},
     target::{TargetError, query},
 };
-use crate::{flink, relabel, remote_write};
+use crate::{flink, relabel, remote_write, shard::Shard};
 
 /// A configuration file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +62,26 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// What is done with Flink's metrics.
     pub flink: Flink,
+    /// Which part of the targets this relay scrapes; `None` for all.
+    pub shard: Option<Shard>,
+    /// Whether each target is scraped once more when the relay is told to stop.
+    pub final_scrape: bool,
+    /// Hash of the file's text, the same wherever the same file is used; 0 without one.
+    pub hash: TextHash,
+}
+
+/// Hash of a configuration's text. Two texts may mean the same, so it is not shown with what they mean.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextHash(pub u64);
+
+impl std::fmt::Debug for TextHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TextHash")
+    }
 }
 
 /// One entry of `scrape_configs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scrape {
     /// `job_name`: the value of the `job` label.
     pub job_name: String,
@@ -130,7 +146,7 @@ pub enum Compression {
 }
 
 /// One entry of `static_configs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StaticConfig {
     /// The targets.
     pub targets: Vec<TargetSpec>,
@@ -154,7 +170,7 @@ pub struct TargetSpec {
 }
 
 /// TLS, authentication and extra headers of an HTTP client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpClient {
     /// `Authorization: Basic …`.
     pub basic_auth: Option<BasicAuth>,
@@ -167,7 +183,7 @@ pub struct HttpClient {
 }
 
 /// User name and password.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BasicAuth {
     /// The user name.
     pub username: Secret,
@@ -176,7 +192,7 @@ pub struct BasicAuth {
 }
 
 /// A credential with its scheme.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Authorization {
     /// The scheme, `Bearer` by default.
     pub kind: String,
@@ -204,7 +220,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// TLS settings of a client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -217,7 +233,7 @@ pub struct Tls {
 }
 
 /// One entry of `remote_write`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     /// Name in logs and metrics, unique; the URL's `host:port` unless given.
     pub name: String,
@@ -279,7 +295,7 @@ pub struct Metadata {
 }
 
 /// The `flink` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Flink {
     /// Which metric groups are relayed.
     pub groups: flink::GroupFilter,

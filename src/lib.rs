@@ -27,6 +27,7 @@ pub mod remote_write;
 pub mod scrape;
 pub mod series;
 pub mod server;
+pub mod shard;
 pub mod spool;
 pub mod status;
 pub mod target;

@@ -35,3 +35,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a receiver that did not understand remote write 2.0 gets 1.0 before it is asked again.
 /// Receivers are upgraded at most every few days, and each time costs one request that is sent twice.
 pub const REASK_AFTER: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Relays that may share one configuration by sharding. Choosing a target's owner costs a hash for
+/// each of them, and a hundred relays already carry tens of thousands of targets.
+pub const SHARD_COUNT_MAX: u32 = 1024;

@@ -16,11 +16,12 @@ mod parts;
 mod request;
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::{failing::Failing, gate::Gate};
@@ -41,8 +42,6 @@ use crate::{
 pub struct Receiver {
     /// As configured.
     pub config: config::Receiver,
-    /// Which view of the series it gets.
-    pub view: usize,
     client: Client,
     spool: Mutex<Spool>,
     lanes: Vec<Notify>,
@@ -54,8 +53,10 @@ pub struct Receiver {
     failing: Mutex<Failing>,
     health: Mutex<Health>,
     negotiation: Mutex<Negotiation>,
+    /// Set when another receiver takes over: lanes begin nothing new.
+    halt: CancellationToken,
     /// Numbers for `/metrics`.
-    pub numbers: Numbers,
+    pub numbers: Arc<Numbers>,
 }
 
 /// A receiver that cannot be built from its configuration.
@@ -77,16 +78,8 @@ impl Receiver {
     ///
     /// # Errors
     /// TLS files or headers that cannot be used; a queue that could never send.
-    pub fn new(config: config::Receiver, view: usize) -> Result<Self, ReceiverError> {
-        let queue = &config.queue;
-        let settings = Settings {
-            lanes: queue.max_shards,
-            max_samples_per_send: queue.max_samples_per_send,
-            batch_send_deadline: queue.batch_send_deadline,
-            max_bytes: queue.max_bytes,
-            capacity_samples: queue.capacity,
-            sample_age_limit: queue.sample_age_limit,
-        };
+    pub fn new(config: config::Receiver) -> Result<Self, ReceiverError> {
+        let (queue, settings) = (&config.queue, settings(&config.queue));
         let pauses = Backoff::new(queue.min_backoff, queue.max_backoff)?;
         Ok(Self {
             gate: Mutex::new(Gate::new(queue.min_shards, queue.max_shards, pauses)),
@@ -98,10 +91,47 @@ impl Receiver {
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
             negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
-            numbers: Numbers::default(),
-            view,
+            halt: CancellationToken::new(),
+            numbers: Arc::default(),
             config,
         })
+    }
+
+    /// The receiver that is to follow this one under another configuration. Its spool is empty until
+    /// [`Receiver::take_over`]; its numbers are this one's, so that they go on.
+    ///
+    /// # Errors
+    /// As [`Receiver::new`]; this receiver goes on then as if nothing had been asked.
+    pub fn successor(&self, config: config::Receiver) -> Result<Self, ReceiverError> {
+        let next = Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? };
+        let (old, new) = (&self.config, &next.config);
+        if (&old.url, old.protobuf_message) == (&new.url, new.protobuf_message) {
+            // It is the same receiver, and understands what it understood.
+            next.negotiation().clone_from(&self.negotiation());
+        }
+        Ok(next)
+    }
+
+    /// Lets the lanes finish what is in flight and begin nothing new: [`Receiver::push`] returns.
+    pub fn halt(&self) {
+        self.halt.cancel();
+    }
+
+    /// Takes everything that waits for `old`, whose lanes have halted, with its account. The older
+    /// receiver is empty afterwards and nobody's any more.
+    pub fn take_over(&self, old: &Self) {
+        let mut spool = self.spool();
+        std::mem::swap(&mut *spool, &mut old.spool());
+        let settings = settings(&self.config.queue);
+        let reconfigured = spool.reconfigure(settings, Instant::now().into_std());
+        debug_assert_eq!(reconfigured, Ok(()), "the settings were good for a spool of our own");
+        drop(spool);
+        if self.config.url == old.config.url {
+            self.health().clone_from(&old.health());
+        }
+        for lane in &self.lanes {
+            lane.notify_one();
+        }
     }
 
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
@@ -150,9 +180,10 @@ impl Receiver {
         }
     }
 
-    /// Drops what is left when the relay ends. Returns the samples that were lost.
-    pub fn close(&self) -> u64 {
-        self.spool().close(Reason::Shutdown).samples
+    /// Drops what is left when the relay ends or the receiver is removed. Returns the samples that
+    /// were lost.
+    pub fn close(&self, reason: Reason) -> u64 {
+        self.spool().close(reason).samples
     }
 
     /// Samples taken, delivered, dropped and queued.
@@ -211,5 +242,16 @@ impl Receiver {
 
     fn failing(&self) -> MutexGuard<'_, Failing> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn settings(queue: &config::Queue) -> Settings {
+    Settings {
+        lanes: queue.max_shards,
+        max_samples_per_send: queue.max_samples_per_send,
+        batch_send_deadline: queue.batch_send_deadline,
+        max_bytes: queue.max_bytes,
+        capacity_samples: queue.capacity,
+        sample_age_limit: queue.sample_age_limit,
     }
 }

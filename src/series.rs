@@ -17,6 +17,7 @@
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
+mod adopt;
 mod collide;
 mod numbered;
 mod shape;
@@ -28,12 +29,13 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::{numbered::Comments, unfit::UnfitSeries};
 pub use self::{
+    adopt::Origin,
     numbered::{Numbered, known_kind, page_kind},
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     unfit::{Unfit, UnfitCounts, Unfits},
 };
+use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{self, Group},
@@ -214,6 +216,10 @@ pub struct Tracker {
     observed: Vec<Observed>,
     tally: Tally,
     unfit: UnfitSeries,
+    /// See [`Tracker::adopt`].
+    inherited: adopt::Inherited,
+    /// The views whose blocks are to be made anew on the next good page.
+    remade: Vec<usize>,
 }
 
 impl Tracker {
@@ -234,6 +240,8 @@ impl Tracker {
             observed: Vec::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
+            inherited: Vec::new(),
+            remade: Vec::new(),
         }
     }
 
@@ -255,6 +263,9 @@ impl Tracker {
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
             && let Some(line) = self.find_line(fingerprint)
         {
+            if !self.remade.is_empty() {
+                self.reshape(line, text)?;
+            }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             return Ok(self.record(line, value, timestamp, scraped_at_ms));
@@ -384,6 +395,7 @@ impl Tracker {
         let mut observed = std::mem::take(&mut self.observed);
         observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
         self.observed = observed;
+        self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
         self.tally.clone()
@@ -418,6 +430,7 @@ impl Tracker {
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
         self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.unmake_blocks();
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
@@ -433,7 +446,8 @@ impl Tracker {
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
     pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let stale = self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        stale.chain(self.inherited(view))
     }
 
     fn stale_series(&self) -> impl Iterator<Item = &Series> {
@@ -446,6 +460,8 @@ impl Tracker {
         let page = self.page;
         self.drop_lines(|line| line.seen == page);
         self.drop_series(|series| series.seen == page);
+        self.inherited.clear();
+        self.remade.clear();
         let live = self.lines.len();
         if self.ids.len() > 64.max(live) {
             self.ids.retain(|ids| Arc::strong_count(ids) > 1);
@@ -458,7 +474,8 @@ impl Tracker {
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let live = self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        live.chain(self.inherited(view))
     }
 
     fn live_series(&self) -> impl Iterator<Item = &Series> {
@@ -471,6 +488,7 @@ impl Tracker {
         for (_, series) in &mut self.series {
             series.live = false;
         }
+        self.inherited.clear();
     }
 
     /// Number of series on the last page.

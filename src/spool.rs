@@ -26,6 +26,7 @@ mod counts;
 mod lane;
 #[cfg(test)]
 mod model;
+mod reconfigure;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -171,7 +172,7 @@ impl Spool {
             self.seal(lane);
         }
         for fragment in fragments {
-            self.append_fragment(lane, fragment, now);
+            self.append_fragment(lane, lane_key, fragment, now);
         }
         self.check();
         lane
@@ -270,7 +271,7 @@ impl Spool {
         self.counts.batches == 0
     }
 
-    fn append_fragment(&mut self, lane: u16, fragment: Arc<Fragment>, now: Instant) {
+    fn append_fragment(&mut self, lane: u16, lane_key: u64, fragment: Arc<Fragment>, now: Instant) {
         let amount = Amount::of(&fragment);
         self.counts.append(amount, fragment.highest_timestamp_ms());
         // What alone exceeds the limits must not push out everything else first.
@@ -279,19 +280,24 @@ impl Spool {
             self.counts.drop_queued(amount, reason);
             return;
         }
+        self.queue(lane, lane_key, fragment, now);
+        self.make_room();
+    }
+
+    /// Puts a fragment that is in the account already into the lane's open batch.
+    fn queue(&mut self, lane: u16, lane_key: u64, fragment: Arc<Fragment>, now: Instant) {
+        let (samples, raw_bytes) = (u64::from(fragment.samples()), fragment.raw_bytes());
         // A request of remote write 2.0 cannot be continued: it is a batch of its own.
         let alone = fragment.message() == Message::V2;
         let open = self.open(lane);
-        let fits = |open| !alone && self.fits(open, amount.samples, fragment.raw_bytes());
-        if open.is_some_and(|open| !fits(open)) {
+        if open.is_some_and(|open| alone || !self.fits(open, samples, raw_bytes)) {
             self.seal(lane);
         }
-        self.open_batch(lane, fragment.created(), now).push(fragment);
+        self.open_batch(lane, fragment.created(), now).push(lane_key, fragment);
         let open = self.open(lane);
         if open.is_some_and(|open| alone || self.is_full(open)) {
             self.seal(lane);
         }
-        self.make_room();
     }
 
     /// The open batch of a lane, begun when there is none.

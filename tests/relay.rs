@@ -18,6 +18,8 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/final_scrape.rs"]
+mod final_scrape;
 #[path = "relay/hour.rs"]
 mod hour;
 #[path = "relay/negotiation.rs"]
@@ -30,6 +32,10 @@ mod policies;
 mod ranges;
 #[path = "relay/refusals.rs"]
 mod refusals;
+#[path = "relay/reload.rs"]
+mod reload;
+#[path = "relay/sharding.rs"]
+mod sharding;
 #[path = "relay/staleness.rs"]
 mod staleness;
 #[path = "relay/views.rs"]

@@ -41,6 +41,8 @@ section!(RawGlobal = "global" {
     scrape_interval: Scalar,
     scrape_timeout: Scalar,
     external_labels: Pairs<Scalar>,
+    shard: Scalar,
+    final_scrape: Scalar,
 });
 
 section!(RawScrape = "scrape_configs" {

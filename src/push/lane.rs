@@ -51,7 +51,8 @@ pub(super) struct Verdict {
 }
 
 impl Receiver {
-    /// Sends the batches of one lane until `drain` is set and the lane is empty, or `abort` is set.
+    /// Sends the batches of one lane until `drain` is set and the lane is empty, until the receiver
+    /// halts, or until `abort` is set, which also breaks off what is in flight.
     pub async fn push(&self, lane: u16, drain: &CancellationToken, abort: &CancellationToken) {
         tokio::select! {
             biased;
@@ -63,8 +64,7 @@ impl Receiver {
     async fn run(&self, lane: u16, drain: &CancellationToken) {
         let Some(wake) = self.lanes.get(usize::from(lane)) else { return };
         let mut fruitless_until = None;
-        loop {
-            let turn = self.turn(lane).await;
+        while let Some(turn) = self.turn(lane).await {
             let next = self.spool().next(lane, Instant::now().into_std());
             match next {
                 Next::Send(batch) => {
@@ -78,6 +78,7 @@ impl Receiver {
                     tokio::select! {
                         () = sleep_until(at.into()) => {}
                         () = wake.notified() => {}
+                        () = self.halt.cancelled() => return,
                     }
                 }
                 Next::Idle if drain.is_cancelled() => return,
@@ -85,6 +86,7 @@ impl Receiver {
                     drop(turn);
                     tokio::select! {
                         () = wake.notified() => {}
+                        () = self.halt.cancelled() => return,
                         () = drain.cancelled() => {}
                     }
                 }
@@ -92,9 +94,9 @@ impl Receiver {
         }
     }
 
-    /// Waits until the lane may send.
-    pub(super) async fn turn(&self, lane: u16) -> Turn<'_> {
-        loop {
+    /// Waits until the lane may send; `None` when the receiver halts.
+    pub(super) async fn turn(&self, lane: u16) -> Option<Turn<'_>> {
+        while !self.halt.is_cancelled() {
             // Listens before it asks, so that no change is missed in between.
             let mut changed = std::pin::pin!(self.gate_changed.notified());
             changed.as_mut().enable();
@@ -102,24 +104,28 @@ impl Receiver {
                 let mut gate = self.gate();
                 (gate.admit(lane, Instant::now()), gate.state())
             };
-            match admission {
-                Admission::Go => return Turn { receiver: self, lane, reported: false },
-                Admission::Wait => changed.await,
+            let at = match admission {
+                Admission::Go => return Some(Turn { receiver: self, lane, reported: false }),
+                Admission::Wait => None,
                 Admission::At(at) if state == GateState::Parked => {
-                    let look = Instant::now() + CREDENTIALS_LOOK;
-                    tokio::select! {
-                        () = sleep_until(at.min(look)) => self.look_at_credentials(),
-                        () = changed => {}
-                    }
+                    self.look_at_credentials();
+                    Some(at.min(Instant::now() + CREDENTIALS_LOOK))
                 }
-                Admission::At(at) => {
-                    tokio::select! {
-                        () = sleep_until(at) => {}
-                        () = changed => {}
-                    }
+                Admission::At(at) => Some(at),
+            };
+            let at = async {
+                match at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                () = at => {}
+                () = changed => {}
+                () = self.halt.cancelled() => {}
             }
         }
+        None
     }
 
     /// Probes a parked receiver at once when a file that holds credentials has changed.

@@ -70,7 +70,9 @@ impl Receiver {
         let mut refused = Refused::default();
         while let Some(range) = halving.next(|range| pieces.raw_bytes(range)) {
             let part = pieces.part(range.clone());
-            let verdict = self.deliver_part(lane, batch, &part).await;
+            let Some(verdict) = self.deliver_part(lane, batch, &part).await else {
+                return Settled::Retry;
+            };
             let again = match verdict.outcome {
                 Outcome::Split => halving.too_large(range.clone(), part.raw_bytes),
                 Outcome::Bisect => halving.refused(range.clone()),
@@ -89,8 +91,8 @@ impl Receiver {
         self.settle_parts(batch, &refused, fruitful)
     }
 
-    /// Sends one part until the receiver has judged it.
-    async fn deliver_part(&self, lane: u16, batch: &Batch, part: &Part) -> Verdict {
+    /// Sends one part until the receiver has judged it; `None` when the relay halts before that.
+    async fn deliver_part(&self, lane: u16, batch: &Batch, part: &Part) -> Option<Verdict> {
         let mut request = Batch {
             body: part.body.clone(),
             samples: part.samples,
@@ -100,10 +102,10 @@ impl Receiver {
             ..batch.clone()
         };
         loop {
-            let turn = self.turn(lane).await;
+            let turn = self.turn(lane).await?;
             let verdict = self.attempt(turn, &request).await;
             if !matches!(verdict.outcome, Outcome::Retry { .. } | Outcome::Park { .. }) {
-                return verdict;
+                return Some(verdict);
             }
             request.tries = request.tries.saturating_add(1);
         }

@@ -13,8 +13,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, Tracker, Unfits};
+use super::{Fate, Tracker};
 use crate::{flink, labels::Labels, remote_write::v1};
+
+/// Encoded labels per view, as in [`super::Shaped::Series`].
+type Blocks = Box<[Option<Box<[u8]>>]>;
 
 /// Lines of a page that normalisation made equal.
 struct Collision {
@@ -23,15 +26,6 @@ struct Collision {
     /// All of the page's lines with these labels, in page order, those among them that an earlier
     /// page gave a series of their own.
     members: Vec<u32>,
-}
-
-/// A series of its own for one of them; the fields are those of [`Shaped::Series`](super::Shaped).
-struct Separate {
-    identity: u128,
-    blocks: Box<[Option<Box<[u8]>>]>,
-    unfit: Unfits,
-    /// For the log, when it is unfit because of the ids.
-    shown: String,
 }
 
 impl Tracker {
@@ -88,9 +82,12 @@ impl Tracker {
                 continue;
             }
             let about = self.series.get(series as usize).map(|series| Arc::clone(&series.about));
-            let Some(separate) = self.with_ids(series, kept) else { continue };
-            let Some(about) = about else { continue };
-            let Separate { identity, blocks, unfit, shown } = separate;
+            let base = self.series.get(series as usize).map(|series| series.identity);
+            let Some((identity, mut blocks)) = self.with_ids(series, kept) else { continue };
+            let (Some(about), Some(base)) = (about, base) else { continue };
+            // What was kept from a view without the ids is so with them, for the same reason.
+            let mut unfit = self.unfit.of(base);
+            let shown = self.shaper.fit(&mut blocks, &mut unfit);
             self.remember_unfit(identity, unfit, shown.as_bytes());
             let own = self.find_or_insert_series(identity, || (blocks, about));
             if let Some(line) = self.lines.get_mut(member as usize) {
@@ -100,46 +97,58 @@ impl Tracker {
         }
     }
 
-    fn ids_of(&self, line: u32) -> Labels<'static> {
+    pub(super) fn ids_of(&self, line: u32) -> Labels<'static> {
         let ids = self.lines.get(line as usize).and_then(|line| line.ids.as_deref());
         let ids = ids.and_then(|ids| v1::decode_labels(ids).ok());
         ids.map(Labels::into_owned).unwrap_or_default()
     }
 
     /// The series' labels with the ids added, for each view.
-    fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<Separate> {
+    fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<(u128, Blocks)> {
         ids.sort();
         let series = self.series.get(series as usize)?;
-        let mut key = series.identity.to_le_bytes().to_vec();
-        key.extend_from_slice(&ids.identity().to_le_bytes());
-        let (mut unfit, mut shown) = (Unfits::new(), String::new());
-        for view in 0..series.blocks.len() {
-            // What was kept from a view without the ids is so with them, for the same reason.
-            let why = self.unfit.why(series.identity, view);
-            unfit.extend(why.map(|why| (view, why)));
-        }
-        let add = |(view, block): (usize, &Option<Box<[u8]>>)| {
-            let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
-            for (name, value) in ids.iter() {
-                // A target's own label of that name stays, as it does against a page's labels.
-                let taken = labels.get(name).is_some();
-                let name = if taken { format!("exported_{name}") } else { name.to_owned() };
-                labels.set(name, value.to_owned());
-            }
-            labels.sort();
-            let limits = self.shaper.views.get(view).map(|view| view.limits).unwrap_or_default();
-            match limits.check(&labels) {
-                Ok(()) => Some(v1::labels_block(&labels)),
-                Err(limit) => {
-                    shown = labels.to_string();
-                    unfit.push((view, limit.into()));
-                    None
-                }
-            }
-        };
-        let blocks = series.blocks.iter().enumerate().map(add).collect();
-        Some(Separate { identity: xxh3_128(&key), blocks, unfit, shown })
+        Some((identity_with(series.identity, &ids), blocks_with(&series.blocks, &ids)))
     }
+}
+
+/// The identity of a series that got these ids back; they are sorted.
+fn identity_with(identity: u128, ids: &Labels<'_>) -> u128 {
+    xxh3_128(&[identity.to_le_bytes(), ids.identity().to_le_bytes()].concat())
+}
+
+fn blocks_with(blocks: &[Option<Box<[u8]>>], ids: &Labels<'_>) -> Blocks {
+    let add = |block: &Option<Box<[u8]>>| {
+        let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
+        for (name, value) in ids.iter() {
+            // A target's own label of that name stays, as it does against a page's labels.
+            let taken = labels.get(name).is_some();
+            let name = if taken { format!("exported_{name}") } else { name.to_owned() };
+            labels.set(name, value.to_owned());
+        }
+        labels.sort();
+        Some(v1::labels_block(&labels))
+    };
+    blocks.iter().map(add).collect()
+}
+
+/// The blocks of the series `own`, which was told apart from `identity` on some earlier page, from the
+/// `blocks` that its line has without ids. Which of the line's `ids` it got back is not kept, for it
+/// is asked at a change of the configuration only; there are few ways, and the identity tells.
+pub(super) fn told_apart(
+    own: u128,
+    identity: u128,
+    blocks: &[Option<Box<[u8]>>],
+    ids: &Labels<'_>,
+) -> Option<Blocks> {
+    let names = flink::labels::IDS_BY_PRIORITY;
+    (1_u32..1 << names.len()).find_map(|chosen| {
+        let chosen = names.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
+        let mut kept: Labels<'_> =
+            chosen.filter_map(|(_, &name)| Some((name, ids.get(name)?))).collect();
+        kept.sort();
+        let found = !kept.is_empty() && identity_with(identity, &kept) == own;
+        found.then(|| blocks_with(blocks, &kept))
+    })
 }
 
 /// Names of the ids to keep, see the module's documentation.

@@ -133,6 +133,18 @@ impl Shaper {
         }
     }
 
+    /// Whether a sample becomes the same series here and there, whatever the views.
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        let Self { groups, labels, honor_labels, honor_timestamps, metric_relabel_configs, .. } =
+            self;
+        *groups == other.groups
+            && *labels == other.labels
+            && *honor_labels == other.honor_labels
+            && *honor_timestamps == other.honor_timestamps
+            && *metric_relabel_configs == other.metric_relabel_configs
+            && self.limits == other.limits
+    }
+
     /// Decides what the sample is, see the module's documentation for the order of the steps.
     pub fn shape<'a>(
         &self,
@@ -229,6 +241,13 @@ impl Limits {
 }
 
 impl View {
+    /// Whether a series has the same labels here and there, or none in both.
+    pub fn has_labels_of(&self, other: &Self) -> bool {
+        self.external_labels == other.external_labels
+            && self.write_relabel_configs == other.write_relabel_configs
+            && self.limits == other.limits
+    }
+
     /// The labels as this view's receivers get them, encoded; `None` when the view drops the series.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 
 use hashbrown::HashMap;
 
-use super::{Fate, LabelLimit, Tracker};
+use super::{Fate, LabelLimit, Limits, Shaper, Tracker};
+use crate::remote_write::v1;
 
 /// Why a series is kept from a receiver, which would refuse it and all that is sent with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,14 +56,45 @@ impl UnfitSeries {
         self.news.clear();
     }
 
-    /// Why a series is kept from a view.
-    pub(super) fn why(&self, identity: u128, view: usize) -> Option<Unfit> {
+    /// Which views a series is kept from.
+    pub(super) fn of(&self, identity: u128) -> Unfits {
+        let of = self.faults.iter().filter(|((series, _), _)| *series == identity);
+        of.map(|((_, view), why)| (*view, *why)).collect()
+    }
+
+    /// A configuration follows another: what is kept of it is the old view of each new one, `None` for
+    /// those whose blocks are made anew.
+    pub(super) fn adopt(&mut self, kept: &[Option<usize>]) {
+        let old = std::mem::take(&mut self.faults);
+        for (view, from) in kept.iter().enumerate() {
+            let Some(from) = from else { continue };
+            let of_view = old.iter().filter(|((_, view), _)| view == from);
+            self.faults.extend(of_view.map(|((series, _), why)| ((*series, view), *why)));
+        }
+    }
+
+    fn why(&self, identity: u128, view: usize) -> Option<Unfit> {
         self.faults.get(&(identity, view)).copied()
     }
 
     /// Forgets the series that are no more.
     pub(super) fn retain(&mut self, is_there: impl Fn(&u128) -> bool) {
         self.faults.retain(|(identity, _), _| is_there(identity));
+    }
+
+    /// The blocks of a series were made anew for these views.
+    pub(super) fn remake(
+        &mut self,
+        identity: u128,
+        views: &[usize],
+        mut unfit: Unfits,
+        series: &[u8],
+    ) {
+        for view in views {
+            self.faults.remove(&(identity, *view));
+        }
+        unfit.retain(|(view, _)| views.contains(view));
+        self.insert(identity, unfit, series);
     }
 
     fn insert(&mut self, identity: u128, unfit: Unfits, series: &[u8]) {
@@ -74,6 +106,25 @@ impl UnfitSeries {
                 self.news.push((view, format!("{why}: {shown}")));
             }
         }
+    }
+}
+
+impl Shaper {
+    /// Takes the blocks away that exceed their view's limits, adds why to `unfit`, and returns the last
+    /// of them as people write it.
+    pub(super) fn fit(&self, blocks: &mut [Option<Box<[u8]>>], unfit: &mut Unfits) -> String {
+        let mut shown = String::new();
+        let views = self.views.iter().zip(blocks).enumerate();
+        for (at, (view, block)) in views.filter(|(_, (v, _))| v.limits != Limits::default()) {
+            let labels = block.as_deref().and_then(|block| v1::decode_labels(block).ok());
+            let Some(labels) = labels else { continue };
+            if let Err(limit) = view.limits.check(&labels) {
+                shown = labels.to_string();
+                unfit.push((at, limit.into()));
+                *block = None;
+            }
+        }
+        shown
     }
 }
 

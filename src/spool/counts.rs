@@ -24,11 +24,13 @@ pub enum Reason {
     InvalidLabels,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
+    /// A reload removed the receiver, and it did not take the rest in time.
+    ReceiverRemoved,
 }
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::TooOld,
         Self::Rejected,
@@ -36,6 +38,7 @@ impl Reason {
         Self::LabelLimit,
         Self::InvalidLabels,
         Self::Shutdown,
+        Self::ReceiverRemoved,
     ];
 
     /// The reason as a label value.
@@ -48,6 +51,7 @@ impl Reason {
             Self::LabelLimit => "label_limit",
             Self::InvalidLabels => "invalid_labels",
             Self::Shutdown => "shutdown",
+            Self::ReceiverRemoved => "receiver_removed",
         }
     }
 }
@@ -188,9 +192,10 @@ mod tests {
                 "label_limit",
                 "invalid_labels",
                 "shutdown",
+                "receiver_removed",
             ]
         );
-        assert_eq!(counts.dropped_in_all().bytes, 28);
+        assert_eq!(counts.dropped_in_all().bytes, 32);
         assert!(counts.is_balanced());
     }
 }

@@ -21,7 +21,8 @@ pub(super) struct Pending {
     pub(super) due: Instant,
     pub(super) tries: u32,
     message: Message,
-    fragments: Vec<Arc<Fragment>>,
+    /// Each with its lane key, for lanes whose number changes.
+    fragments: Vec<(u64, Arc<Fragment>)>,
 }
 
 impl Pending {
@@ -39,20 +40,25 @@ impl Pending {
         }
     }
 
-    pub(super) fn push(&mut self, fragment: Arc<Fragment>) {
+    pub(super) fn push(&mut self, lane_key: u64, fragment: Arc<Fragment>) {
         self.amount += Amount::of(&fragment);
         self.raw_bytes += fragment.raw_bytes();
         self.highest_timestamp_ms = self.highest_timestamp_ms.max(fragment.highest_timestamp_ms());
         self.created = self.created.min(fragment.created());
         self.message = fragment.message();
-        self.fragments.push(fragment);
+        self.fragments.push((lane_key, fragment));
+    }
+
+    /// The fragments in their order, each with its lane key.
+    pub(super) fn into_fragments(self) -> impl Iterator<Item = (u64, Arc<Fragment>)> {
+        self.fragments.into_iter()
     }
 
     pub(super) fn to_send(&self) -> Batch {
         Batch {
             id: self.id,
             message: self.message,
-            body: body(self.fragments.iter().map(AsRef::as_ref)),
+            body: body(self.fragments.iter().map(|(_, fragment)| &**fragment)),
             samples: self.amount.samples,
             metadata: self.amount.metadata,
             raw_bytes: self.raw_bytes,

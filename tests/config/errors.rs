@@ -192,6 +192,19 @@ fn names_are_unique() {
 }
 
 #[test]
+fn shards() {
+    let global = |key: &str| format!("global: {{{key}}}\n{}", job(""));
+    insta::assert_snapshot!(report(&[
+        &global("shard: 3"),
+        &global("shard: 3/3"),
+        &global("shard: auto/2"),
+        &global("shard: relay/2"),
+        &global("shard: 0/0"),
+        &global("final_scrape: maybe"),
+    ]));
+}
+
+#[test]
 fn flags_are_named() {
     let overrides = Overrides {
         targets: vec!["localhost".to_owned(), "h:1".to_owned()],
@@ -201,8 +214,11 @@ fn flags_are_named() {
         groups: Some(" , ".to_owned()),
         external_labels: vec!["a".to_owned(), "a-b=c".to_owned(), "__x=y".to_owned()],
         tenant: Some(String::new()),
+        shard: Some("auto/3".to_owned()),
         ..Overrides::default()
     };
+    // Nobody knows the host's name here.
+    let env = |_: &str| None;
     insta::assert_snapshot!(load(None, &overrides, &env).unwrap_err());
 }
 

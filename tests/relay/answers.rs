@@ -95,7 +95,8 @@ async fn what_is_sent_next_and_what_is_counted() {
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0, "every other sample is delivered");
     let mut table = String::new();
-    for ((what, _), (remote, receiver)) in answers.iter().zip(remotes.iter().zip(&relay.receivers))
+    for ((what, _), (remote, receiver)) in
+        answers.iter().zip(remotes.iter().zip(&relay.receivers()))
     {
         let line = describe(&remote.tries(), receiver);
         writeln!(table, "{what}: {line}").unwrap();

@@ -86,7 +86,7 @@ async fn a_receiver_that_hangs_for_an_hour_is_noticed_by_nobody_else() {
         settle().await;
     }
     running.counts(0);
-    let state = running.relay.receivers[0].state();
+    let state = running.relay.receivers()[0].state();
     assert_eq!(state.state, State::Failing);
     assert!(state.last_answer.unwrap().words.contains("no answer within 30s"));
     assert_eq!(running.counts(0).delivered.samples, 0);
@@ -118,5 +118,5 @@ async fn a_receiver_that_hangs_for_an_hour_is_noticed_by_nobody_else() {
     let expected: Vec<_> = (0..values.len()).map(|n| n as f64).collect();
     assert_eq!(values, expected, "an hour's samples, once and in order");
     assert!(values.len() >= 240);
-    assert_eq!(running.relay.receivers[0].state().state, State::Ok);
+    assert_eq!(running.relay.receivers()[0].state().state, State::Ok);
 }

@@ -76,7 +76,7 @@ async fn a_receiver_that_understands_2_0_gets_it_with_metadata() {
     complete(&remote);
     assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
     assert_eq!(remote.tries().len(), remote.accepted().len());
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.delivered, counts.appended);
     for write in remote.accepted() {
         let about = |name: &str| {
@@ -111,7 +111,7 @@ async fn a_receiver_of_1_0_is_found_out_and_loses_nothing() {
     until_true("four scrapes", || remotes.iter().all(|r| r.samples_of("up").len() >= 4)).await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    for ((remote, (name, _, word)), receiver) in remotes.iter().zip(cases).zip(&relay.receivers) {
+    for ((remote, (name, _, word)), receiver) in remotes.iter().zip(cases).zip(relay.receivers()) {
         complete(remote);
         let messages = messages(&remote.tries());
         // The first scrape is offered as 2.0, and perhaps a second one that had begun meanwhile.
@@ -133,7 +133,9 @@ async fn receivers_of_one_view_get_different_messages() {
     let flink = counting_flink().await;
     let receivers = [&new, &old].map(|remote| receiver(&remote.url(), &asked("auto")));
     let running = Running::start(&of(&flink, &receivers));
-    assert_eq!(running.relay.receivers[0].view, running.relay.receivers[1].view);
+    let [first, second] = &running.relay.receivers()[..] else { panic!("two receivers") };
+    let views = [first, second].map(|r| r.config.write_relabel_configs.len());
+    assert_eq!(views, [0, 0], "both have one view");
     until_true("four scrapes", || [&new, &old].iter().all(|r| r.samples_of("up").len() >= 4)).await;
     assert_eq!(running.stop().await, 0);
     let of = |remote: &FakeReceiver| messages(&remote.accepted());
@@ -174,7 +176,7 @@ async fn what_was_configured_is_sent_whatever_the_answers() {
     assert_eq!(running.stop().await, 0);
     complete(&only_1);
     assert!(messages(&only_1.tries()).iter().all(|&message| message == V1));
-    for (remote, receiver) in [&only_2, &refused].into_iter().zip(&relay.receivers[1..]) {
+    for (remote, receiver) in [&only_2, &refused].into_iter().zip(&relay.receivers()[1..]) {
         assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
         let counts = receiver.counts();
         // A success that wrote nothing is no delivery.
@@ -234,8 +236,8 @@ async fn a_refusal_of_samples_is_not_taken_for_one_of_the_message() {
     for remote in [&remote, &stranger] {
         assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
     }
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped(Reason::Rejected).samples, remote.tries()[1].samples.len() as u64);
-    let counts = relay.receivers[1].counts();
+    let counts = relay.receivers()[1].counts();
     assert_eq!(counts.dropped(Reason::Rejected), counts.appended);
 }

@@ -71,14 +71,14 @@ async fn a_parked_receiver_loses_nothing_and_a_new_credential_opens_it() {
     .await;
     let tries = remote.tries().len();
     assert!((1..=3).contains(&tries), "a parked receiver is left alone: {tries} tries");
-    let state = running.relay.receivers[0].state();
+    let state = running.relay.receivers()[0].state();
     assert_eq!((state.state, state.last_success), (State::Parked, None));
     assert_eq!(state.last_answer.unwrap().words, "HTTP 401 Unauthorized: token expired");
-    let oldest = running.relay.receivers[0].oldest_pending().unwrap();
+    let oldest = running.relay.receivers()[0].oldest_pending().unwrap();
     assert!(oldest > Duration::from_secs(2), "{oldest:?}");
     fs::write(&token, "good").unwrap();
     until_true("what waited", || remote.samples_of("up").len() >= 10).await;
-    assert_eq!(running.relay.receivers[0].state().state, State::Ok);
+    assert_eq!(running.relay.receivers()[0].state().state, State::Ok);
     assert_eq!(running.stop().await, 0);
     let got = values(&remote.samples(), 1);
     assert_eq!(got, first(got.len()), "all, once and in order");
@@ -134,11 +134,11 @@ async fn check_bisect(message: &str) {
     for series in (0..60).filter(|series| *series != 17) {
         assert_eq!(values(&samples, series), first(scrapes), "series {series}");
     }
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped(Reason::Rejected).samples, scrapes as u64);
     assert_eq!(counts.dropped_in_all(), counts.dropped(Reason::Rejected));
-    assert_eq!(relay.receivers[0].state().state, State::Ok, "which works but for one series");
-    assert_eq!(relay.receivers[0].numbers.batches_parted.load(Relaxed), scrapes as u64);
+    assert_eq!(relay.receivers()[0].state().state, State::Ok, "which works but for one series");
+    assert_eq!(relay.receivers()[0].numbers.batches_parted.load(Relaxed), scrapes as u64);
     // With metadata a batch has some 130 pieces.
     let tries = remote.tries().len();
     assert!(tries <= scrapes * 17, "{tries} requests for {scrapes} batches");
@@ -163,9 +163,9 @@ async fn a_receiver_that_refuses_everything_is_not_asked_series_by_series() {
     .await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped(Reason::Rejected).samples, counts.appended.samples);
-    let state = relay.receivers[0].state();
+    let state = relay.receivers()[0].state();
     assert_eq!(state.state, State::Refusing);
     assert!(state.failing_since.is_some() && state.last_success.is_none());
     let tries = remote.tries().len();
@@ -195,7 +195,7 @@ async fn what_is_too_large_is_split_also_through_trouble() {
     let scrapes = remote.samples_of("up").len();
     let samples = remote.samples();
     (0..100).for_each(|series| assert_eq!(values(&samples, series), first(scrapes), "{series}"));
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.delivered, counts.appended, "nothing is lost");
 }
 
@@ -215,7 +215,7 @@ async fn a_single_series_that_is_too_large_is_dropped() {
     assert_eq!(running.stop().await, 0);
     let scrapes = remote.samples_of("up").len();
     assert_eq!(values(&remote.samples(), 4), first(scrapes));
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped(Reason::Rejected).samples, scrapes as u64);
 }
 
@@ -241,7 +241,7 @@ async fn retry_and_drop_are_what_on_status_makes_of_them() {
     until_true("deliveries", || moved.accepted().len() >= 3 && hasty.accepted().len() >= 3).await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    let counts = [0, 1].map(|n| relay.receivers[n].counts());
+    let counts = [0, 1].map(|n| relay.receivers()[n].counts());
     assert_eq!(counts[0].delivered, counts[0].appended);
     assert_eq!(moved.tries()[3].request.header("retry-attempt"), Some("3"));
     let dropped = counts[1].dropped(Reason::Rejected).samples;
@@ -277,10 +277,10 @@ async fn a_series_above_a_receivers_limits_is_kept_from_it_alone() {
     assert_eq!(strict.samples_of("flink_taskmanager_a").len(), scrapes);
     assert_eq!(strict.samples_of("flink_taskmanager_b").len(), 0);
     assert_eq!(generous.samples_of("flink_taskmanager_b").len(), generous.samples_of("up").len());
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped(Reason::LabelLimit).samples, scrapes as u64);
     assert_eq!(counts.dropped(Reason::WriteRelabel).samples, 0);
-    assert_eq!(relay.receivers[1].counts().dropped_in_all().samples, 0);
+    assert_eq!(relay.receivers()[1].counts().dropped_in_all().samples, 0);
     let lines = log.lines_with("kept from this receiver");
     let [line] = &lines[..] else { panic!("once: {lines:?}") };
     assert!(line.contains("receiver=strict") && line.contains("flink_taskmanager_b"), "{line}");
@@ -309,7 +309,7 @@ async fn a_receiver_that_is_down_is_asked_by_one_lane() {
     // Eight lanes with pauses of 150 ms on average would ask some 100 times in these two seconds.
     let tries = remote.tries().len();
     assert!((5..40).contains(&tries), "{tries} tries");
-    assert_eq!(running.relay.receivers[0].in_flight().1, 1, "one probes");
+    assert_eq!(running.relay.receivers()[0].in_flight().1, 1, "one probes");
     remote.set(|_| taken());
     until_true("all lanes", || remote.samples_of("up").len() >= LANES * 8).await;
     assert_eq!(running.stop().await, 0, "and the end finds them all open");
@@ -343,7 +343,7 @@ async fn requests_in_flight_grow_with_the_backlog_and_shrink_with_trouble() {
     let slow = || Answer::new(204, &[], "").trickle(10, Duration::from_millis(20));
     let remote = FakeReceiver::with_script(move |_| slow()).await;
     let (running, _flinks) = many_lanes("min_shards: 2, max_backoff: 50ms", &remote).await;
-    let shards = || running.relay.receivers[0].in_flight().1;
+    let shards = || running.relay.receivers()[0].in_flight().1;
     assert_eq!(shards(), 2);
     until_true("more at once", || shards() >= 4).await;
     remote.set(|write| match write.number % 2 {
