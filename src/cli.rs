@@ -98,6 +98,10 @@ pub struct Shortcuts {
     /// at the end of the host's name [default: all targets]
     #[arg(long, value_name = "I/N", env = "FLINKRELAY_SHARD")]
     shard: Option<String>,
+    /// Directory in which samples wait for receivers, so that they survive a restart; `run` only
+    /// [default: samples wait in memory]
+    #[arg(long, value_name = "DIR", env = "FLINKRELAY_DATA_DIR")]
+    data_dir: Option<String>,
 }
 
 /// Where the configuration comes from.
@@ -201,6 +205,7 @@ impl ConfigArgs {
             external_labels: all(&shortcuts.external_label),
             tenant: given(&shortcuts.tenant),
             shard: given(&shortcuts.shard),
+            data_dir: given(&shortcuts.data_dir),
         };
         config::load(source.as_ref(), &overrides, &variable)
             .map_err(|error| Failed::Usage(error.into()))

@@ -60,6 +60,8 @@ pub struct Config {
     pub scrapes: Vec<Scrape>,
     /// The receivers; empty only for subcommands that push nothing.
     pub receivers: Vec<Receiver>,
+    /// Where and how samples are kept over a restart.
+    pub spool: Spool,
     /// What is done with Flink's metrics.
     pub flink: Flink,
     /// Which part of the targets this relay scrapes; `None` for all.
@@ -243,6 +245,8 @@ pub struct Receiver {
     pub timeout: Duration,
     /// Which message it gets.
     pub protobuf_message: remote_write::Wanted,
+    /// How its bodies are compressed.
+    pub compression: remote_write::Encoding,
     /// TLS, auth and headers (the tenant among them).
     pub http: HttpClient,
     /// Rules for the labels of samples sent to this receiver.
@@ -273,16 +277,52 @@ pub struct Queue {
     pub min_shards: u16,
     /// Requests in flight at most; a target's samples always use the same lane.
     pub max_shards: u16,
-    /// Compressed bytes kept for a receiver that does not accept; beyond it the oldest batch goes.
+    /// Compressed bytes kept for a receiver that does not accept, on disk with a data directory; beyond it the
+    /// oldest go.
     pub max_bytes: u64,
     /// Samples kept likewise; 0 is unlimited.
     pub capacity: u64,
     /// Batches older than this are dropped; zero is unlimited.
     pub sample_age_limit: Duration,
+    /// What is sent first when a backlog is there.
+    pub drain: Drain,
+    /// Samples of the backlog per second that are sent beside live data; 0 is unlimited.
+    pub max_backlog_samples_per_second: u64,
     /// First and longest pause between two tries.
     pub min_backoff: Duration,
     /// See `min_backoff`.
     pub max_backoff: Duration,
+}
+
+/// What is sent first when a backlog is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Everything in its order (default).
+    OldestFirst,
+    /// Live data, and the backlog beside it; only for receivers that take samples out of order.
+    NewestFirst,
+}
+
+/// `spool`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// The data directory; without one samples wait in memory.
+    pub directory: Option<PathBuf>,
+    /// When what was written is brought to stable storage.
+    pub fsync: Fsync,
+    /// How often, with [`Fsync::Interval`].
+    pub fsync_interval: Duration,
+}
+
+/// When what was written is brought to stable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it is sent.
+    Always,
+    /// At intervals (default).
+    Interval,
+    /// When the operating system does it.
+    Never,
 }
 
 /// `metadata_config`.

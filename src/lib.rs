@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod config;
 pub mod discovery;
+pub mod disk;
 pub mod exposition;
 pub mod flink;
 pub mod http;

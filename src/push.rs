@@ -4,6 +4,7 @@
 //! lane has one request in flight, so samples of a series arrive in order whatever the receiver does.
 //! Nothing here can hold up a scrape or another receiver: [`Receiver::append`] never waits.
 
+mod durable;
 mod failing;
 mod gate;
 mod halving;
@@ -13,6 +14,7 @@ mod limiter;
 mod negotiate;
 mod numbers;
 mod parts;
+mod queue;
 mod request;
 
 use std::{
@@ -24,17 +26,23 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::{failing::Failing, gate::Gate};
 pub use self::{
+    durable::{Left, SpoolError},
     health::{Health, LastAnswer, State},
     numbers::{ANSWERS, ErrorKey, Numbers},
 };
+use self::{
+    failing::Failing,
+    gate::Gate,
+    queue::{Locked, Queue, settings},
+};
 use crate::{
     config,
+    disk::Writer,
     http::{BuildError, Client},
     remote_write::{Backoff, BackoffError, Message, Negotiation},
     scrape::Staged,
-    spool::{Counts, Reason, Settings, SettingsError, Spool},
+    spool::{Counts, Reason, SettingsError},
 };
 
 /// One receiver: its spool and what is known about its answers.
@@ -43,8 +51,9 @@ pub struct Receiver {
     /// As configured.
     pub config: config::Receiver,
     client: Client,
-    spool: Mutex<Spool>,
-    lanes: Vec<Notify>,
+    /// The thread that writes the spool, with a data directory.
+    writer: Mutex<Option<Writer>>,
+    queue: Arc<Queue>,
     gate: Mutex<Gate>,
     /// Told whenever a lane that waits at the gate may have something else to do.
     gate_changed: Notify,
@@ -79,7 +88,7 @@ impl Receiver {
     /// # Errors
     /// TLS files or headers that cannot be used; a queue that could never send.
     pub fn new(config: config::Receiver) -> Result<Self, ReceiverError> {
-        let (queue, settings) = (&config.queue, settings(&config.queue));
+        let queue = &config.queue;
         let pauses = Backoff::new(queue.min_backoff, queue.max_backoff)?;
         Ok(Self {
             gate: Mutex::new(Gate::new(queue.min_shards, queue.max_shards, pauses)),
@@ -87,10 +96,10 @@ impl Receiver {
             parked_with: AtomicU64::default(),
             health: Mutex::default(),
             client: Client::new(&config.http, config.timeout)?,
-            lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
-            spool: Mutex::new(Spool::new(settings)?),
+            writer: Mutex::default(),
+            queue: Arc::new(Queue::new(settings(&config.queue))?),
             failing: Mutex::default(),
-            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message, config.compression)),
             halt: CancellationToken::new(),
             numbers: Arc::default(),
             config,
@@ -117,23 +126,6 @@ impl Receiver {
         self.halt.cancel();
     }
 
-    /// Takes everything that waits for `old`, whose lanes have halted, with its account. The older
-    /// receiver is empty afterwards and nobody's any more.
-    pub fn take_over(&self, old: &Self) {
-        let mut spool = self.spool();
-        std::mem::swap(&mut *spool, &mut old.spool());
-        let settings = settings(&self.config.queue);
-        let reconfigured = spool.reconfigure(settings, Instant::now().into_std());
-        debug_assert_eq!(reconfigured, Ok(()), "the settings were good for a spool of our own");
-        drop(spool);
-        if self.config.url == old.config.url {
-            self.health().clone_from(&old.health());
-        }
-        for lane in &self.lanes {
-            lane.notify_one();
-        }
-    }
-
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
@@ -155,7 +147,7 @@ impl Receiver {
                 "the queue is full: its oldest samples are dropped and counted as queue_full until \
                  the receiver accepts again");
         }
-        if let Some(lane) = self.lanes.get(usize::from(lane)) {
+        if let Some(lane) = self.queue.waker(lane) {
             lane.notify_one();
         }
     }
@@ -175,15 +167,7 @@ impl Receiver {
     /// Seals what waits for its batch to fill, so that it is sent at once.
     pub fn flush(&self) {
         self.spool().flush();
-        for lane in &self.lanes {
-            lane.notify_one();
-        }
-    }
-
-    /// Drops what is left when the relay ends or the receiver is removed. Returns the samples that
-    /// were lost.
-    pub fn close(&self, reason: Reason) -> u64 {
-        self.spool().close(reason).samples
+        self.queue.wake_all();
     }
 
     /// Samples taken, delivered, dropped and queued.
@@ -197,8 +181,8 @@ impl Receiver {
     }
 
     /// Number of lanes.
-    pub const fn lanes(&self) -> usize {
-        self.lanes.len()
+    pub fn lanes(&self) -> usize {
+        self.queue.lanes()
     }
 
     /// How the receiver is, by its answers.
@@ -214,8 +198,7 @@ impl Receiver {
 
     /// How long the oldest sample has waited; `None` while none does.
     pub fn oldest_pending(&self) -> Option<Duration> {
-        let oldest = self.spool().oldest()?;
-        Some(Instant::now().into_std().saturating_duration_since(oldest))
+        self.spool().oldest_age(Instant::now().into_std())
     }
 
     /// Probes the receiver at once if it is parked: something was changed that may be what it waits for.
@@ -224,8 +207,8 @@ impl Receiver {
         self.gate_changed.notify_waiters();
     }
 
-    fn spool(&self) -> MutexGuard<'_, Spool> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spool(&self) -> Locked<'_> {
+        self.queue.lock()
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -237,21 +220,14 @@ impl Receiver {
     }
 
     fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
-        self.negotiation.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.negotiation)
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failing)
     }
 }
 
-fn settings(queue: &config::Queue) -> Settings {
-    Settings {
-        lanes: queue.max_shards,
-        max_samples_per_send: queue.max_samples_per_send,
-        batch_send_deadline: queue.batch_send_deadline,
-        max_bytes: queue.max_bytes,
-        capacity_samples: queue.capacity,
-        sample_age_limit: queue.sample_age_limit,
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

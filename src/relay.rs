@@ -21,7 +21,7 @@ mod wiring;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -47,7 +47,8 @@ pub use self::{
 };
 use crate::{
     config::Config,
-    push::{Receiver, ReceiverError},
+    disk::{DataDirectory, DirectoryError},
+    push::{Left, Receiver, ReceiverError, SpoolError},
     scrape::{Scraped, Scraper},
     spool::Reason,
     status::{RangeState, Status},
@@ -64,6 +65,7 @@ pub struct Relay {
     commands: mpsc::Sender<Command>,
     commanded: Mutex<Option<mpsc::Receiver<Command>>>,
     hurry: CancellationToken,
+    data: OnceLock<Arc<DataDirectory>>,
     ready: AtomicBool,
     broken: AtomicBool,
 }
@@ -97,6 +99,17 @@ pub enum StartError {
         name: String,
         /// What is wrong.
         source: ReceiverError,
+    },
+    /// The data directory.
+    #[error(transparent)]
+    DataDirectory(#[from] DirectoryError),
+    /// A receiver's spool in it.
+    #[error("remote_write {name}")]
+    Spool {
+        /// The receiver's name.
+        name: String,
+        /// What is wrong.
+        source: SpoolError,
     },
     /// A scrape job's TLS files, headers or targets.
     #[error("scrape job {name}")]
@@ -138,6 +151,7 @@ impl Relay {
             commands,
             commanded: Mutex::new(Some(commanded)),
             hurry: CancellationToken::new(),
+            data: OnceLock::new(),
             ready: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         })
@@ -146,6 +160,27 @@ impl Relay {
     /// Everything that keeps a relay of this config from starting here.
     pub fn faults(config: &Config) -> Vec<StartError> {
         Plan::build(config, None, &[], &Arc::default()).2
+    }
+
+    /// Takes the data directory, if one is configured, and opens the spools in it. To be called before
+    /// [`Relay::run`]; without it samples wait in memory.
+    ///
+    /// # Errors
+    /// A directory that another relay has, or that cannot be used.
+    pub fn open_spools(&self) -> Result<(), StartError> {
+        let plan = self.plan();
+        let Some(data) = DataDirectory::open(&plan.config.spool)? else { return Ok(()) };
+        let strangers = data.strangers(plan.config.receivers.iter().map(|r| r.name.as_str()));
+        if !strangers.is_empty() {
+            warn!(data_dir = %data.path().display(), directories = strangers.join(","),
+                "spools of receivers that are not configured are left alone; what is in them is sent \
+                 when a receiver of that name comes back");
+        }
+        for (outlet, _) in &plan.wiring.outlets {
+            open_spool(outlet, &data)?;
+        }
+        self.data.set(Arc::new(data)).expect("the spools are opened once");
+        Ok(())
     }
 
     /// Scrapes and pushes until `stop` is set; then flushes for `grace` at most.
@@ -159,7 +194,7 @@ impl Relay {
         let mut commands = commanded.expect("a relay runs once");
         let (hurry, final_scrape_max) = (self.hurry.clone(), grace / 2);
         let ending = Ending { stop: stop.clone(), hurry, final_scrape_max };
-        let mut crew = Crew::new(ending, grace);
+        let mut crew = Crew::new(ending, grace, self.data.get().cloned());
         crew.start(&self.plan());
         self.ready.store(true, Relaxed);
         loop {
@@ -198,7 +233,7 @@ impl Relay {
         if !matches!(drained, Some(Ok(()))) {
             crew.abort().await;
         }
-        self.close()
+        self.close().await
     }
 
     /// Takes another configuration: what is in both goes on undisturbed, the rest is changed, begun or
@@ -221,6 +256,14 @@ impl Relay {
             Plan::build(config, Some(&present), &state.leaving, &self.status);
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
+        }
+        if let Some(data) = self.data.get() {
+            for outlet in &moves.added {
+                open_spool(outlet, data)?;
+            }
+        }
+        if config.spool != present.config.spool {
+            warn!("the section `spool` has changed, which takes effect at the next start");
         }
         let next = Arc::new(next);
         let changes = changes(&present, &next, &moves);
@@ -282,6 +325,16 @@ impl Relay {
         self.ready.load(Relaxed)
     }
 
+    /// Receivers whose spool writes nothing more until the next start, each with the reason.
+    pub fn poisoned_spools(&self) -> Vec<(String, String)> {
+        let receivers = self.receivers();
+        let poisoned = receivers.iter().filter_map(|receiver| {
+            let store = receiver.store().filter(|store| store.is_poisoned)?;
+            Some((receiver.config.name.clone(), store.trouble))
+        });
+        poisoned.collect()
+    }
+
     /// Whether it stopped because a task of its own broke.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)
@@ -295,10 +348,10 @@ impl Relay {
         Arc::clone(&self.state().plan)
     }
 
-    fn close(&self) -> u64 {
+    async fn close(&self) -> u64 {
         let mut lost_in_all = 0;
         for receiver in self.receivers() {
-            let lost = receiver.close(Reason::Shutdown);
+            let Left { lost, kept } = receiver.close(Reason::Shutdown).await;
             lost_in_all += lost;
             let counts = receiver.counts();
             let delivered = counts.delivered.samples;
@@ -307,14 +360,22 @@ impl Relay {
             let dropped = counts.dropped_in_all().samples - withheld;
             if dropped > 0 {
                 warn!(receiver = %receiver.config.name, delivered, dropped, pending_at_stop = lost,
-                    rejected = counts.dropped(Reason::Rejected).samples,
+                    kept, rejected = counts.dropped(Reason::Rejected).samples,
                     "stopped; the receiver did not take all samples");
+            } else if kept > 0 {
+                info!(receiver = %receiver.config.name, delivered, kept,
+                    "stopped; what was not delivered is kept on disk and sent after the next start");
             } else {
                 info!(receiver = %receiver.config.name, delivered, "stopped, all samples delivered");
             }
         }
         lost_in_all
     }
+}
+
+fn open_spool(outlet: &Outlet, data: &DataDirectory) -> Result<(), StartError> {
+    let opened = outlet.receiver().open(data);
+    opened.map_err(|source| StartError::Spool { name: outlet.name.clone(), source })
 }
 
 fn changes(before: &Plan, next: &Plan, moves: &Moves) -> Changes {

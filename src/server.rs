@@ -54,10 +54,16 @@ async fn index() -> &'static str {
 }
 
 async fn ready(State(relay): State<Arc<Relay>>) -> impl IntoResponse {
-    if relay.is_ready() {
-        (StatusCode::OK, "flinkrelay is ready.\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "flinkrelay is starting or stopping.\n")
+    if !relay.is_ready() {
+        let words = "flinkrelay is starting or stopping.\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    let poisoned = relay.poisoned_spools().into_iter();
+    let words: String =
+        poisoned.map(|(receiver, why)| format!("receiver {receiver}: {why}\n")).collect();
+    match words.is_empty() {
+        true => (StatusCode::OK, "flinkrelay is ready.\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, words),
     }
 }
 

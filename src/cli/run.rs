@@ -64,6 +64,7 @@ impl Run {
         let config = self.load()?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
+        relay.open_spools()?;
         block_on(self.serve(Arc::new(relay), config))?
     }
 
@@ -135,8 +136,16 @@ impl Run {
         let listen = listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         let file = self.config.file().map_or_else(|| "none".into(), |f| f.display().to_string());
         let shard = config.shard.map_or_else(|| "none".to_owned(), |shard| shard.to_string());
+        let data_dir = config.spool.directory.as_ref();
+        let data_dir = data_dir.map_or_else(|| "none".into(), |path| path.display().to_string());
         info!(version = env!("CARGO_PKG_VERSION"), %listen, %file, receivers = receivers.join(","),
-            %groups, targets, ranges, %shard, "started");
+            %groups, targets, ranges, %shard, %data_dir, "started");
+        if config.spool.directory.is_none() {
+            info!(
+                "without a data directory samples wait in memory: a restart loses what no receiver has \
+                   taken yet"
+            );
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod rules;
 mod scalars;
 mod scrape;
+mod spool;
 mod write;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -34,6 +35,8 @@ struct Checker<'c> {
     env: &'c dyn Fn(&str) -> Option<String>,
     /// Where relative paths begin: the file's directory.
     directory: Option<PathBuf>,
+    /// Whether there is a data directory.
+    is_durable: bool,
     findings: Vec<Finding>,
 }
 
@@ -56,7 +59,7 @@ pub(super) fn load(
     };
     overrides.join(&mut raw);
     let directory = source.and_then(|source| source.path.parent()).map(PathBuf::from);
-    let mut checker = Checker { env, directory, findings: Vec::new() };
+    let mut checker = Checker { env, directory, is_durable: false, findings: Vec::new() };
     let mut config = checker.config(raw, overrides);
     config.hash = source.map_or(TextHash(0), |source| TextHash(xxh3_64(source.text.as_bytes())));
     if checker.findings.is_empty() { Ok(config) } else { Err(fail(checker.findings)) }
@@ -130,11 +133,13 @@ fn kind(expected: &str) -> &str {
 
 impl Checker<'_> {
     fn config(&mut self, raw: RawConfig, overrides: &Overrides) -> Config {
-        let RawConfig { global, scrape_configs, remote_write, flink } = raw;
+        let RawConfig { global, scrape_configs, remote_write, spool, flink } = raw;
         let global = global.map(|global| global.value).unwrap_or_default();
         let pace = self.pace(&global);
         let external_labels = self.external_labels(&global, overrides);
         let scrapes = self.scrapes(scrape_configs, pace);
+        let spool = self.spool(&spool.map(|spool| spool.value).unwrap_or_default());
+        self.is_durable = spool.directory.is_some();
         let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);
         let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default());
         let shard = self.shard(global.shard.as_ref());
@@ -143,6 +148,7 @@ impl Checker<'_> {
             external_labels,
             scrapes,
             receivers,
+            spool,
             flink,
             shard,
             final_scrape,

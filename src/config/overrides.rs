@@ -1,7 +1,7 @@
 //! What the command line adds to the file, joined before anything is checked.
 
 use super::{
-    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawStatic},
+    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawSpool, RawStatic},
     value::{At, Form, Origin, Scalar},
 };
 
@@ -27,6 +27,8 @@ pub struct Overrides {
     pub tenant: Option<String>,
     /// `--shard`: replaces `global.shard`.
     pub shard: Option<String>,
+    /// `--data-dir`: replaces `spool.directory`; relative to the working directory.
+    pub data_dir: Option<String>,
 }
 
 /// What a configuration is for, and so what it cannot do without.
@@ -50,6 +52,7 @@ pub(super) const GROUPS: &str = "--groups";
 pub(super) const EXTERNAL_LABEL: &str = "--external-label";
 pub(super) const TENANT: &str = "--tenant";
 pub(super) const SHARD: &str = "--shard";
+pub(super) const DATA_DIR: &str = "--data-dir";
 
 impl Overrides {
     /// Puts the shortcuts into the raw configuration. External labels are left to the check, for they
@@ -65,6 +68,10 @@ impl Overrides {
         }
         if let Some(shard) = &self.shard {
             global.shard = Some(scalar(shard, SHARD));
+        }
+        if let Some(directory) = &self.data_dir {
+            let spool = raw.spool.get_or_insert_with(|| whole(RawSpool::default()));
+            spool.value.directory = Some(scalar(directory, DATA_DIR));
         }
         if !self.targets.is_empty() {
             let targets = self.targets.iter().map(|target| scalar(target, TARGET)).collect();

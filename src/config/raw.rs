@@ -34,6 +34,7 @@ section!(RawConfig = "" {
     global: At<RawGlobal>,
     scrape_configs: At<Vec<At<RawScrape>>>,
     remote_write: At<Vec<At<RawReceiver>>>,
+    spool: At<RawSpool>,
     flink: At<RawFlink>,
 });
 
@@ -118,6 +119,7 @@ section!(RawReceiver = "remote_write" {
     url: Scalar,
     remote_timeout: Scalar,
     protobuf_message: Scalar,
+    compression: Scalar,
     headers: Pairs<Scalar>,
     tenant: Scalar,
     basic_auth: At<RawBasicAuth>,
@@ -142,6 +144,8 @@ section!(RawQueue = "queue_config" {
     capacity: Scalar,
     max_bytes: Scalar,
     sample_age_limit: Scalar,
+    drain: Scalar,
+    max_backlog_samples_per_second: Scalar,
     min_backoff: Scalar,
     max_backoff: Scalar,
     retry_on_http_429: Scalar,
@@ -150,6 +154,12 @@ section!(RawQueue = "queue_config" {
 section!(RawMetadata = "metadata_config" {
     send: Scalar,
     send_interval: Scalar,
+});
+
+section!(RawSpool = "spool" {
+    directory: Scalar,
+    fsync: Scalar,
+    fsync_interval: Scalar,
 });
 
 section!(RawFlink = "flink" {
@@ -188,6 +198,7 @@ pub const SECTIONS: &[Section] = &[
     RawReceiver::SECTION,
     RawQueue::SECTION,
     RawMetadata::SECTION,
+    RawSpool::SECTION,
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,

@@ -62,7 +62,7 @@ impl Receiver {
     }
 
     async fn run(&self, lane: u16, drain: &CancellationToken) {
-        let Some(wake) = self.lanes.get(usize::from(lane)) else { return };
+        let Some(wake) = self.queue.waker(lane) else { return };
         let mut fruitless_until = None;
         while let Some(turn) = self.turn(lane).await {
             let next = self.spool().next(lane, Instant::now().into_std());

@@ -24,6 +24,8 @@ pub struct Numbers {
     pub answers: [AtomicU64; ANSWERS.len()],
     /// Seconds that requests took.
     pub seconds: Histogram,
+    /// Seconds that syncs of the spool's disk took.
+    pub sync_seconds: Histogram,
     /// Batches that were sent in parts, because of `split` or `bisect`.
     pub batches_parted: AtomicU64,
     errors: Mutex<BTreeMap<ErrorKey, u64>>,
@@ -32,7 +34,8 @@ pub struct Numbers {
 /// What tells one kind of failed answers from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ErrorKey {
-    /// The HTTP status, `none` without an answer; `other` for what is beyond the number of kinds that are told apart.
+    /// The HTTP status, `none` without an answer; `other` for the kinds beyond those that are told
+    /// apart.
     pub status: String,
     /// The id that the receiver gives its error, such as `err-mimir-max-series-per-user`; empty
     /// when it gives none.
@@ -45,6 +48,8 @@ pub const ANSWERS: [&str; 6] = ["2xx", "3xx", "4xx", "5xx", "other", "none"];
 /// Kinds of errors that are counted apart for one receiver; each is a series. Mimir has some 60 ids, of
 /// which one tenant meets a handful.
 const ERRORS_MAX: usize = 64;
+/// Bounds of the histogram of syncs, in seconds.
+const SYNC_BUCKETS_S: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0];
 
 /// Bounds of the histogram of request durations, in seconds.
 const BUCKETS_S: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
@@ -65,6 +70,7 @@ impl Default for Numbers {
             seconds: Histogram::new(BUCKETS_S),
             batches_parted: AtomicU64::default(),
             errors: Mutex::default(),
+            sync_seconds: Histogram::new(SYNC_BUCKETS_S),
         }
     }
 }

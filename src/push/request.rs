@@ -17,6 +17,7 @@ use crate::{
     config::{self, PromDuration},
     http::{Client, Error, ErrorKind},
     limits::ANSWER_BYTES_MAX,
+    remote_write::Encoding,
     spool::Batch,
 };
 
@@ -48,11 +49,17 @@ impl Answer {
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 
 /// Posts one batch once and reads the answer, within the receiver's `remote_timeout`.
-pub(super) async fn post(client: &Client, config: &config::Receiver, batch: &Batch) -> Answer {
+pub(super) async fn post(
+    client: &Client,
+    config: &config::Receiver,
+    batch: &Batch,
+    encoding: Encoding,
+) -> Answer {
+    let (version_name, version) = encoding.version(batch.message);
     let mut request = Request::post(config.url.clone())
         .header(header::CONTENT_TYPE, batch.message.content_type())
-        .header(header::CONTENT_ENCODING, "snappy")
-        .header("X-Prometheus-Remote-Write-Version", batch.message.version());
+        .header(header::CONTENT_ENCODING, encoding.name())
+        .header(version_name, version);
     if batch.tries > 0 {
         request = request.header(RETRY_ATTEMPT, batch.tries);
     }

@@ -14,13 +14,14 @@ use super::{
     plan::{Moves, Plan},
     scraping::Ending,
 };
-use crate::push::Receiver;
+use crate::{disk::DataDirectory, push::Receiver};
 
 /// Everything that runs.
 pub(super) struct Crew {
     ending: Ending,
     stops: Stops,
     grace: Duration,
+    data: Option<Arc<DataDirectory>>,
     outlets: JoinSet<(String, Ended)>,
     outlet_orders: HashMap<String, watch::Sender<Option<Order>>>,
     jobs: JoinSet<()>,
@@ -40,11 +41,12 @@ pub(super) enum News {
 }
 
 impl Crew {
-    pub(super) fn new(ending: Ending, grace: Duration) -> Self {
+    pub(super) fn new(ending: Ending, grace: Duration, data: Option<Arc<DataDirectory>>) -> Self {
         Self {
             ending,
             stops: Stops::default(),
             grace,
+            data,
             outlets: JoinSet::new(),
             outlet_orders: HashMap::new(),
             jobs: JoinSet::new(),
@@ -106,7 +108,12 @@ impl Crew {
         let orders = self.outlet_orders.get(&outlet.name);
         let order = Order::Replace(Arc::clone(receiver));
         if !orders.is_some_and(|orders| outlet.order(orders, order)) {
-            // It was drained and closed a moment ago: there is nothing to take over.
+            // It was drained and closed a moment ago: there is nothing to take over but what is on disk.
+            if let Some(Err(error)) = self.data.as_ref().map(|data| receiver.open(data)) {
+                let error = anyhow::Error::new(error);
+                error!(receiver = %outlet.name, error = %format!("{error:#}"),
+                    "the receiver's spool cannot be opened again, so its samples wait in memory");
+            }
             outlet.reopen(Arc::clone(receiver));
             self.begin_outlet(outlet);
         }

@@ -27,7 +27,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{push::Receiver, remote_write::Message, scrape::Staged, spool::Reason};
+use crate::{
+    push::{Left, Receiver},
+    remote_write::Message,
+    scrape::Staged,
+    spool::Reason,
+};
 
 /// A receiver's place.
 #[derive(Debug)]
@@ -175,11 +180,14 @@ impl Outlet {
             }
             self.closed.store(true, SeqCst);
         }
-        let dropped = receiver.close(Reason::ReceiverRemoved);
+        let Left { lost: dropped, kept } = receiver.close(Reason::ReceiverRemoved).await;
         let delivered = receiver.counts().delivered.samples;
         if dropped > 0 {
-            warn!(receiver = %self.name, delivered, dropped,
+            warn!(receiver = %self.name, delivered, dropped, kept,
                 "the receiver was removed and did not take the rest in time, which is dropped");
+        } else if kept > 0 {
+            info!(receiver = %self.name, delivered, kept,
+                "the receiver was removed; what it did not take in time is kept on disk until it comes back");
         } else {
             info!(receiver = %self.name, delivered, "the receiver was removed, nothing was left");
         }

@@ -144,7 +144,7 @@ impl Task {
                         if !final_scrape {
                             return Until::Stopped;
                         }
-                        let last_call = *self.last_call.get_or_insert(ending.last_call());
+                        let last_call = *self.last_call.get_or_insert_with(|| ending.last_call());
                         let ended = in_time(ending, last_call, &mut scrape).await;
                         let Some(scraped) = ended.filter(|scraped| scraped.result.is_ok()) else {
                             return Until::Stopped;
@@ -186,7 +186,7 @@ impl Task {
         }
         self.want();
         let began = SystemTime::now();
-        let last_call = *self.last_call.get_or_insert(ending.last_call());
+        let last_call = *self.last_call.get_or_insert_with(|| ending.last_call());
         let scraped = in_time(ending, last_call, self.scraper.scrape(now_ms())).await;
         match scraped {
             Some(scraped) if scraped.result.is_ok() => self.take(&scraped, began),

@@ -276,7 +276,7 @@ const RECEIVER_ROWS: [Row<Account>; 18] = [
         r.receiver.numbers.bytes.load(Relaxed) as f64
     }),
     ("remote_write_batches_pending", "Batches in the spool.", Kind::Gauge, |r| {
-        r.counts.batches as f64
+        r.counts.queued.fragments as f64
     }),
     ("remote_write_pending_bytes", "Bytes in the spool.", Kind::Gauge, |r| {
         r.counts.queued.bytes as f64

@@ -73,6 +73,7 @@ impl Running {
     /// Starts a relay.
     pub(crate) fn with_grace(config: &Config, grace: Duration) -> Self {
         let relay = Arc::new(Relay::new(config).unwrap_or_else(|error| panic!("{error}")));
+        relay.open_spools().unwrap_or_else(|error| panic!("{error}"));
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (relay, stop) = (Arc::clone(&relay), stop.clone());

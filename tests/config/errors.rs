@@ -178,6 +178,16 @@ fn what_is_done_at_a_status() {
 }
 
 #[test]
+fn messages_and_compression() {
+    insta::assert_snapshot!(report(&[
+        &receiver("protobuf_message: 2.0"),
+        &receiver("protobuf_message: io.prometheus.write.v2.request"),
+        &receiver("compression: gzip"),
+        &receiver("compression: zstd\nprotobuf_message: io.prometheus.write.v2.Request"),
+    ]));
+}
+
+#[test]
 fn names_are_unique() {
     let two = "- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
     insta::assert_snapshot!(report(&[

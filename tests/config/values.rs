@@ -6,6 +6,7 @@ use flinkrelay::{
     config::{Compression, Overrides, Scheme, Secret, load},
     labels::Labels,
     relabel,
+    remote_write::{Encoding, Message, Wanted},
 };
 use proptest::prelude::*;
 
@@ -218,6 +219,21 @@ fn what_is_done_at_a_status() {
     };
     assert_eq!(shards("queue_config: {max_shards: 9}"), (1, 9));
     assert_eq!(shards("queue_config: {min_shards: 3}"), (3, 4));
+}
+
+#[test]
+fn messages_of_receivers() {
+    let check = |lines: &str, message: Wanted, compression: Encoding| {
+        let found = &good(&receiver(lines)).receivers[0];
+        assert_eq!((found.protobuf_message, found.compression), (message, compression), "{lines}");
+    };
+    check("name: a", Wanted::Auto, Encoding::Snappy);
+    check("protobuf_message: auto", Wanted::Auto, Encoding::Snappy);
+    for message in Message::ALL {
+        let lines = format!("protobuf_message: {}", message.name());
+        check(&lines, Wanted::Only(message), Encoding::Snappy);
+    }
+    check("compression: zstd", Wanted::Auto, Encoding::Zstd);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use flinkrelay::{
     config::Config,
     remote_write::{
+        Encoding,
         Message::{self, V1, V2},
         SAMPLES_WRITTEN,
     },
@@ -193,11 +194,11 @@ async fn what_is_queued_as_2_0_goes_out_as_1_0() {
     let running = Running::start(&of(&flink, &[receiver(&remote.url(), &asked("auto"))]));
     until_true("two scrapes", || remote.samples_of("up").len() >= 2).await;
     remote.set(|_| Answer::words(503, "upgrading"));
-    until_true("a backlog", || running.counts(0).batches >= 3).await;
+    until_true("a backlog", || running.counts(0).queued.fragments >= 3).await;
     // An older one comes up in its place.
     remote.set_old(Some(Old::Silent));
     remote.set(|_| Answer::new(204, &[], ""));
-    until_true("delivery of it", || running.counts(0).batches == 0).await;
+    until_true("delivery of it", || running.counts(0).queued.fragments == 0).await;
     let before = remote.samples_of("up").len();
     until_true("two more scrapes", || remote.samples_of("up").len() >= before + 2).await;
     assert_eq!(running.stop().await, 0);
@@ -240,4 +241,37 @@ async fn a_refusal_of_samples_is_not_taken_for_one_of_the_message() {
     assert_eq!(counts.dropped(Reason::Rejected).samples, remote.tries()[1].samples.len() as u64);
     let counts = relay.receivers()[1].counts();
     assert_eq!(counts.dropped(Reason::Rejected), counts.appended);
+}
+
+/// VictoriaMetrics' zstd: given up for a receiver that does not know it, without losing a sample.
+#[tokio::test]
+async fn zstd_is_sent_to_who_takes_it() {
+    let (log, _guard) = Log::start();
+    let flink = counting_flink().await;
+    let (takes, r415, r400) =
+        (FakeReceiver::start().await, FakeReceiver::start().await, FakeReceiver::start().await);
+    r415.refuse_zstd(415);
+    r400.refuse_zstd(400);
+    let receiver =
+        |remote: &FakeReceiver| receiver(&remote.url(), &asked("auto\ncompression: zstd"));
+    let running = Running::start(&of(&flink, &[&takes, &r415, &r400].map(receiver)));
+    until_true("four scrapes", || {
+        [&takes, &r415, &r400].iter().all(|remote| remote.samples_of("up").len() >= 4)
+    })
+    .await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    for (remote, receiver) in [&takes, &r415, &r400].into_iter().zip(&relay.receivers()) {
+        complete(remote);
+        assert!(messages(&remote.tries()).iter().all(|&message| message == V1));
+        let counts = receiver.counts();
+        assert_eq!((counts.delivered, counts.retried.samples), (counts.appended, 0));
+    }
+    assert!(takes.tries().iter().all(|write| write.encoding == Encoding::Zstd));
+    for remote in [&r415, &r400] {
+        let encodings: Vec<_> = remote.tries().iter().map(|write| write.encoding).collect();
+        assert_eq!(encodings[0], Encoding::Zstd);
+        assert!(encodings[1..].iter().all(|&encoding| encoding == Encoding::Snappy));
+    }
+    assert_eq!(log.lines_with("refuses zstd").len(), 2);
 }

@@ -228,6 +228,9 @@ async fn another_interval_or_path_goes_on_in_one_scraper() {
     scrapes(&remote, &flink.address(), 3).await;
     assert_eq!(running.stop().await, 0);
     undisturbed(&remote, &flink);
+    let ups = times(&ups_of(&remote, &flink.address()));
+    let close = ups.windows(2).filter(|pair| pair[1] - pair[0] < 200).count();
+    assert!(close >= 3, "the interval of 100ms was kept: {ups:?}");
     let paths: Vec<_> = flink.requests().iter().map(|request| request.target.clone()).collect();
     let moved = paths.iter().position(|path| path == "/metrics/").expect("the new path is asked");
     assert!(paths[moved..].iter().all(|path| path == "/metrics/"), "{paths:?}");
