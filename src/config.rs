@@ -6,6 +6,7 @@
 //! ways of configuring meet the same checks.
 
 mod check;
+mod client;
 mod duration;
 mod error;
 mod expand;
@@ -18,6 +19,10 @@ mod value;
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 pub use self::{
+    client::{
+        Auth, Authorization, AwsKeys, AwsRole, BasicAuth, Connections, HttpClient, OAuth2, Proxy,
+        ProxyServer, Secret, Sigv4, Tls, TlsVersions,
+    },
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
     overrides::{Overrides, Purpose, SHORTCUT_JOB},
@@ -169,69 +174,6 @@ pub struct TargetSpec {
     pub path: Option<String>,
     /// URL parameters that the target names.
     pub params: Vec<(String, String)>,
-}
-
-/// TLS, authentication and extra headers of an HTTP client.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HttpClient {
-    /// `Authorization: Basic …`.
-    pub basic_auth: Option<BasicAuth>,
-    /// `Authorization: TYPE CREDENTIALS`.
-    pub authorization: Option<Authorization>,
-    /// TLS settings.
-    pub tls: Tls,
-    /// More headers, in order.
-    pub headers: Vec<(String, Secret)>,
-}
-
-/// User name and password.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BasicAuth {
-    /// The user name.
-    pub username: Secret,
-    /// The password.
-    pub password: Secret,
-}
-
-/// A credential with its scheme.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Authorization {
-    /// The scheme, `Bearer` by default.
-    pub kind: String,
-    /// The credential.
-    pub credentials: Secret,
-}
-
-/// A secret from the config or from a file that is read again when it changes.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// Written in the config.
-    Inline(String),
-    /// Path of the file that holds it; a trailing line break is not part of it.
-    File(PathBuf),
-}
-
-/// Never shows the secret itself.
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inline(_) => f.write_str("<secret>"),
-            Self::File(path) => write!(f, "<secret from {}>", path.display()),
-        }
-    }
-}
-
-/// TLS settings of a client.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tls {
-    /// PEM file of the authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM files of the client's certificate and key; both or none.
-    pub client_cert: Option<(PathBuf, PathBuf)>,
-    /// Name to verify (and to send as SNI) instead of the URL's host.
-    pub server_name: Option<String>,
-    /// Accept any certificate.
-    pub insecure_skip_verify: bool,
 }
 
 /// One entry of `remote_write`.

@@ -36,8 +36,12 @@ mod refusals;
 mod reload;
 #[path = "relay/sharding.rs"]
 mod sharding;
+#[path = "relay/spool.rs"]
+mod spool;
 #[path = "relay/staleness.rs"]
 mod staleness;
+#[path = "transport/clients.rs"]
+mod transport;
 #[path = "relay/views.rs"]
 mod views;
 

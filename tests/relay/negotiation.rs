@@ -261,7 +261,7 @@ async fn zstd_is_sent_to_who_takes_it() {
     .await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    for (remote, receiver) in [&takes, &r415, &r400].into_iter().zip(&relay.receivers()) {
+    for (remote, receiver) in [&takes, &r415, &r400].into_iter().zip(relay.receivers()) {
         complete(remote);
         assert!(messages(&remote.tries()).iter().all(|&message| message == V1));
         let counts = receiver.counts();
