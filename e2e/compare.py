@@ -19,16 +19,22 @@ from page import Series, Watch, sanitised
 from promql import Labels
 from receivers import Receiver
 from relay import EXTERNAL_LABELS, SCRAPE_SERIES, is_excluded
+from rest import INFO_SERIES, OWN_JOB, is_process
 
 # Labels that the relay adds, and its names for labels that the page calls otherwise.
 _ADDED = {"__name__", "job", "instance", *EXTERNAL_LABELS}
 _PAGE_NAMES = {"operator": "operator_name"}
 
 # Values of a moment: reading a page opens a connection, so every reader sees a number of its own;
-# and a checkpoint begins and ends between two polls that both saw none.
+# and a checkpoint, a compaction or a buffer in a queue comes and goes between two polls that both saw
+# none. Polled every 10 ms, the queues' gauges go 0, 1, 0 within tens of milliseconds. The jobs work in
+# bursts of a whole second and scrapes come every two, so a scrape can meet the burst in every window.
 _OF_A_MOMENT = re.compile(
     r"flink_(jobmanager|taskmanager)_Status_JVM_FileDescriptor_Open"
     r"|flink_jobmanager_job_numberOfInProgressCheckpoints"
+    r"|flink_taskmanager_job_task_(Network|Shuffle_Netty)_(Input|Output)_\d+_(min|max|avg|total)QueueLen"
+    r"|flink_taskmanager_job_task_(buffers|Shuffle_Netty_(Input|Output)_Buffers)_\w+(Usage|QueueLength)"
+    r"|flink_taskmanager_job_task_operator_.+_rocksdb_num_running_compactions"
 )
 
 Samples = dict[Labels, list[tuple[float, float]]]
@@ -60,9 +66,10 @@ def pair(page: set[Series], stored: set[Labels]) -> Pairing:
     taken: dict[Series, list[Labels]] = defaultdict(list)
     for labels in stored:
         name = dict(labels)["__name__"]
-        if re.fullmatch(SCRAPE_SERIES, name):
+        if re.fullmatch(f"{SCRAPE_SERIES}|{INFO_SERIES}", name):
             continue
-        kept = {_PAGE_NAMES.get(n, n): sanitised(v) for n, v in labels if n not in _ADDED}
+        added = _ADDED | OWN_JOB if is_process(name) else _ADDED
+        kept = {_PAGE_NAMES.get(n, n): sanitised(v) for n, v in labels if n not in added}
         same = [series for series, has in candidates[name] if kept.items() <= has.items()]
         for series in same:
             taken[series].append(labels)

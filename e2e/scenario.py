@@ -2,7 +2,9 @@
 
 import changes
 import ending
+import messages
 import once
+import rest
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
 
@@ -17,10 +19,14 @@ def play(stage: Stage) -> None:
             stored.check_presence(stage)
             stored.check_labels(stage)
             stored.check_foreign_ports(stage, HTML_PORT, SILENT_PORT)
+        with section("names given back"):
+            rest.check_names(stage)
         with section("one scrape by hand"):
             once.check_scrape_once(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
+        with section("remote write 1.0 and 2.0"):
+            messages.check_messages(stage)
         with section("filter and movement"):
             stored.check_filter(stage)
             stored.check_movement(stage)

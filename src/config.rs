@@ -283,4 +283,32 @@ pub struct Flink {
     pub groups: flink::GroupFilter,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// Whether and where Flink's REST API is asked for the names that people gave.
+    pub rest: Rest,
+}
+
+/// `flink.rest`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rest {
+    /// Whom to ask.
+    pub endpoints: RestEndpoints,
+    /// Time between two regular polls of one endpoint.
+    pub poll_interval: Duration,
+    /// Longest time of one request.
+    pub timeout: Duration,
+    /// Longest time that a scrape waits for the names of what is new on its page; zero is not at all.
+    pub hold: Duration,
+    /// TLS, auth and headers towards the endpoints.
+    pub http: HttpClient,
+}
+
+/// Whom to ask for names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestEndpoints {
+    /// Nobody: pages keep their names.
+    Off,
+    /// Port 8081 of each target that turns out to be a JobManager.
+    Auto,
+    /// These URLs, each one cluster's; below them are `/jobs/overview` and so on.
+    Urls(Vec<hyper::Uri>),
 }

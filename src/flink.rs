@@ -5,6 +5,7 @@
 //! | [`mod@catalogue`] | which metric is this sample of, and what is it truly (kind, unit, help)? |
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
+//! | [`rest`] | which names did people give, where the reporter shows underscores? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
 //!
 //! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
@@ -13,6 +14,7 @@
 pub mod catalogue;
 pub mod groups;
 pub mod labels;
+pub mod rest;
 pub mod role;
 
 pub use catalogue::{Catalogue, Kind, Metric, catalogue};

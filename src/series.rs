@@ -19,6 +19,8 @@
 
 mod adopt;
 mod collide;
+mod forget;
+mod names;
 mod numbered;
 mod shape;
 mod tally;
@@ -40,7 +42,10 @@ pub use self::{
 use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
-    flink::{self, Group},
+    flink::{
+        self, Group,
+        rest::{SubjectId, Subjects},
+    },
     labels::Labels,
     remote_write::v2::{self, About},
 };
@@ -90,6 +95,8 @@ struct Line {
     normal: u128,
     /// The labels that normalisation dropped, encoded; shared among lines.
     ids: Option<Arc<[u8]>>,
+    /// Whose names it bears.
+    subject: SubjectId,
 }
 
 /// A label set that is or was sent.
@@ -127,6 +134,7 @@ pub struct Tracker {
     ids: HashSet<Arc<[u8]>>,
     abouts: HashSet<Arc<About>>,
     comments: Comments,
+    subjects: Subjects,
     observed: Vec<Observed>,
     tally: Tally,
     unfit: UnfitSeries,
@@ -151,6 +159,7 @@ impl Tracker {
             ids: HashSet::new(),
             abouts: HashSet::new(),
             comments: Comments::default(),
+            subjects: Subjects::default(),
             observed: Vec::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
@@ -220,12 +229,17 @@ impl Tracker {
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
         let group = flink::catalogue().group(sample.name);
         let fingerprint = xxh3_128(sample.series);
-        let shaped = self.shaper.shape(sample, group, &self.target_labels)?;
+        let subject = self.subjects.enter(sample.name, sample.labels());
+        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+        let shaped = self.shaper.shape(sample, group, &self.target_labels, names)?;
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
                 self.remember_unfit(identity, unfit, sample.series);
                 let ids = ids.map(|ids| self.intern(&ids));
+                if !self.remade.is_empty() {
+                    self.remake(identity, &blocks);
+                }
                 let about = self.about(sample.name);
                 (
                     Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
@@ -235,7 +249,9 @@ impl Tracker {
             }
         };
         let (born, seen) = (self.page, 0);
-        let line = self.lines.insert(Line { fingerprint, fate, group, born, seen, normal, ids });
+        self.subjects.add_line(subject);
+        let line = Line { fingerprint, fate, group, born, seen, normal, ids, subject };
+        let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
@@ -337,16 +353,6 @@ impl Tracker {
         true
     }
 
-    /// Takes back everything of a page that failed in the middle.
-    pub fn abort(&mut self) {
-        let page = self.page;
-        self.observed.clear();
-        self.tally = Tally::default();
-        self.drop_lines(|line| line.born != page);
-        self.drop_series(|series| series.live || series.line != u32::MAX);
-        self.unmake_blocks();
-    }
-
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
         self.observed.iter().filter_map(move |sample| {
@@ -369,22 +375,6 @@ impl Tracker {
         self.live_series().filter(move |series| series.seen != page)
     }
 
-    /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
-    pub fn forget_stale(&mut self) {
-        let page = self.page;
-        self.drop_lines(|line| line.seen == page);
-        self.drop_series(|series| series.seen == page);
-        self.inherited.clear();
-        self.remade.clear();
-        let live = self.lines.len();
-        if self.ids.len() > 64.max(live) {
-            self.ids.retain(|ids| Arc::strong_count(ids) > 1);
-        }
-        if self.abouts.len() > 64.max(live) {
-            self.abouts.retain(|about| Arc::strong_count(about) > 1);
-        }
-    }
-
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
@@ -396,36 +386,9 @@ impl Tracker {
         self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
     }
 
-    /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
-    /// What the lines mean is kept, since a target that comes back shows them again.
-    pub fn forget_live(&mut self) {
-        for (_, series) in &mut self.series {
-            series.live = false;
-        }
-        self.inherited.clear();
-    }
-
     /// Number of series on the last page.
     pub fn series_len(&self) -> usize {
         self.series.len()
-    }
-
-    fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let lines = &mut self.lines;
-        self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
-        lines.retain(|_, line| keep(line));
-    }
-
-    fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {
-        let table = &mut self.series_table;
-        self.series.retain(|_, series| {
-            let kept = keep(series);
-            if !kept {
-                table.remove(&series.identity);
-            }
-            kept
-        });
-        self.unfit.retain(|identity| table.contains_key(identity));
     }
 }
 

@@ -78,6 +78,7 @@ fn the_metrics_page_has_every_family_and_no_other() {
         "## The relay's own metrics",
         "### Targets",
         "### Port ranges",
+        "### Names",
         "### Receivers",
         "### Process",
     ];

@@ -22,6 +22,8 @@ mod fakes;
 mod final_scrape;
 #[path = "relay/hour.rs"]
 mod hour;
+#[path = "relay/names.rs"]
+mod names;
 #[path = "relay/negotiation.rs"]
 mod negotiation;
 #[path = "relay/outages.rs"]

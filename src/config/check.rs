@@ -4,6 +4,7 @@
 //! is wrong; the result counts only when nothing was noted.
 
 mod client;
+mod rest;
 mod rules;
 mod scalars;
 mod scrape;
@@ -233,7 +234,11 @@ impl Checker<'_> {
     }
 
     fn flink(&mut self, raw: RawFlink) -> Flink {
-        Flink { groups: self.groups(raw.groups), labels: self.label_policy(raw.labels) }
+        Flink {
+            groups: self.groups(raw.groups),
+            labels: self.label_policy(raw.labels),
+            rest: self.rest(raw.rest),
+        }
     }
 
     fn groups(&mut self, raw: Option<At<Form<RawGroups>>>) -> flink::GroupFilter {

@@ -218,6 +218,7 @@ section!(RawSpool = "spool" {
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
     labels: At<Form<RawLabels>>,
+    rest: At<Form<RawRest>>,
 });
 
 section!(RawGroups = "flink.groups" {
@@ -228,6 +229,28 @@ section!(RawGroups = "flink.groups" {
 section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
+});
+
+section!(RawRest = "flink.rest" {
+    mode: Scalar,
+    urls: At<Vec<Scalar>>,
+    poll_interval: Scalar,
+    timeout: Scalar,
+    hold: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 /// A field's name without the `r#` of one that is a word of the language.
@@ -258,4 +281,5 @@ pub const SECTIONS: &[Section] = &[
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,
+    RawRest::SECTION,
 ];

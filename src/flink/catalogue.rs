@@ -65,9 +65,11 @@ impl Catalogue {
         Some(Found { metric, family })
     }
 
-    /// The group of a sample, [`Group::Custom`] when the catalogue does not know it.
+    /// The group of a sample, [`Group::Custom`] when the catalogue does not know it. The info series,
+    /// which are the relay's own, have one too.
     pub fn group(&self, sample_name: &str) -> Group {
-        self.lookup(sample_name).map_or(Group::Custom, |metric| metric.group)
+        let known = self.lookup(sample_name).map(|metric| metric.group);
+        known.or_else(|| super::rest::info::group(sample_name)).unwrap_or(Group::Custom)
     }
 
     /// All metrics, by group in the order of [`Group::ALL`], within a group as in the file.

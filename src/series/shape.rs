@@ -1,7 +1,7 @@
 //! From a parsed sample to the labels that are sent: the cold path of a line.
 //!
 //! ```text
-//!   page labels -> group filter -> Flink normalisation -> target labels (honor_labels)
+//!   page labels -> group filter -> names from Flink's REST API -> Flink normalisation -> target labels (honor_labels)
 //!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs,
 //!          the receivers' own label limits
 //! ```
@@ -146,11 +146,13 @@ impl Shaper {
     }
 
     /// Decides what the sample is, see the module's documentation for the order of the steps.
+    /// `names` puts the names that people gave into the labels of the page.
     pub fn shape<'a>(
         &self,
         sample: &Sample<'a>,
         group: Group,
         target: &'a Labels<'static>,
+        names: impl FnOnce(&mut Labels<'a>),
     ) -> Result<Shaped, LabelLimit> {
         if !self.groups.allows(group) {
             return Ok(Shaped::Dropped(Dropped::Group));
@@ -160,7 +162,12 @@ impl Shaper {
         for (name, value) in sample.labels() {
             labels.push(name, value);
         }
-        let ids = self.labels.normalise(&mut labels);
+        names(&mut labels);
+        let ids = if flink::rest::info::is_info(sample.name) {
+            flink::labels::Dropped::default()
+        } else {
+            self.labels.normalise(&mut labels)
+        };
         self.add_target_labels(&mut labels, target);
         labels.sort();
         let normal = labels.identity();

@@ -1,4 +1,4 @@
-//! The account of one page: what stood on it, what of that is kept, and why the rest is not.
+//! The account of one page: `scraped = kept + Σ dropped`, and the reasons to drop a sample.
 
 use crate::flink::Group;
 

@@ -5,6 +5,8 @@
 //!
 //! `docs/metrics.md` lists them; `tests/docs.rs` holds the two together.
 
+mod spool;
+
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -19,11 +21,12 @@ use prometheus_client::{
 };
 
 use crate::{
+    flink_rest::EndpointState,
     push::{ANSWERS, Health, Receiver, State},
     relay::Relay,
     scrape::Reason,
     series::Dropped,
-    spool::{self, Counts},
+    spool::{Counts, Reason as DropReason},
     status::{RangeState, TargetState, TargetStatus},
     telemetry::process::ProcessMetrics,
 };
@@ -57,6 +60,7 @@ impl Collector for RelayMetrics {
         reloads(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
         ranges(&self.0, &mut encoder)?;
+        flink_rest(&self.0, &mut encoder)?;
         receivers(&self.0, &mut encoder)
     }
 }
@@ -235,6 +239,48 @@ fn ranges(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     })
 }
 
+const REST_ROWS: [Row<EndpointState>; 6] = [
+    ("flink_rest_up", "Whether the last poll of the REST API succeeded.", Kind::Gauge, |s| {
+        if s.polls == 0 { f64::NAN } else { f64::from(s.failure.is_none()) }
+    }),
+    ("flink_rest_polls", "Polls of the REST API, good and bad.", Kind::Counter, |s| s.polls as f64),
+    ("flink_rest_poll_failures", "Polls that failed.", Kind::Counter, |s| s.polls_failed as f64),
+    ("flink_rest_requests", "Requests that the polls took.", Kind::Counter, |s| s.requests as f64),
+    (
+        "flink_rest_request_failures",
+        "Requests without an answer that can be used.",
+        Kind::Counter,
+        |s| s.requests_failed as f64,
+    ),
+    (
+        "flink_rest_last_poll_timestamp_seconds",
+        "When the last good poll ended.",
+        Kind::Gauge,
+        |s| {
+            let since = s.last_ok.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            since.map_or(f64::NAN, |since| since.as_secs_f64())
+        },
+    ),
+];
+
+fn flink_rest(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let endpoints: Vec<_> = relay
+        .rest()
+        .iter()
+        .flat_map(|rest| rest.endpoints())
+        .map(|(url, state)| (url.to_string(), state))
+        .collect();
+    for (name, help, kind, value) in REST_ROWS {
+        family(encoder, name, help, kind, |family| {
+            endpoints.iter().try_for_each(|(url, state)| family.add(&[("url", url)], value(state)))
+        })?;
+    }
+    let help = "Jobs, tasks and TaskManagers on pages that no REST API has explained.";
+    family(encoder, "flink_rest_unknown", help, Kind::Gauge, |family| {
+        relay.rest().iter().try_for_each(|rest| family.add(&[], rest.unknown().len() as f64))
+    })
+}
+
 /// A receiver and one reading of its counts, so that `appended = delivered + dropped + pending` holds
 /// on the page.
 struct Account {
@@ -253,12 +299,18 @@ impl Account {
     }
 }
 
-const RECEIVER_ROWS: [Row<Account>; 18] = [
+const RECEIVER_ROWS: [Row<Account>; 19] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
         Kind::Counter,
         |r| r.counts.appended.samples as f64,
+    ),
+    (
+        "remote_write_samples_recovered",
+        "Samples of these that an earlier run had left on disk.",
+        Kind::Counter,
+        |r| r.counts.recovered.samples as f64,
     ),
     ("remote_write_samples", "Samples that the receiver accepted.", Kind::Counter, |r| {
         r.counts.delivered.samples as f64
@@ -275,7 +327,7 @@ const RECEIVER_ROWS: [Row<Account>; 18] = [
     ("remote_write_bytes", "Bytes of request bodies sent.", Kind::Counter, |r| {
         r.receiver.numbers.bytes.load(Relaxed) as f64
     }),
-    ("remote_write_batches_pending", "Batches in the spool.", Kind::Gauge, |r| {
+    ("remote_write_fragments_pending", "Fragments in the spool.", Kind::Gauge, |r| {
         r.counts.queued.fragments as f64
     }),
     ("remote_write_pending_bytes", "Bytes in the spool.", Kind::Gauge, |r| {
@@ -283,7 +335,7 @@ const RECEIVER_ROWS: [Row<Account>; 18] = [
     }),
     (
         "remote_write_pending_bytes_limit",
-        "Bytes in the spool above which its oldest batch is dropped.",
+        "Bytes, on disk with a data directory, above which the oldest samples are dropped.",
         Kind::Gauge,
         |r| r.receiver.config.queue.max_bytes as f64,
     ),
@@ -342,7 +394,8 @@ fn seconds(timestamp_ms: Option<i64>) -> f64 {
 }
 
 fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let accounts: Vec<_> = relay.receivers().iter().map(Account::of).collect();
+    let receivers = relay.receivers();
+    let accounts: Vec<_> = receivers.iter().map(Account::of).collect();
     for (name, help, kind, value) in RECEIVER_ROWS {
         family(encoder, name, help, kind, |family| {
             accounts.iter().try_for_each(|r| family.add(&[r.name()], value(r)))
@@ -351,12 +404,13 @@ fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
     let help = "Samples that the receiver will never get, by reason.";
     family(encoder, "remote_write_samples_dropped", help, Kind::Counter, |family| {
         accounts.iter().try_for_each(|account| {
-            spool::Reason::ALL.into_iter().try_for_each(|reason| {
+            DropReason::ALL.into_iter().try_for_each(|reason| {
                 let labels = [account.name(), ("reason", reason.as_str())];
                 family.add(&labels, account.counts.dropped(reason).samples as f64)
             })
         })
     })?;
+    spool::spools(&receivers, encoder)?;
     requests(&accounts, encoder)
 }
 

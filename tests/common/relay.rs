@@ -57,7 +57,10 @@ pub(crate) fn config(jobs: &[String], receivers: &[String], sections: &str) -> C
     let (jobs, receivers) = (jobs.concat(), receivers.concat());
     let text = format!("{global}{sections}\nscrape_configs:\n{jobs}remote_write:\n{receivers}");
     let source = Source { path: "flinkrelay.yaml".into(), text };
-    load(Some(&source), &Overrides::default(), &|_| None).unwrap_or_else(|e| panic!("{e}"))
+    // What listens on port 8081 of the machine is none of a test's business.
+    let flink_rest = (!sections.contains("rest:")).then(|| "off".to_owned());
+    load(Some(&source), &Overrides { flink_rest, ..Overrides::default() }, &|_| None)
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn indented(lines: &str) -> String {
@@ -97,8 +100,10 @@ impl Running {
     /// The account of a receiver, by its place in the configuration. It must balance at all times.
     #[track_caller]
     pub(crate) fn counts(&self, receiver: usize) -> Counts {
-        let counts = self.relay.receivers()[receiver].counts();
+        let receiver = &self.relay.receivers()[receiver];
+        let counts = receiver.counts();
         balanced(&counts);
+        assert_eq!(receiver.unaccounted(), 0, "the self-check that is exported");
         counts
     }
 

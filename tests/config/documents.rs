@@ -100,7 +100,7 @@ fn alternatives_of_the_example_are_valid_in_their_place() {
             .collect();
         good(&edited.join("\n"));
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 10);
 }
 
 /// The reference's tables: section name to rows of key and default.
@@ -171,6 +171,7 @@ fn around(section: &str, line: &str) -> Option<String> {
         "metadata_config" => receiver(&format!("metadata_config: {}", inline(line, ""))),
         "flink" => format!("flink: {}\n{}", inline(line, ""), job("")),
         "flink.groups" => format!("flink: {{groups: {}}}\n{}", inline(line, ""), job("")),
+        "flink.rest" => format!("flink: {{rest: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })
@@ -209,6 +210,8 @@ fn a_value_other_than_the_default_shows() {
         ("queue_config", "max_bytes: 65MiB"),
         ("metadata_config", "send: false"),
         ("flink.labels", "mode: raw"),
+        ("flink.rest", "mode: off"),
+        ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),
         ("scrape_configs", "follow_redirects: false"),
         ("remote_write", "follow_redirects: true"),

@@ -315,6 +315,25 @@ fn an_unknown_group_is_shown_in_its_place() {
 }
 
 #[test]
+fn flinks_rest_api() {
+    let files = [
+        "flink: {rest: on}\n",
+        "flink: {rest: flink-jobmanager:8081}\n",
+        "flink: {rest: []}\n",
+        "flink: {rest: {urls: ['http://a:8081/?x=1', 'ftp://b']}}\n",
+        "flink: {rest: {mode: of, poll_interval: 0s}}\n",
+        "flink: {rest: {bearer_token: a, basic_auth: {username: b}}}\n",
+        "flink: {rest: {url: 'http://a'}}\n",
+    ];
+    let shown = files.map(|file| error(&format!("{file}{}", job(""))));
+    insta::assert_snapshot!(shown.join("\n"));
+    let overrides =
+        Overrides { flink_rest: Some("jobmanager:8081".to_owned()), ..Overrides::default() };
+    let shown = read_with(&job(""), &overrides).unwrap_err().to_string();
+    assert!(shown.starts_with("--flink-rest: "), "{shown}");
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     let secret = "hunter2";
     for file in [

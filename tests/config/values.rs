@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use flinkrelay::{
     config::{
-        Auth, AwsKeys, Compression, ConfigError, HttpClient, Overrides, ProxyServer, Scheme,
-        Secret, Source, TlsVersions, load,
+        Auth, AwsKeys, Compression, ConfigError, HttpClient, Overrides, ProxyServer, RestEndpoints,
+        Scheme, Secret, Source, TlsVersions, load,
     },
     labels::Labels,
     relabel,
@@ -500,4 +500,39 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn flinks_rest_api_is_found_named_or_left_alone() {
+    let urls =
+        |urls: &[&str]| RestEndpoints::Urls(urls.iter().map(|url| url.parse().unwrap()).collect());
+    let check = |rest: &str, flag: Option<&str>, expected: RestEndpoints| {
+        let flink_rest = flag.map(str::to_owned);
+        let overrides = Overrides { flink_rest, ..Overrides::default() };
+        let config = read_with(&format!("{rest}{}", job("")), &overrides).unwrap();
+        assert_eq!(config.flink.rest.endpoints, expected, "{rest:?} {flag:?}");
+    };
+    let (a, b) = ("http://a:8081", "https://b/flink/eu");
+    check("", None, RestEndpoints::Auto);
+    check("flink: {rest: auto}\n", None, RestEndpoints::Auto);
+    check("flink: {rest: off}\n", None, RestEndpoints::Off);
+    check("flink: {rest: false}\n", None, RestEndpoints::Off);
+    check(&format!("flink: {{rest: '{a}'}}\n"), None, urls(&[a]));
+    check("flink: {rest: 'http://${HOST}:${PORT}'}\n", None, urls(&["http://vm:8428"]));
+    check(&format!("flink: {{rest: ['{a}', '{b}']}}\n"), None, urls(&[a, b]));
+    check(&format!("flink: {{rest: {{urls: ['{a}']}}}}\n"), None, urls(&[a]));
+    check(&format!("flink: {{rest: {{mode: off, urls: ['{a}']}}}}\n"), None, RestEndpoints::Off);
+    check("", Some(a), urls(&[a]));
+    check("", Some("off"), RestEndpoints::Off);
+    check(&format!("flink: {{rest: '{a}'}}\n"), Some("auto"), RestEndpoints::Auto);
+    check(&format!("flink: {{rest: '{a}'}}\n"), Some(b), urls(&[b]));
+    check("flink: {rest: off}\n", Some(b), urls(&[b]));
+
+    // The flag says where; how is the file's.
+    let overrides = Overrides { flink_rest: Some(b.to_owned()), ..Overrides::default() };
+    let file = format!("flink: {{rest: {{timeout: 7s, bearer_token: t}}}}\n{}", job(""));
+    let rest = read_with(&file, &overrides).unwrap().flink.rest;
+    assert_eq!(rest.timeout, seconds(7));
+    let Some(Auth::Authorization(token)) = rest.http.auth else { panic!("{:?}", rest.http.auth) };
+    assert_eq!(token.credentials, Secret::Inline("t".to_owned()));
 }

@@ -118,7 +118,7 @@ impl Checker<'_> {
         (message, compression)
     }
 
-    /// A URL to post to; `example` is shown when it is none.
+    /// An absolute URL; `example` is shown when it is none.
     pub(super) fn url(&mut self, scalar: &Scalar, example: &str) -> Option<Uri> {
         let text = self.text(scalar)?;
         let lower = text.to_ascii_lowercase();
