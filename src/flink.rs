@@ -5,6 +5,7 @@
 //! | [`mod@catalogue`] | which metric is this sample of, and what is it truly (kind, unit, help)? |
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
+//! | [`names`] | under which name is it sent, whichever version of Flink it comes from? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
 //!
 //! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
@@ -13,11 +14,13 @@
 pub mod catalogue;
 pub mod groups;
 pub mod labels;
+pub mod names;
 pub mod role;
 
 pub use catalogue::{Catalogue, Kind, Metric, catalogue};
 pub use groups::{Group, GroupFilter};
 pub use labels::{LabelMode, LabelPolicy};
+pub use names::NameMode;
 pub use role::Role;
 
 /// What every name that Flink's Prometheus reporter exports begins with

@@ -173,7 +173,7 @@ impl Scraper {
         Self {
             client,
             accept_encoding: if gzip { "gzip" } else { "identity" },
-            page: Page::new(scrape.body_size_limit, scrape.sample_limit),
+            page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
             metadata_sent: vec![None; views.len()],

@@ -46,12 +46,14 @@ pub enum Dropped {
     Syntax,
     /// Relabelling left it without a valid metric name.
     Name,
+    /// The page has its values a second time, under the metric's present name.
+    FormerName,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 5] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name];
+    pub const ALL: [Self; 6] =
+        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +63,7 @@ impl Dropped {
             Self::Duplicate => "duplicate",
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
+            Self::FormerName => "former_name",
         }
     }
 }
@@ -166,6 +169,8 @@ struct Line {
     normal: u128,
     /// The labels that normalisation dropped, encoded; shared among lines.
     ids: Option<Arc<[u8]>>,
+    /// Whether it stands back for a line that has the series' values under their present name.
+    stands_back: bool,
 }
 
 /// A label set that is or was sent.
@@ -197,8 +202,16 @@ pub struct Tracker {
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
     ids: HashSet<Arc<[u8]>>,
+    help: Help,
     observed: Vec<Observed>,
     tally: Tally,
+}
+
+/// The HELP line that was read last.
+#[derive(Debug, Default)]
+struct Help {
+    family: String,
+    text: String,
 }
 
 impl Tracker {
@@ -214,6 +227,7 @@ impl Tracker {
             series: Slab::new(),
             series_table: HashMap::new(),
             ids: HashSet::new(),
+            help: Help::default(),
             observed: Vec::new(),
             tally: Tally::default(),
         }
@@ -223,7 +237,17 @@ impl Tracker {
     pub fn begin(&mut self) {
         self.page += 1;
         self.observed.clear();
+        self.describe("", "");
         self.tally = Tally::default();
+    }
+
+    /// Takes what HELP says of a family whose samples follow.
+    pub fn describe(&mut self, family: &str, help: &str) {
+        let Help { family: last, text } = &mut self.help;
+        last.clear();
+        last.push_str(family);
+        text.clear();
+        text.push_str(help);
     }
 
     /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
@@ -273,9 +297,11 @@ impl Tracker {
 
     /// The cold path: decides what a line that was not on the last page is.
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
-        let group = flink::catalogue().group(sample.name);
+        let known = flink::catalogue().find_described(sample.name, self.help.of(sample.name));
+        let group = known.map_or(Group::Custom, |known| known.metric.group);
         let fingerprint = xxh3_128(sample.series);
-        let shaped = self.shaper.shape(sample, group, &self.target_labels)?;
+        let shaped = self.shaper.shape(sample, known.as_ref(), &self.target_labels)?;
+        let stands_back = self.shaper.names.stands_back(known.as_ref());
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
@@ -284,7 +310,8 @@ impl Tracker {
             }
         };
         let (born, seen) = (self.page, 0);
-        let line = self.lines.insert(Line { fingerprint, fate, group, born, seen, normal, ids });
+        let line = Line { fingerprint, fate, group, born, seen, normal, ids, stands_back };
+        let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
@@ -347,13 +374,26 @@ impl Tracker {
         self.observed.len() as u64
     }
 
-    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone.
+    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone. Lines that
+    /// stand back take their places last, wherever on the page they stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
         self.tell_apart();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
-        observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
+        let mut standing_back = false;
+        observed.retain(|sample| {
+            let stands_back = self.lines.get(sample.line as usize).is_some_and(|l| l.stands_back);
+            standing_back |= stands_back;
+            stands_back || self.take_place(sample, page, scraped_at_ms)
+        });
+        if standing_back {
+            observed.retain(|sample| {
+                let line = self.lines.get(sample.line as usize);
+                line.is_some_and(|line| !line.stands_back)
+                    || self.take_place(sample, page, scraped_at_ms)
+            });
+        }
         self.observed = observed;
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
@@ -366,7 +406,10 @@ impl Tracker {
         let Fate::Series(series) = line.fate else { return false };
         let Some(series) = self.series.get_mut(series as usize) else { return false };
         if series.seen == page {
-            self.tally.dropped.add(Dropped::Duplicate, 1);
+            let holder = self.lines.get(series.line as usize);
+            let stood_back = line.stands_back && holder.is_some_and(|holder| !holder.stands_back);
+            let reason = if stood_back { Dropped::FormerName } else { Dropped::Duplicate };
+            self.tally.dropped.add(reason, 1);
             return false;
         }
         series.seen = page;
@@ -457,6 +500,14 @@ impl Tracker {
             }
             kept
         });
+    }
+}
+
+impl Help {
+    /// What it says of the family of a sample of this name.
+    fn of(&self, sample_name: &str) -> Option<&str> {
+        let behind = sample_name.strip_prefix(self.family.as_str())?;
+        (!self.family.is_empty() && matches!(behind, "" | "_count")).then_some(&self.text)
     }
 }
 

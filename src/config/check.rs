@@ -201,7 +201,13 @@ impl Checker<'_> {
     }
 
     fn flink(&mut self, raw: RawFlink) -> Flink {
-        Flink { groups: self.groups(raw.groups), labels: self.label_policy(raw.labels) }
+        const NAMES: [(&str, flink::NameMode); 2] =
+            [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
+        Flink {
+            groups: self.groups(raw.groups),
+            names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
+            labels: self.label_policy(raw.labels),
+        }
     }
 
     fn groups(&mut self, raw: Option<At<Form<RawGroups>>>) -> flink::GroupFilter {

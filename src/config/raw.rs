@@ -146,6 +146,7 @@ section!(RawMetadata = "metadata_config" {
 
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
+    names: Scalar,
     labels: At<Form<RawLabels>>,
 });
 

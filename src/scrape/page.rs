@@ -3,7 +3,7 @@
 use super::{Failure, Reason, families::Families};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
-    flink::Role,
+    flink::{NameMode, Role},
     limits::{FAULTS_KEPT_MAX, LABELS_MAX, LINE_BYTES_MAX},
     series::{ObserveError, Tracker},
 };
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Page {
-    pub(super) fn new(body_size_limit: u64, sample_limit: u64) -> Self {
+    pub(super) fn new(body_size_limit: u64, sample_limit: u64, names: NameMode) -> Self {
         let limits = exposition::Limits {
             line_bytes_max: LINE_BYTES_MAX,
             labels_max: LABELS_MAX,
@@ -41,7 +41,7 @@ impl Page {
             limits,
             sample_limit,
             state: State::default(),
-            families: Families::default(),
+            families: Families::new(names),
         }
     }
 
@@ -130,7 +130,12 @@ impl State {
             // Read each time, though families are of interest only when metadata is due: a bad
             // comment that counts on every fourth page would look like a page that changes.
             Some(b'#') => match line.parse(limits) {
-                Ok(Entry::Help { name, text }) if families.wanted() => families.help(name, &text),
+                Ok(Entry::Help { name, text }) => {
+                    tracker.describe(name, &text);
+                    if families.wanted() {
+                        families.help(name, &text);
+                    }
+                }
                 Ok(Entry::Type { name, kind }) if families.wanted() => families.kind(name, kind),
                 Ok(_) => {}
                 Err(fault) => self.fault(fault),

@@ -70,6 +70,7 @@ impl Tracker {
     fn separate(&mut self, series: u32, members: &[u32]) {
         let ids: Vec<Labels<'static>> = members.iter().map(|&line| self.ids_of(line)).collect();
         let names = distinguishing(&ids);
+        let mut given = Vec::new();
         for (&member, ids) in members.iter().zip(&ids) {
             let line = self.lines.get(member as usize).map(|line| (line.born, line.fate));
             let kept: Labels<'_> =
@@ -83,7 +84,11 @@ impl Tracker {
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);
             }
-            self.tally.ids_kept += 1;
+            // A metric that is on the page under two names has two lines for the one series.
+            if !given.contains(&own) {
+                given.push(own);
+                self.tally.ids_kept += 1;
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a parsed sample to the labels that are sent: the cold path of a line.
 //!
 //! ```text
-//!   page labels -> group filter -> Flink normalisation -> target labels (honor_labels)
+//!   page labels -> group filter -> canonical name -> Flink normalisation -> target labels (honor_labels)
 //!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs
 //! ```
 //!
@@ -14,7 +14,7 @@ use super::Dropped;
 use crate::{
     config,
     exposition::Sample,
-    flink::{self, Group},
+    flink::{self, Group, catalogue::Found},
     labels::{Labels, METRIC_NAME},
     relabel,
     remote_write::v1,
@@ -78,6 +78,8 @@ pub enum LabelLimit {
 pub struct Shaper {
     /// Which groups are relayed.
     pub groups: flink::GroupFilter,
+    /// Under which names samples are sent.
+    pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
     /// See [`config::Scrape::honor_labels`].
@@ -115,6 +117,7 @@ impl Shaper {
     pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {
         Self {
             groups: flink.groups,
+            names: flink.names,
             labels: flink.labels,
             honor_labels: scrape.honor_labels,
             honor_timestamps: scrape.honor_timestamps,
@@ -128,14 +131,15 @@ impl Shaper {
         }
     }
 
-    /// Decides what the sample is, see the module's documentation for the order of the steps.
+    /// Decides what the sample is, see the module's documentation for the order of the steps; `known`
+    /// is what the catalogue says of it.
     pub fn shape<'a>(
         &self,
         sample: &Sample<'a>,
-        group: Group,
+        known: Option<&Found<'a, 'a>>,
         target: &'a Labels<'static>,
     ) -> Result<Shaped, LabelLimit> {
-        if !self.groups.allows(group) {
+        if !self.groups.allows(known.map_or(Group::Custom, |known| known.metric.group)) {
             return Ok(Shaped::Dropped(Dropped::Group));
         }
         let mut labels = Labels::with_capacity(16);
@@ -143,6 +147,7 @@ impl Shaper {
         for (name, value) in sample.labels() {
             labels.push(name, value);
         }
+        self.names.apply(known, &mut labels);
         let ids = self.labels.normalise(&mut labels);
         self.add_target_labels(&mut labels, target);
         labels.sort();

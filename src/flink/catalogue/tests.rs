@@ -119,9 +119,10 @@ fn the_closest_of_several_fitting_names_wins() {
         "KafkaConsumer_topic_partition_currentOffsets",
         "KafkaConsumer.{topic}.{partition}.currentOffsets",
     );
-    let legacy = "KafkaConsumer.current-offsets.<topic>-<kafka_partition>";
-    operator("KafkaConsumer_current_offsets_clicks_eu_12", legacy);
-    operator("KafkaConsumer_committed_offsets_clicks_0", legacy);
+    let legacy = "-offsets.<topic>-<kafka_partition>";
+    let of = |which: &str| format!("KafkaConsumer.{which}{legacy}");
+    operator("KafkaConsumer_current_offsets_clicks_eu_12", &of("current"));
+    operator("KafkaConsumer_committed_offsets_clicks_0", &of("committed"));
     operator("KafkaProducer_outgoing_byte_total", "KafkaProducer.outgoing-byte-total");
     operator("KafkaProducer_txn_init_time_ns_total", "KafkaProducer.<metric>-total");
     operator("state_name_valueStateGetLatency_count", "{state_name}.valueStateGetLatency");
