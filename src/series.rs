@@ -169,6 +169,8 @@ struct Line {
     normal: u128,
     /// The labels that normalisation dropped, encoded; shared among lines.
     ids: Option<Arc<[u8]>>,
+    /// The name on the page where naming changed it; shared among lines.
+    name: Option<Arc<[u8]>>,
     /// Whether it stands back for a line that has the series' values under their present name.
     stands_back: bool,
 }
@@ -201,7 +203,7 @@ pub struct Tracker {
     line_table: HashTable<u32>,
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
-    ids: HashSet<Arc<[u8]>>,
+    texts: HashSet<Arc<[u8]>>,
     help: Help,
     observed: Vec<Observed>,
     tally: Tally,
@@ -226,7 +228,7 @@ impl Tracker {
             line_table: HashTable::new(),
             series: Slab::new(),
             series_table: HashMap::new(),
-            ids: HashSet::new(),
+            texts: HashSet::new(),
             help: Help::default(),
             observed: Vec::new(),
             tally: Tally::default(),
@@ -302,6 +304,8 @@ impl Tracker {
         let fingerprint = xxh3_128(sample.series);
         let shaped = self.shaper.shape(sample, known.as_ref(), &self.target_labels)?;
         let stands_back = self.shaper.names.stands_back(known.as_ref());
+        let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
+        let name = renamed.then(|| self.intern(sample.name.as_bytes()));
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
@@ -310,7 +314,7 @@ impl Tracker {
             }
         };
         let (born, seen) = (self.page, 0);
-        let line = Line { fingerprint, fate, group, born, seen, normal, ids, stands_back };
+        let line = Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back };
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
@@ -319,9 +323,9 @@ impl Tracker {
         Ok(line)
     }
 
-    /// Lines of one subtask share their ids, so the text is kept once.
-    fn intern(&mut self, ids: &[u8]) -> Arc<[u8]> {
-        Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
+    /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
+    fn intern(&mut self, text: &[u8]) -> Arc<[u8]> {
+        Arc::clone(self.texts.get_or_insert_with(text, |text| Arc::from(text)))
     }
 
     fn find_or_insert_series(
@@ -459,8 +463,8 @@ impl Tracker {
         self.drop_lines(|line| line.seen == page);
         self.drop_series(|series| series.seen == page);
         let live = self.lines.len();
-        if self.ids.len() > 64.max(live) {
-            self.ids.retain(|ids| Arc::strong_count(ids) > 1);
+        if self.texts.len() > 64.max(live) {
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
         }
     }
 

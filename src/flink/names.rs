@@ -13,8 +13,9 @@
 //!
 //! Which parts vary and which names are one metric's is the catalogue's knowledge
 //! ([`crate::flink::catalogue::Found::canonical_name`]); this gives it to a sample. Where a page has a
-//! metric under a former name and under its present one, the former is left out; that takes the whole
-//! page, so [`crate::series`] does it.
+//! metric under a former name and under its present one, the former is left out; and where two metrics
+//! of a page would become one series, they keep the label [`PAGE_NAME`]. Both take the whole page, so
+//! [`crate::series`] does it.
 //!
 //! Invariants: a sample that the catalogue does not know stays as it is; no value that a label had is
 //! lost, since a label in the way of a new one moves to `exported_NAME`, as in Prometheus.
@@ -23,6 +24,9 @@ use std::borrow::Cow;
 
 use super::catalogue::Found;
 use crate::labels::{Labels, METRIC_NAME};
+
+/// The label that holds a metric's name on the page, where only that tells two series apart.
+pub const PAGE_NAME: &str = "exported_name";
 
 /// Under which names samples are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +60,11 @@ impl NameMode {
         for (label, value) in known.name_labels() {
             insert(labels, label, Cow::Borrowed(value));
         }
+    }
+
+    /// Whether the sample is sent under another name than it has on the page.
+    pub fn renames(self, known: Option<&Found<'_, '_>>, sample_name: &str) -> bool {
+        self == Self::Canonical && known.is_some_and(|known| known.canonical_name() != sample_name)
     }
 
     /// Whether the sample has to stand back where the page has its values under the present name too.

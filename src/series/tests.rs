@@ -213,6 +213,36 @@ fn two_attempts_under_two_names_are_two_series() {
 }
 
 #[test]
+fn metrics_that_naming_would_make_one_series_keep_their_names() {
+    let operator = "flink_taskmanager_job_task_operator_";
+    let [in_name, in_label] =
+        ["cf_rocksdb_estimate_num_keys", "column_family_rocksdb_estimate_num_keys"];
+    let [in_name, in_label] = [in_name, in_label].map(|name| format!("{operator}{name}"));
+    let [first, second] = [
+        format!("{in_name}{{operator_id=\"o\",operator_name=\"x\"}} 1"),
+        format!("{in_label}{{operator_id=\"o\",operator_name=\"x\",column_family=\"cf\"}} 2"),
+    ];
+    let series = |exported: Option<&str>| {
+        let name = exported.map(|name| format!("exported_name=\"{name}\",")).unwrap_or_default();
+        format!("{operator}rocksdb_estimate_num_keys{{{name}operator=\"x\",state=\"cf\"}}")
+    };
+    // Both are new: each says which it is. One that was there alone keeps its labels.
+    let mut both = tracker(shaper());
+    let mut one_by_one = tracker(shaper());
+    scrape(&mut one_by_one, &[&second]);
+    for (tracker, expect) in [
+        (&mut both, [series(Some(&in_name)), series(Some(&in_label))]),
+        (&mut one_by_one, [series(Some(&in_name)), series(None)]),
+    ] {
+        for _ in 0..2 {
+            let sent = scrape(tracker, &[&first, &second]);
+            assert_eq!(sent.samples, [(expect[0].clone(), 1.0), (expect[1].clone(), 2.0)]);
+            assert_eq!((sent.tally.dropped.total(), sent.stale), (0, set(&[])));
+        }
+    }
+}
+
+#[test]
 fn help_of_another_family_says_nothing() {
     let mut tracker = tracker(shaper());
     tracker.begin();

@@ -72,7 +72,8 @@ impl Naming {
     /// canonical names, `None` when it keeps its own.
     ///
     /// # Errors
-    /// When the canonical name needs a segment that this name lacks, or more parts vary than may.
+    /// When the canonical name and this one do not have the same segments that stay, or more parts
+    /// vary than may.
     pub(super) fn build(
         spelling: &Spelling,
         canonical: &Canonical,
@@ -82,6 +83,11 @@ impl Naming {
         let varying: Vec<_> = spelling.varying().collect();
         if varying.len() > VARYING_MAX {
             return Err(format!("more than {VARYING_MAX} parts vary"));
+        }
+        for (segment, _) in varying.iter().filter(|(_, label)| label.is_none()) {
+            if !canonical.staying.contains(&Staying::Segment((*segment).to_owned())) {
+                return Err(format!("<{segment}> is no label, and the canonical name lacks it"));
+            }
         }
         let mut labels = Vec::new();
         let mut number = 0;
