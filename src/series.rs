@@ -18,6 +18,7 @@
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
 mod collide;
+mod help;
 mod shape;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+use self::help::Help;
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
@@ -209,13 +211,6 @@ pub struct Tracker {
     tally: Tally,
 }
 
-/// The HELP line that was read last.
-#[derive(Debug, Default)]
-struct Help {
-    family: String,
-    text: String,
-}
-
 impl Tracker {
     /// A tracker for a target with these labels.
     pub fn new(shaper: Arc<Shaper>, target_labels: Labels<'static>) -> Self {
@@ -245,11 +240,7 @@ impl Tracker {
 
     /// Takes what HELP says of a family whose samples follow.
     pub fn describe(&mut self, family: &str, help: &str) {
-        let Help { family: last, text } = &mut self.help;
-        last.clear();
-        last.push_str(family);
-        text.clear();
-        text.push_str(help);
+        self.help.set(family, help);
     }
 
     /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
@@ -385,19 +376,16 @@ impl Tracker {
         self.tell_apart();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
-        let mut standing_back = false;
+        let mut late = Vec::new();
         observed.retain(|sample| {
             let stands_back = self.lines.get(sample.line as usize).is_some_and(|l| l.stands_back);
-            standing_back |= stands_back;
-            stands_back || self.take_place(sample, page, scraped_at_ms)
+            if stands_back {
+                late.push(*sample);
+            }
+            !stands_back && self.take_place(sample, page, scraped_at_ms)
         });
-        if standing_back {
-            observed.retain(|sample| {
-                let line = self.lines.get(sample.line as usize);
-                line.is_some_and(|line| !line.stands_back)
-                    || self.take_place(sample, page, scraped_at_ms)
-            });
-        }
+        late.retain(|sample| self.take_place(sample, page, scraped_at_ms));
+        observed.append(&mut late);
         self.observed = observed;
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
@@ -504,14 +492,6 @@ impl Tracker {
             }
             kept
         });
-    }
-}
-
-impl Help {
-    /// What it says of the family of a sample of this name.
-    fn of(&self, sample_name: &str) -> Option<&str> {
-        let behind = sample_name.strip_prefix(self.family.as_str())?;
-        (!self.family.is_empty() && matches!(behind, "" | "_count")).then_some(&self.text)
     }
 }
 

@@ -266,22 +266,20 @@ mod any_page {
             let lines: Vec<String> = lines.iter().map(line).collect();
             let [raw, canonical] = [NameMode::Raw, NameMode::Canonical].map(|names| {
                 let mut tracker = tracker(names);
-                let mut sent = BTreeSet::new();
-                let mut tally = None;
-                for _ in 0..2 {
+                let mut page = || {
                     tracker.begin();
                     for line in &lines {
                         tracker.observe(line.as_bytes(), 0).unwrap();
                     }
-                    let closed = tracker.close(0);
-                    sent = tracker.samples(0).map(|(block, ..)| block.to_vec()).collect();
-                    assert_eq!(sent.len() as u64, closed.kept, "no two series are equal");
-                    let stale = tracker.stale(0).count();
-                    assert_eq!(stale, 0, "the second page is as the first");
+                    let tally = tracker.close(0);
+                    let sent: BTreeSet<_> = tracker.samples(0).map(|(block, ..)| block.to_vec()).collect();
+                    assert_eq!(sent.len() as u64, tally.kept, "no two series are equal");
+                    assert_eq!(tracker.stale(0).count(), 0, "the second page is as the first");
                     tracker.forget_stale();
-                    tally = Some(closed);
-                }
-                tally.unwrap()
+                    tally
+                };
+                page();
+                page()
             });
             let count = |tally: &flinkrelay::series::Tally, reason: Dropped| {
                 tally.dropped.iter().find(|(r, _)| *r == reason).unwrap().1

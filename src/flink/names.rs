@@ -39,6 +39,14 @@ pub enum NameMode {
 }
 
 impl NameMode {
+    /// The name that a sample is sent under, `name` being the one on the page.
+    pub fn sample<'n>(self, known: Option<&Found<'n, '_>>, name: &'n str) -> Cow<'n, str> {
+        match (self, known) {
+            (Self::Canonical, Some(known)) => known.canonical_name(),
+            _ => Cow::Borrowed(name),
+        }
+    }
+
     /// The name of the family that a sample belongs to, `family` being its name on the page.
     pub fn family<'n>(self, known: Option<&Found<'n, '_>>, family: &'n str) -> Cow<'n, str> {
         match (self, known) {

@@ -158,8 +158,9 @@ fn segments(page: &mut String) {
     );
     for Segment { name, label, is_number, about } in catalogue().segments() {
         let is = if *is_number { "a number" } else { "text" };
-        let sent =
-            label.as_ref().map_or("a part of the name".to_owned(), |l| format!("label `{l}`"));
+        let sent = label
+            .as_ref()
+            .map_or_else(|| "a part of the name".to_owned(), |l| format!("label `{l}`"));
         writeln!(page, "| `<{name}>` | {is} | {} | {sent} |", escaped(about)).unwrap();
     }
 }

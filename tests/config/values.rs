@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use flinkrelay::{
     config::{Compression, Overrides, Scheme, Secret, load},
+    flink::NameMode,
     labels::Labels,
     relabel,
 };
@@ -280,4 +281,12 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn names_are_canonical_unless_raw() {
+    let names = |section: &str| good(&format!("{}{section}", job(""))).flink.names;
+    assert_eq!(names(""), NameMode::Canonical);
+    assert_eq!(names("flink: {names: canonical}\n"), NameMode::Canonical);
+    assert_eq!(names("flink: {names: raw}\n"), NameMode::Raw);
 }
