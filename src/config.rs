@@ -25,7 +25,7 @@ pub use self::{
     size::{ByteSize, SizeError},
     target::{TargetError, query},
 };
-use crate::{flink, relabel};
+use crate::{flink, relabel, remote_write};
 
 /// A configuration file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +225,8 @@ pub struct Receiver {
     pub url: hyper::Uri,
     /// Longest time one request may take.
     pub timeout: Duration,
+    /// Which message it gets.
+    pub protobuf_message: remote_write::Wanted,
     /// TLS, auth and headers (the tenant among them).
     pub http: HttpClient,
     /// Rules for the labels of samples sent to this receiver.

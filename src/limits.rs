@@ -31,3 +31,7 @@ pub const BODY_RAW_BYTES_MAX: u64 = 8 << 20;
 /// Longest pause a receiver may ask for with `Retry-After`. A longer one is a fault of some proxy;
 /// believing it would stop delivery until a person looks.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a receiver that did not understand remote write 2.0 gets 1.0 before it is asked again.
+/// Receivers are upgraded at most every few days, and each time costs one request that is sent twice.
+pub const REASK_AFTER: Duration = Duration::from_secs(6 * 60 * 60);

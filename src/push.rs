@@ -5,33 +5,24 @@
 //! Nothing here can hold up a scrape or another receiver: [`Receiver::append`] never waits.
 
 mod failing;
+mod lane;
+mod negotiate;
+mod numbers;
+mod request;
 
-use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, SystemTime},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Incoming, header};
-use prometheus_client::metrics::histogram::Histogram;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until, timeout_at},
-};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio::{sync::Notify, time::Instant};
+use tracing::warn;
 
 use self::failing::Failing;
+pub use self::numbers::{ANSWERS, Numbers};
 use crate::{
     config,
-    http::{BuildError, Client, ErrorKind},
-    limits::ANSWER_BYTES_MAX,
-    remote_write::{Backoff, Outcome, outcome},
+    http::{BuildError, Client},
+    remote_write::{Message, Negotiation},
     scrape::Staged,
-    spool::{Batch, Counts, Next, Reason, Settings, SettingsError, Settled, Spool},
+    spool::{Counts, Reason, Settings, SettingsError, Spool},
 };
 
 /// One receiver: its spool and what is known about its answers.
@@ -45,28 +36,10 @@ pub struct Receiver {
     spool: Mutex<Spool>,
     lanes: Vec<Notify>,
     failing: Mutex<Failing>,
+    negotiation: Mutex<Negotiation>,
     /// Numbers for `/metrics`.
     pub numbers: Numbers,
 }
-
-/// Numbers of a receiver that the spool does not keep.
-#[derive(Debug)]
-pub struct Numbers {
-    /// Bytes of request bodies sent, tries included.
-    pub bytes: AtomicU64,
-    /// Samples in requests that were sent again.
-    pub samples_retried: AtomicU64,
-    /// Requests by class of answer: 2xx, 3xx, 4xx, 5xx, other, none.
-    pub answers: [AtomicU64; ANSWERS.len()],
-    /// Seconds that requests took.
-    pub seconds: Histogram,
-}
-
-/// Names of the classes in [`Numbers::answers`].
-pub const ANSWERS: [&str; 6] = ["2xx", "3xx", "4xx", "5xx", "other", "none"];
-
-/// Bounds of the histogram of request durations, in seconds.
-const BUCKETS_S: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
 /// A receiver that cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
@@ -77,14 +50,6 @@ pub enum ReceiverError {
     /// Bounds of the queue.
     #[error("queue_config")]
     Queue(#[from] SettingsError),
-}
-
-/// What came back for one request.
-struct Answer {
-    outcome: Outcome,
-    class: &'static str,
-    /// For the log: status and the receiver's own words, or why there was no answer.
-    words: String,
 }
 
 impl Receiver {
@@ -107,6 +72,7 @@ impl Receiver {
             lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
             spool: Mutex::new(Spool::new(settings)?),
             failing: Mutex::default(),
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
             numbers: Numbers::default(),
             view,
             config,
@@ -116,10 +82,11 @@ impl Receiver {
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
     /// full, its oldest batch goes.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
+        let message = self.message();
         let (lane, overflowed) = {
             let mut spool = self.spool();
             let before = spool.counts().dropped(Reason::QueueFull).samples;
-            let fragments = staged.fragments.iter().cloned();
+            let fragments = staged.fragments(message).iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
             spool.count_filtered(staged.filtered);
             (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
@@ -153,181 +120,25 @@ impl Receiver {
         *self.spool().counts()
     }
 
+    /// Which message it wants samples in, as far as its answers have told.
+    pub fn message(&self) -> Message {
+        self.negotiation().message(Instant::now().into_std())
+    }
+
     /// Number of lanes.
     pub const fn lanes(&self) -> usize {
         self.lanes.len()
-    }
-
-    /// Sends the batches of one lane until `drain` is set and the lane is empty, or `abort` is set.
-    pub async fn push(&self, lane: u16, drain: &CancellationToken, abort: &CancellationToken) {
-        let Some(wake) = self.lanes.get(usize::from(lane)) else { return };
-        let settings = &self.config.queue;
-        let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
-        let mut backoff = backoff.expect("config refuses backoff bounds that make no range");
-        while !abort.is_cancelled() {
-            let next = self.spool().next(lane, Instant::now().into_std());
-            match next {
-                Next::Send(batch) => {
-                    let (settled, pause) = tokio::select! {
-                        settled = self.deliver(&batch, &mut backoff) => settled,
-                        () = abort.cancelled() => (Settled::Retry, Duration::ZERO),
-                    };
-                    let settled = self.spool().settle(lane, batch.id, settled);
-                    debug_assert_eq!(settled, Ok(()), "a lane settles what it took");
-                    // The batch waits in the spool, where it can become too old or make room.
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = abort.cancelled() => return,
-                    }
-                }
-                Next::WaitUntil(at) => {
-                    tokio::select! {
-                        () = sleep_until(at.into()) => {}
-                        () = wake.notified() => {}
-                        () = abort.cancelled() => return,
-                    }
-                }
-                Next::Idle if drain.is_cancelled() => return,
-                Next::Idle => {
-                    tokio::select! {
-                        () = wake.notified() => {}
-                        () = drain.cancelled() => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends one batch once. Returns what becomes of it, and how long to leave the receiver alone.
-    async fn deliver(&self, batch: &Batch, backoff: &mut Backoff) -> (Settled, Duration) {
-        let began = Instant::now();
-        let answer = self.post(batch).await;
-        self.numbers.record(&answer, batch, began.elapsed());
-        match answer.outcome {
-            Outcome::Accepted => {
-                backoff.reset();
-                if let Some(outage) = self.failing().recovered(Instant::now()) {
-                    info!(receiver = %self.config.name, outage_s = outage.as_secs_f64(),
-                        "the receiver accepts samples again");
-                }
-                (Settled::Delivered, Duration::ZERO)
-            }
-            Outcome::Rejected => {
-                backoff.reset();
-                if self.failing().is_news(&answer.words, Instant::now()) {
-                    warn!(receiver = %self.config.name, url = %self.config.url,
-                        samples = batch.samples, answer = %answer.words,
-                        "the receiver refused a batch, which is dropped; for an hour \
-                         further batches refused with these words are only counted");
-                }
-                (Settled::Dropped(Reason::Rejected), Duration::ZERO)
-            }
-            Outcome::Retry { after } => {
-                if self.failing().began(&answer.words, Instant::now()) {
-                    warn!(receiver = %self.config.name, url = %self.config.url,
-                        answer = %answer.words,
-                        "the receiver takes no samples now; they are kept and sent again");
-                }
-                self.numbers.samples_retried.fetch_add(batch.samples, Relaxed);
-                (Settled::Retry, backoff.next_delay(fastrand::f64(), after))
-            }
-        }
-    }
-
-    async fn post(&self, batch: &Batch) -> Answer {
-        let request = Request::post(self.config.url.clone())
-            .header(header::CONTENT_TYPE, batch.message.content_type())
-            .header(header::CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Write-Version", batch.message.version())
-            .body(Full::new(batch.body.clone()));
-        let no_answer =
-            |words: String| Answer { outcome: Outcome::NO_ANSWER, class: "none", words };
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return no_answer(error.to_string()),
-        };
-        let timeout = self.config.timeout;
-        let deadline = Instant::now() + timeout;
-        match timeout_at(deadline, self.client.send(request)).await {
-            Ok(Ok(answer)) => read(answer, self.config.queue.retry_on_http_429, deadline).await,
-            Ok(Err(error)) if error.kind != ErrorKind::Timeout => no_answer(error.to_string()),
-            // In the same words, whichever of the time limits struck: the log tells words once.
-            Ok(Err(_)) | Err(_) => {
-                no_answer(format!("no answer within {}", config::PromDuration(timeout)))
-            }
-        }
     }
 
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
+        self.negotiation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn failing(&self) -> MutexGuard<'_, Failing> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        Self {
-            bytes: AtomicU64::default(),
-            samples_retried: AtomicU64::default(),
-            answers: Default::default(),
-            seconds: Histogram::new(BUCKETS_S),
-        }
-    }
-}
-
-impl Numbers {
-    fn record(&self, answer: &Answer, batch: &Batch, took: Duration) {
-        self.bytes.fetch_add(batch.body.len() as u64, Relaxed);
-        let class = ANSWERS.iter().zip(&self.answers).find(|(class, _)| **class == answer.class);
-        if let Some((_, count)) = class {
-            count.fetch_add(1, Relaxed);
-        }
-        self.seconds.observe(took.as_secs_f64());
-    }
-}
-
-/// Reads an answer: its meaning by the status, which holds whatever becomes of the body, and the first
-/// of the receiver's words.
-async fn read(answer: Response<Incoming>, retry_on_429: bool, deadline: Instant) -> Answer {
-    let status = answer.status();
-    let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
-    let outcome = outcome(status.as_u16(), retry_after, SystemTime::now());
-    let outcome = match status.as_u16() {
-        429 if !retry_on_429 => Outcome::Rejected,
-        _ => outcome,
-    };
-    let class = match status.as_u16() {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "other",
-    };
-    let body = words(answer.into_body(), deadline).await;
-    let words = match body {
-        _ if outcome == Outcome::Accepted => String::new(),
-        words if words.is_empty() => format!("HTTP {status}"),
-        words => format!("HTTP {status}: {words}"),
-    };
-    Answer { outcome, class, words }
-}
-
-/// The first words of an answer's body, on one line. The body is read to its end, so that the
-/// connection can be used again; one that is longer than any sensible message, breaks off or does not
-/// end in time is left at that, and its connection closed.
-async fn words(mut body: Incoming, deadline: Instant) -> String {
-    let (mut first, mut bytes) = (Vec::new(), 0);
-    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
-        let Ok(chunk) = frame.into_data() else { continue };
-        let room = ANSWER_BYTES_MAX.saturating_sub(first.len()).min(chunk.len());
-        first.extend_from_slice(chunk.get(..room).unwrap_or_default());
-        bytes += chunk.len();
-        if bytes > ANSWER_BYTES_MAX * 64 {
-            break;
-        }
-    }
-    String::from_utf8_lossy(&first).split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -8,8 +8,10 @@
 //!
 //! - [`v1`] writes the messages of remote write 1.0 by hand, because that is where the time goes:
 //!   the labels of a series are encoded once and copied at each scrape.
+//! - [`v2`] writes that of 2.0: texts are numbered once and each stands once in a request.
 //! - [`Fragment`] is a run of whole messages that is already compressed. Fragments join into a
 //!   request without being decompressed, which is what lets batches be cut after the scrape.
+//! - [`Negotiation`] finds out which of the two a receiver understands.
 //! - [`outcome()`] and [`Backoff`] say what an answer means and how long to wait before the next try.
 //! - [`proto`] is the generated Rust of the same messages, for everything that is not hot.
 //!
@@ -18,13 +20,19 @@
 mod backoff;
 mod fragment;
 mod message;
+mod negotiation;
 mod outcome;
 /// The messages of remote write 1.0 as prost generates them from `proto/`; `tests/proto.rs` compares.
 #[rustfmt::skip]
 pub mod proto;
+/// The message of remote write 2.0, likewise.
+#[rustfmt::skip]
+pub mod proto_v2;
 pub mod v1;
+pub mod v2;
 
 pub use backoff::{Backoff, BackoffError};
 pub use fragment::{Encoder, Fragment, body};
-pub use message::Message;
+pub use message::{Message, Wanted};
+pub use negotiation::{Answer, Heard, Negotiation, News, SAMPLES_WRITTEN, Why, samples_written};
 pub use outcome::{Outcome, outcome};

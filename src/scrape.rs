@@ -9,6 +9,7 @@
 mod families;
 mod page;
 mod report;
+mod stage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,13 +25,14 @@ use std::io::Write as _;
 use tokio::time::Instant;
 
 pub use self::families::Family;
-use self::{page::Page, report::Report};
+pub use self::stage::Staged;
+use self::{page::Page, report::Report, stage::Wanted};
 use crate::{
     config::{self, Compression, PromDuration},
     exposition::Fault,
     flink::Role,
     http,
-    remote_write::{Encoder, Fragment},
+    remote_write::v2::Symbols,
     series::{Shaper, Tally, Tracker, View},
     target::Target,
 };
@@ -131,15 +133,6 @@ pub struct Scraped {
     pub staged: Vec<Staged>,
 }
 
-/// What one view's receivers get of a scrape.
-#[derive(Clone, Debug, Default)]
-pub struct Staged {
-    /// The samples, markers and metadata.
-    pub fragments: Vec<Arc<Fragment>>,
-    /// Samples of the page that the view's `write_relabel_configs` drop.
-    pub filtered: u64,
-}
-
 /// Scrapes one target, see the module's documentation.
 #[derive(Debug)]
 pub struct Scraper {
@@ -150,6 +143,10 @@ pub struct Scraper {
     tracker: Tracker,
     report: Report,
     views: Arc<[View]>,
+    /// Which messages each view's receivers want.
+    wanted: Vec<Wanted>,
+    /// The texts of the series, for remote write 2.0; empty while no receiver wants that.
+    symbols: Symbols,
     /// When each view's metadata was sent last.
     metadata_sent: Vec<Option<Instant>>,
     /// Time of the newest sample that was sent, so that no later one is older.
@@ -176,6 +173,8 @@ impl Scraper {
             page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
+            wanted: vec![Wanted::default(); views.len()],
+            symbols: Symbols::default(),
             metadata_sent: vec![None; views.len()],
             views,
             target,
@@ -206,7 +205,7 @@ impl Scraper {
             }
         };
         let duration = started.elapsed();
-        let staged = self.encode(&result, duration, now_ms, &metadata_due, started);
+        let staged = self.stage(&result, duration, now_ms, &metadata_due, started);
         Scraped {
             result,
             duration,
@@ -216,23 +215,6 @@ impl Scraper {
             faults_total: self.page.faults_total(),
             staged,
         }
-    }
-
-    /// The markers that end all of the target's series, because it is no longer to be scraped.
-    pub fn end(&mut self, now_ms: i64, now: Instant) -> Vec<Staged> {
-        let now_ms = now_ms.max(self.newest_ms.saturating_add(1));
-        self.newest_ms = now_ms;
-        let staged = (0..self.views.len()).map(|view| {
-            let mut encoder = self.encoder(view);
-            for block in self.tracker.live(view) {
-                encoder.push_stale(block, now_ms);
-            }
-            self.report.end(view, now_ms, &mut encoder);
-            Staged { fragments: finish(encoder, now), filtered: 0 }
-        });
-        let staged = staged.collect();
-        self.tracker.forget_live();
-        staged
     }
 
     /// Number of series on the last page.
@@ -308,66 +290,6 @@ impl Scraper {
         decoder.try_finish().map_err(bad)?;
         self.page.feed(decoder.get_ref(), &mut self.tracker)
     }
-
-    fn metadata_due(&self, now: Instant) -> Vec<bool> {
-        let due = |(view, sent): (&View, &Option<Instant>)| {
-            view.metadata_interval.is_some_and(|interval| {
-                sent.is_none_or(|sent| now.saturating_duration_since(sent) >= interval)
-            })
-        };
-        self.views.iter().zip(&self.metadata_sent).map(due).collect()
-    }
-
-    fn encoder(&self, view: usize) -> Encoder {
-        Encoder::new(self.views.get(view).map_or(1, |view| view.max_samples_per_send))
-    }
-
-    fn encode(
-        &mut self,
-        result: &Result<Tally, Failure>,
-        duration: Duration,
-        now_ms: i64,
-        metadata_due: &[bool],
-        started: Instant,
-    ) -> Vec<Staged> {
-        let mut staged = Vec::with_capacity(self.views.len());
-        for view in 0..self.views.len() {
-            let (mut encoder, mut filtered) = (self.encoder(view), 0);
-            if let Ok(tally) = result {
-                filtered = tally.kept;
-                if metadata_due.get(view) == Some(&true) {
-                    self.page.families.encode(&mut encoder);
-                }
-                for (block, timestamp_ms, value) in self.tracker.samples(view) {
-                    encoder.push(block, value, timestamp_ms);
-                    filtered -= 1;
-                }
-                for block in self.tracker.stale(view) {
-                    encoder.push_stale(block, now_ms);
-                }
-            } else {
-                for block in self.tracker.live(view) {
-                    encoder.push_stale(block, now_ms);
-                }
-            }
-            self.report.encode(view, result, duration, now_ms, &mut encoder);
-            staged.push(Staged { fragments: finish(encoder, started), filtered });
-        }
-        self.report.remember(result);
-        if result.is_ok() {
-            self.tracker.forget_stale();
-            for (sent, due) in self.metadata_sent.iter_mut().zip(metadata_due) {
-                *sent = if *due { Some(started) } else { *sent };
-            }
-        } else {
-            self.tracker.forget_live();
-        }
-        staged
-    }
-}
-
-fn finish(mut encoder: Encoder, created: Instant) -> Vec<Arc<Fragment>> {
-    encoder.finish(created.into_std()).into_iter().map(Arc::new).collect()
 }
 
 fn failure(error: &http::Error) -> Failure {

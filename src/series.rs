@@ -18,7 +18,8 @@
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
 mod collide;
-mod help;
+mod numbered;
+mod places;
 mod shape;
 
 use std::sync::Arc;
@@ -27,12 +28,14 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::help::Help;
+use self::numbered::Comments;
+pub use self::numbered::{Numbered, known_kind, page_kind};
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{self, Group},
     labels::Labels,
+    remote_write::v2::{self, About},
 };
 
 /// Why a sample of a page is not sent to anyone.
@@ -183,6 +186,10 @@ struct Series {
     identity: u128,
     /// Encoded labels per view; `None` where the view's write_relabel_configs drop it.
     blocks: Box<[Option<Box<[u8]>>]>,
+    /// What is known of its family; shared among series.
+    about: Arc<About>,
+    /// The same labels as numbers, per view; empty while no receiver wants remote write 2.0.
+    numbers: Box<[Option<v2::Series>]>,
     /// Number of the page that had it last.
     seen: u32,
     /// The line it stood on there.
@@ -206,7 +213,8 @@ pub struct Tracker {
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
     texts: HashSet<Arc<[u8]>>,
-    help: Help,
+    abouts: HashSet<Arc<About>>,
+    comments: Comments,
     observed: Vec<Observed>,
     tally: Tally,
 }
@@ -224,7 +232,8 @@ impl Tracker {
             series: Slab::new(),
             series_table: HashMap::new(),
             texts: HashSet::new(),
-            help: Help::default(),
+            abouts: HashSet::new(),
+            comments: Comments::default(),
             observed: Vec::new(),
             tally: Tally::default(),
         }
@@ -233,14 +242,9 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.comments.clear();
         self.observed.clear();
-        self.describe("", "");
         self.tally = Tally::default();
-    }
-
-    /// Takes what HELP says of a family whose samples follow.
-    pub fn describe(&mut self, family: &str, help: &str) {
-        self.help.set(family, help);
     }
 
     /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
@@ -290,7 +294,8 @@ impl Tracker {
 
     /// The cold path: decides what a line that was not on the last page is.
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
-        let known = flink::catalogue().find_described(sample.name, self.help.of(sample.name));
+        let known =
+            flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
         let group = known.map_or(Group::Custom, |known| known.metric.group);
         let fingerprint = xxh3_128(sample.series);
         let shaped = self.shaper.shape(sample, known.as_ref(), &self.target_labels)?;
@@ -301,7 +306,12 @@ impl Tracker {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
                 let ids = ids.map(|ids| self.intern(&ids));
-                (Fate::Series(self.find_or_insert_series(identity, || blocks)), normal, ids)
+                let about = self.about(sample.name, known.as_ref());
+                (
+                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
+                    normal,
+                    ids,
+                )
             }
         };
         let (born, seen) = (self.page, 0);
@@ -319,15 +329,19 @@ impl Tracker {
         Arc::clone(self.texts.get_or_insert_with(text, |text| Arc::from(text)))
     }
 
+    #[expect(clippy::type_complexity, reason = "blocks as in Shaped::Series")]
     fn find_or_insert_series(
         &mut self,
         identity: u128,
-        blocks: impl FnOnce() -> Box<[Option<Box<[u8]>>]>,
+        make: impl FnOnce() -> (Box<[Option<Box<[u8]>>]>, Arc<About>),
     ) -> u32 {
         *self.series_table.entry(identity).or_insert_with(|| {
+            let (blocks, about) = make();
             let series = Series {
                 identity,
-                blocks: blocks(),
+                blocks,
+                about,
+                numbers: Box::default(),
                 seen: 0,
                 line: u32::MAX,
                 live: false,
@@ -369,54 +383,6 @@ impl Tracker {
         self.observed.len() as u64
     }
 
-    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone. Lines that
-    /// stand back take their places last, wherever on the page they stood.
-    /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
-    pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
-        self.tell_apart();
-        let page = self.page;
-        let mut observed = std::mem::take(&mut self.observed);
-        let mut late = Vec::new();
-        observed.retain(|sample| {
-            let stands_back = self.lines.get(sample.line as usize).is_some_and(|l| l.stands_back);
-            if stands_back {
-                late.push(*sample);
-            }
-            !stands_back && self.take_place(sample, page, scraped_at_ms)
-        });
-        late.retain(|sample| self.take_place(sample, page, scraped_at_ms));
-        observed.append(&mut late);
-        self.observed = observed;
-        self.tally.kept = self.observed.len() as u64;
-        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
-        self.tally.clone()
-    }
-
-    /// Gives the sample its series' place on this page; false when another sample has it.
-    fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
-        let Some(line) = self.lines.get(sample.line as usize) else { return false };
-        let Fate::Series(series) = line.fate else { return false };
-        let Some(series) = self.series.get_mut(series as usize) else { return false };
-        if series.seen == page {
-            let holder = self.lines.get(series.line as usize);
-            let stood_back = line.stands_back && holder.is_some_and(|holder| !holder.stands_back);
-            let reason = if stood_back { Dropped::FormerName } else { Dropped::Duplicate };
-            self.tally.dropped.add(reason, 1);
-            return false;
-        }
-        series.seen = page;
-        series.line = sample.line;
-        series.own_timestamp = sample.timestamp_ms != scraped_at_ms;
-        if !series.live {
-            series.live = true;
-            self.tally.series_added += 1;
-        }
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
-            group.kept += 1;
-        }
-        true
-    }
-
     /// Takes back everything of a page that failed in the middle.
     pub fn abort(&mut self) {
         let page = self.page;
@@ -439,10 +405,12 @@ impl Tracker {
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
     pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+    }
+
+    fn stale_series(&self) -> impl Iterator<Item = &Series> {
         let page = self.page;
-        let gone = move |s: &Series| s.live && s.seen != page && !s.own_timestamp;
-        let series = self.series.iter().map(|(_, s)| s).filter(move |s| gone(s));
-        series.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        self.live_series().filter(move |series| series.seen != page)
     }
 
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
@@ -454,14 +422,19 @@ impl Tracker {
         if self.texts.len() > 64.max(live) {
             self.texts.retain(|text| Arc::strong_count(text) > 1);
         }
+        if self.abouts.len() > 64.max(live) {
+            self.abouts.retain(|about| Arc::strong_count(about) > 1);
+        }
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let series = self.series.iter().map(|(_, s)| s);
-        let marked = series.filter(|s| s.live && !s.own_timestamp);
-        marked.filter_map(move |s| s.blocks.get(view)?.as_deref())
+        self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+    }
+
+    fn live_series(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.

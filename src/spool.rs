@@ -255,13 +255,16 @@ impl Spool {
             self.counts.drop_queued(amount, reason);
             return;
         }
+        // A request of remote write 2.0 cannot be continued: it is a batch of its own.
+        let alone = fragment.message() == Message::V2;
         let open = self.open(lane);
-        if open.is_some_and(|open| !self.fits(open, amount.samples, fragment.raw_bytes())) {
+        let fits = |open| !alone && self.fits(open, amount.samples, fragment.raw_bytes());
+        if open.is_some_and(|open| !fits(open)) {
             self.seal(lane);
         }
         self.open_batch(lane, fragment.created(), now).push(fragment);
         let open = self.open(lane);
-        if open.is_some_and(|open| self.is_full(open)) {
+        if open.is_some_and(|open| alone || self.is_full(open)) {
             self.seal(lane);
         }
         self.make_room();

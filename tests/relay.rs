@@ -16,6 +16,8 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/negotiation.rs"]
+mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
 #[path = "relay/ranges.rs"]

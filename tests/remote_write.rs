@@ -2,6 +2,16 @@
 //! independent snappy decoder: whatever is pushed, in whatever pieces it is cut, is what a receiver
 //! reads.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, not the functions they call"
+)]
+
+#[path = "remote_write/v2.rs"]
+mod v2;
+
 use std::time::Instant;
 
 use flinkrelay::{

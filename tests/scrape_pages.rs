@@ -28,10 +28,16 @@ use flinkrelay::{
     flink::{Group, NameMode, catalogue, names::PAGE_NAME},
     labels::Labels,
     relay::Relay,
-    remote_write::v1,
-    scrape::{Scraped, Scraper},
+    remote_write::{
+        Message, body,
+        proto::{WriteRequest, metric_metadata::MetricType},
+        v1,
+        v2::{self, About, Point},
+    },
+    scrape::{Scraped, Scraper, Staged},
     series::Dropped,
 };
+use prost::Message as _;
 
 fn pages() -> Vec<PathBuf> {
     let directories = fs::read_dir("tests/pages").unwrap().map(|entry| entry.unwrap().path());
@@ -357,4 +363,91 @@ async fn a_page_that_was_cut_is_as_if_it_had_not_been() {
         .collect()
     };
     assert_eq!(without_instance(&scraper), without_instance(&fresh));
+}
+
+/// Whether a line's metric is on no page under two names, so that its series ends with the line.
+fn has_one_name(line: &str) -> bool {
+    let known = catalogue().find(line.split('{').next().unwrap());
+    let name = known.map(|known| known.canonical_name().into_owned());
+    let mut former = catalogue().metrics().filter(|metric| metric.is_former_name);
+    name.is_none_or(|name| !former.any(|metric| metric.canonical.contains(&name)))
+}
+
+/// Which of the labels a body of 2.0 has and which metadata: those of the same scrape in 1.0.
+#[tokio::test]
+async fn both_messages_say_the_same_of_each_page() {
+    let (mut counters, mut summaries, mut helps) = (0, 0, BTreeSet::new());
+    for path in pages() {
+        let name = path.display();
+        let text = fs::read_to_string(&path).unwrap();
+        let flink = FakeFlink::with_page(&text).await;
+        let slow = "scrape_interval: 1m\nscrape_timeout: 30s";
+        let jobs = [job("flink", &[flink.address()], slow)];
+        let lines =
+            "metadata_config: {send_interval: 1ms}\nqueue_config: {max_samples_per_send: 500}";
+        let receivers = [receiver("http://127.0.0.1:1/api/v1/write", lines)];
+        let relay = Relay::new(&config(&jobs, &receivers, "")).unwrap();
+        let (mut scraper, first) = relay.scrape_once().await.targets.pop().unwrap();
+        assert!(first.staged[0].v2.is_empty(), "{name}: nobody wants it yet");
+        scraper.want([(0, Message::V1), (0, Message::V2)]);
+        // One sample has gone meanwhile.
+        let first = text.lines().find(|line| !line.starts_with('#') && has_one_name(line)).unwrap();
+        flink.set_page(&text.replacen(&format!("{first}\n"), "", 1));
+        let scraped = scraper.scrape(0).await;
+        let (one, two) = read_both(&scraped.staged[0]);
+        assert!(one.timeseries.len() > 30, "{name}");
+        let stale = two.iter().filter(|point| point.sample.value == v1::STALE_NAN).count();
+        assert_eq!(stale, 1, "{name}");
+        let families: BTreeMap<_, _> =
+            one.metadata.iter().map(|m| (m.metric_family_name.as_str(), m)).collect();
+        let mut found = BTreeSet::new();
+        for point in two.iter().filter(|point| point.sample.value != v1::STALE_NAN) {
+            let sample = point.labels.metric_name();
+            let family = [sample, sample.trim_end_matches("_count")];
+            let Some(about) = family.iter().find_map(|family| families.get(family)) else {
+                assert!(sample == "up" || sample.starts_with("scrape_"), "{name}: {sample}");
+                assert_eq!(point.about.kind, MetricType::Gauge, "{name}: {sample}");
+                assert!(!point.about.help.is_empty(), "{name}: {sample}");
+                continue;
+            };
+            found.insert(about.metric_family_name.as_str());
+            let expect = (about.r#type, about.help.as_str(), about.unit.as_str());
+            let About { kind, help, unit } = &point.about;
+            assert_eq!((*kind as i32, &**help, &**unit), expect, "{name}: {sample}");
+            counters += usize::from(*kind == MetricType::Counter);
+            summaries += usize::from(*kind == MetricType::Summary);
+            helps.insert(help.clone());
+        }
+        assert_eq!(found.len(), families.len(), "{name}: each family has a series");
+
+        // The same markers when the target goes.
+        let ended = scraper.end(1, tokio::time::Instant::now());
+        let (one, two) = read_both(&ended[0]);
+        assert_eq!(one.metadata, []);
+        assert!(two.iter().all(|point| point.sample.value == v1::STALE_NAN), "{name}");
+        // And nothing is kept of it once nobody wants it.
+        scraper.want([(0, Message::V1)]);
+        assert!(scraper.scrape(2).await.staged[0].v2.is_empty(), "{name}");
+    }
+    assert!(counters > 100 && summaries > 100 && helps.len() > 100, "{counters} {summaries}");
+}
+
+/// What receivers of either message get, after it was compared.
+fn read_both(staged: &Staged) -> (WriteRequest, Vec<Point>) {
+    let mut two = Vec::new();
+    for fragment in &staged.v2 {
+        two.extend(v2::read(&body([&**fragment].into_iter())).unwrap());
+    }
+    let one = body(staged.v1.iter().map(|fragment| &**fragment));
+    let one = snap::raw::Decoder::new().decompress_vec(&one).unwrap();
+    let one = WriteRequest::decode(&*one).unwrap();
+    assert_eq!(one.timeseries.len(), two.len());
+    for (one, two) in one.timeseries.iter().zip(&two) {
+        let labels: Labels<'_> = one.labels.iter().map(|l| (&*l.name, &*l.value)).collect();
+        assert_eq!(labels, two.labels);
+        let [sample] = one.samples[..] else { panic!("{one:?}") };
+        let two = (two.sample.value, two.sample.timestamp_ms, two.sample.start_ms);
+        assert_eq!((sample.value.to_bits(), sample.timestamp, 0), two, "{labels}");
+    }
+    (one, two)
 }

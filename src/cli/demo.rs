@@ -27,9 +27,9 @@ use crate::{
 /// Relay recorded pages of a real Flink to a receiver inside the process.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Stop after this time; without it, at Ctrl-C
-    #[arg(long = "for", value_name = "DURATION")]
-    duration: Option<PromDuration>,
+    /// Stop after this time; 0 goes on until Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s")]
+    duration: PromDuration,
     /// Push to this receiver instead of the one inside the process
     #[arg(long, value_name = "URL")]
     remote_write: Option<String>,
@@ -112,9 +112,10 @@ impl Demo {
         let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
         let bar = ProgressBar::new_spinner().with_style(style);
         let over = async {
-            match self.duration {
-                Some(duration) => tokio::time::sleep(duration.0).await,
-                None => std::future::pending().await,
+            if self.duration.0.is_zero() {
+                std::future::pending().await
+            } else {
+                tokio::time::sleep(self.duration.0).await
             }
         };
         let draw = async {

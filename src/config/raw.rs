@@ -115,6 +115,7 @@ section!(RawReceiver = "remote_write" {
     name: Scalar,
     url: Scalar,
     remote_timeout: Scalar,
+    protobuf_message: Scalar,
     headers: Pairs<Scalar>,
     tenant: Scalar,
     basic_auth: At<RawBasicAuth>,

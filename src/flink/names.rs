@@ -22,7 +22,7 @@
 
 use std::borrow::Cow;
 
-use super::catalogue::Found;
+use super::{Metric, catalogue, catalogue::Found};
 use crate::labels::{Labels, METRIC_NAME};
 
 /// The label that holds a metric's name on the page, where only that tells two series apart.
@@ -52,6 +52,15 @@ impl NameMode {
         match (self, known) {
             (Self::Canonical, Some(known)) => known.canonical_family(),
             _ => Cow::Borrowed(family),
+        }
+    }
+
+    /// The metric whose type, unit and help a sample's family has: of a former name the present one.
+    pub fn metric<'c>(self, known: &Found<'c, '_>) -> &'c Metric {
+        if self.stands_back(Some(known)) {
+            catalogue().lookup_canonical(&known.canonical_family()).unwrap_or(known.metric)
+        } else {
+            known.metric
         }
     }
 

@@ -181,6 +181,7 @@ impl Job {
                 () = stop.gone.cancelled() => break,
                 _ = ticks.tick() => {}
             }
+            scraper.want(self.receivers.iter().map(|r| (r.view, r.message())));
             let began = SystemTime::now();
             let scraped = tokio::select! {
                 biased;

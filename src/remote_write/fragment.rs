@@ -12,6 +12,9 @@
 //! it runs, and batches are cut later without touching the bytes again, even when several
 //! receivers cut differently.
 //!
+//! That holds for 1.0. A request of 2.0 refers to texts by their places in it, so it cannot be
+//! continued, and a fragment of 2.0 is the content of one body ([`super::v2`]).
+//!
 //! Invariants: a fragment holds whole messages; its elements refer to nothing outside it; it holds
 //! at most the samples of one batch, and at most [`BODY_RAW_BYTES_MAX`] raw bytes unless it is one
 //! single longer message.
@@ -45,15 +48,31 @@ pub struct Fragment {
 
 /// What is in a fragment.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    raw_bytes: u64,
-    samples: u32,
+pub(super) struct Tally {
+    pub(super) raw_bytes: u64,
+    pub(super) samples: u32,
     metadata: u32,
     /// Lowest and highest; `None` without a sample.
     timestamps_ms: Option<(i64, i64)>,
 }
 
+impl Tally {
+    pub(super) fn add_sample(&mut self, timestamp_ms: i64) {
+        self.samples += 1;
+        self.timestamps_ms = Some(match self.timestamps_ms {
+            Some((lowest, highest)) => (lowest.min(timestamp_ms), highest.max(timestamp_ms)),
+            None => (timestamp_ms, timestamp_ms),
+        });
+    }
+}
+
 impl Fragment {
+    /// A fragment of a whole body in snappy's raw format.
+    pub(super) fn new(message: Message, body: Bytes, tally: Tally, created: Instant) -> Self {
+        let elements = body.slice(encoded_len_varint(tally.raw_bytes)..);
+        Self { message, elements, tally, created }
+    }
+
     /// Which message it is a run of. Only fragments of [`Message::V1`] join into one body.
     pub const fn message(&self) -> Message {
         self.message
@@ -74,7 +93,7 @@ impl Fragment {
         self.tally.samples
     }
 
-    /// Metadata entries.
+    /// Metadata entries; in 2.0 there are none, since each series brings what is known of it.
     pub const fn metadata(&self) -> u32 {
         self.tally.metadata
     }
@@ -95,11 +114,16 @@ impl Fragment {
     }
 }
 
-/// The body of a request that carries `fragments`, in their order.
+/// The body of a request that carries `fragments`, in their order: any number of [`Message::V1`], or
+/// one of [`Message::V2`].
 ///
 /// The raw bytes of all of them must stay below 4 GiB, the limit of snappy's format; batches keep
 /// to [`BODY_RAW_BYTES_MAX`].
 pub fn body<'a>(fragments: impl Iterator<Item = &'a Fragment> + Clone) -> Bytes {
+    debug_assert!(
+        fragments.clone().all(|f| f.message == Message::V1) || fragments.clone().count() == 1,
+        "requests of remote write 2.0 do not join"
+    );
     let raw_bytes: u64 = fragments.clone().map(|f| f.tally.raw_bytes).sum();
     debug_assert!(raw_bytes <= u64::from(u32::MAX), "{raw_bytes} bytes in one snappy body");
     let elements: usize = fragments.clone().map(|f| f.elements.len()).sum();
@@ -163,11 +187,7 @@ impl Encoder {
         }
         self.make_room(v1::series_len(labels_block.len(), timestamp_ms));
         v1::put_series(&mut self.raw, labels_block, value, timestamp_ms);
-        self.open.samples += 1;
-        self.open.timestamps_ms = Some(match self.open.timestamps_ms {
-            Some((lowest, highest)) => (lowest.min(timestamp_ms), highest.max(timestamp_ms)),
-            None => (timestamp_ms, timestamp_ms),
-        });
+        self.open.add_sample(timestamp_ms);
     }
 
     /// Adds the metadata of a family.

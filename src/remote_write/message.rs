@@ -5,14 +5,27 @@
 /// Which message a request's body holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// `prometheus.WriteRequest`, remote write 1.0: every receiver takes it.
+    /// `prometheus.WriteRequest`, remote write 1.0: nearly every receiver takes it.
     #[default]
     V1,
     /// `io.prometheus.write.v2.Request`, remote write 2.0.
     V2,
 }
 
+/// `protobuf_message`: which message a receiver is to get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// 2.0 when the receiver understands it, else 1.0; found out by its answers.
+    #[default]
+    Auto,
+    /// This one, whatever the receiver answers.
+    Only(Message),
+}
+
 impl Message {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
     /// The protobuf name, as in `protobuf_message`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -36,4 +49,13 @@ impl Message {
             Self::V2 => "2.0.0",
         }
     }
+}
+
+impl Wanted {
+    /// Each with its spelling in `protobuf_message`.
+    pub const CHOICES: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        (Message::V1.name(), Self::Only(Message::V1)),
+        (Message::V2.name(), Self::Only(Message::V2)),
+    ];
 }

@@ -57,8 +57,7 @@ pub fn labels_block(labels: &Labels<'_>) -> Box<[u8]> {
         labels.iter().is_sorted_by(|a, b| a.0 < b.0),
         "labels not sorted or not unique: {labels}"
     );
-    let pair_len = |(name, value)| text_field_len(name) + text_field_len(value);
-    let len = labels.iter().map(|pair| len_field_len(pair_len(pair))).sum();
+    let len = labels_block_len(labels);
     let mut block = Vec::with_capacity(len);
     for (name, value) in labels.iter() {
         block.push(TAG_LABEL);
@@ -68,6 +67,11 @@ pub fn labels_block(labels: &Labels<'_>) -> Box<[u8]> {
     }
     debug_assert_eq!(block.len(), len, "computed length of {labels}");
     block.into_boxed_slice()
+}
+
+/// Bytes of [`labels_block`].
+pub fn labels_block_len(labels: &Labels<'_>) -> usize {
+    labels.iter().map(|pair| len_field_len(pair_len(pair))).sum()
 }
 
 /// A labels block that cannot be read.
@@ -174,6 +178,10 @@ const fn sample_len(timestamp_ms: i64) -> usize {
 /// Bytes of a field of `len` bytes with its tag and length.
 const fn len_field_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
+}
+
+const fn pair_len((name, value): (&str, &str)) -> usize {
+    text_field_len(name) + text_field_len(value)
 }
 
 const fn text_field_len(text: &str) -> usize {

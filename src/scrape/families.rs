@@ -12,8 +12,9 @@ use std::{
 
 use crate::{
     exposition,
-    flink::{self, Metric, NameMode},
+    flink::{self, NameMode},
     remote_write::{Encoder, proto::metric_metadata::MetricType, v1::Metadata},
+    series::{known_kind, page_kind},
 };
 
 /// The families of one page.
@@ -57,16 +58,16 @@ impl Families {
         *self = Self { names: self.names, wanted, ..Self::default() };
     }
 
-    pub(super) const fn wanted(&self) -> bool {
-        self.wanted
-    }
-
     pub(super) fn help(&mut self, name: &str, help: &str) {
-        self.enter(name).help = help.into();
+        if self.wanted {
+            self.enter(name).help = help.into();
+        }
     }
 
     pub(super) fn kind(&mut self, name: &str, kind: exposition::Kind) {
-        self.enter(name).kind = Some(kind);
+        if self.wanted {
+            self.enter(name).kind = Some(kind);
+        }
     }
 
     /// A kept sample was read, whose line begins with `text`; a summary's `_count` belongs to it.
@@ -110,14 +111,7 @@ impl State {
     fn family(&self, names: NameMode) -> Family<'_> {
         let known = flink::catalogue().find_described(&self.name, Some(&self.help));
         let name = names.family(known.as_ref(), &self.name);
-        // A former name is described as the present one, which it is sent under.
-        let metric = known.map(|known| match names {
-            NameMode::Canonical => {
-                flink::catalogue().lookup_canonical(&name).unwrap_or(known.metric)
-            }
-            NameMode::Raw => known.metric,
-        });
-        match metric {
+        match known.map(|known| names.metric(&known)) {
             Some(metric) => Family {
                 name,
                 kind: known_kind(metric),
@@ -129,24 +123,5 @@ impl State {
                 Family { name, kind, help: &self.help, unit: "" }
             }
         }
-    }
-}
-
-const fn known_kind(metric: &Metric) -> MetricType {
-    match metric.kind {
-        flink::Kind::Counter => MetricType::Counter,
-        flink::Kind::Gauge => MetricType::Gauge,
-        flink::Kind::Summary => MetricType::Summary,
-        flink::Kind::Info => MetricType::Info,
-    }
-}
-
-const fn page_kind(kind: exposition::Kind) -> MetricType {
-    match kind {
-        exposition::Kind::Counter => MetricType::Counter,
-        exposition::Kind::Gauge => MetricType::Gauge,
-        exposition::Kind::Histogram => MetricType::Histogram,
-        exposition::Kind::Summary => MetricType::Summary,
-        exposition::Kind::Untyped => MetricType::Unknown,
     }
 }

@@ -131,12 +131,13 @@ impl State {
             // comment that counts on every fourth page would look like a page that changes.
             Some(b'#') => match line.parse(limits) {
                 Ok(Entry::Help { name, text }) => {
-                    tracker.describe(name, &text);
-                    if families.wanted() {
-                        families.help(name, &text);
-                    }
+                    tracker.observe_help(name, &text);
+                    families.help(name, &text);
                 }
-                Ok(Entry::Type { name, kind }) if families.wanted() => families.kind(name, kind),
+                Ok(Entry::Type { name, kind }) => {
+                    tracker.observe_type(name, kind);
+                    families.kind(name, kind);
+                }
                 Ok(_) => {}
                 Err(fault) => self.fault(fault),
             },

@@ -5,25 +5,49 @@
 //!
 //! They get the target's labels and the view's relabelling, but no `metric_relabel_configs`.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::{Failure, Reason};
 use crate::{
     labels::{Labels, METRIC_NAME},
-    remote_write::Encoder,
+    remote_write::{
+        proto::metric_metadata::MetricType,
+        v1,
+        v2::{self, About, Symbols},
+    },
     series::{Tally, View},
 };
 
-const NAMES: [&str; 5] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
+/// A report series: a gauge.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    unit: &'static str,
+}
+
+const FAMILIES: [Family; 5] = [
+    Family { name: "up", help: "Whether the last scrape of the target succeeded.", unit: "" },
+    Family {
+        name: "scrape_duration_seconds",
+        help: "Time that the last scrape took.",
+        unit: "seconds",
+    },
+    Family { name: "scrape_samples_scraped", help: "Samples on the target's page.", unit: "" },
+    Family {
+        name: "scrape_samples_post_metric_relabeling",
+        help: "Samples of the page that are kept after filtering and relabelling.",
+        unit: "",
+    },
+    Family {
+        name: "scrape_series_added",
+        help: "Series of the page that were not on the one before.",
+        unit: "",
+    },
 ];
 
-/// The name of the series that tells why a scrape failed.
-pub(super) const FAILURE: &str = "flinkrelay_scrape_failure";
+/// The series that tells why a scrape failed.
+const FAILURE: Family =
+    Family { name: "flinkrelay_scrape_failure", help: "Why the last scrape failed; 1.", unit: "" };
 
 /// Encoded labels of the report series of one target.
 #[derive(Debug)]
@@ -38,50 +62,61 @@ pub(super) struct Report {
 #[derive(Debug)]
 struct ViewBlocks {
     view: View,
-    blocks: [Option<Box<[u8]>>; NAMES.len()],
+    blocks: [Option<Box<[u8]>>; FAMILIES.len()],
+}
+
+/// One sample of a report.
+pub(super) struct Entry<'a> {
+    family: &'static Family,
+    /// Encoded labels.
+    pub(super) block: Cow<'a, [u8]>,
+    /// `None` is a staleness marker.
+    pub(super) value: Option<f64>,
+}
+
+impl Entry<'_> {
+    /// The series as remote write 2.0 wants it. Not worth keeping for five of them.
+    pub(super) fn number(&self, symbols: &mut Symbols) -> v2::Series {
+        let Family { help, unit, .. } = *self.family;
+        let about = About { kind: MetricType::Gauge, help: help.into(), unit: unit.into() };
+        let labels = v1::decode_labels(&self.block).expect("blocks are made by labels_block");
+        v2::Series::new(symbols, &labels, &about)
+    }
 }
 
 impl Report {
     pub(super) fn new(target: &Labels<'static>, views: &[View]) -> Self {
         let per_view = |view: &View| ViewBlocks {
             view: view.clone(),
-            blocks: NAMES.map(|name| view.block(&labels(target, name, None))),
+            blocks: FAMILIES.map(|family| view.block(&labels(target, family.name, None))),
         };
         let views = views.iter().map(per_view).collect();
         Self { target: target.clone(), views, failing: None, sent: false }
     }
 
-    /// Appends the report of a scrape.
-    pub(super) fn encode(
+    /// The report of a scrape.
+    pub(super) fn entries(
         &self,
         view: usize,
         result: &Result<Tally, Failure>,
         duration: Duration,
-        now_ms: i64,
-        encoder: &mut Encoder,
-    ) {
+    ) -> Vec<Entry<'_>> {
         let (up, tally) = match result {
             Ok(tally) => (1.0, tally.clone()),
             Err(_) => (0.0, Tally::default()),
         };
-        let Some(blocks) = self.views.get(view) else { return };
+        let Some(blocks) = self.views.get(view) else { return Vec::new() };
         let counts = [tally.scraped, tally.kept, tally.series_added].map(|count| count as f64);
         let [scraped, kept, added] = counts;
         let values = [up, duration.as_secs_f64(), scraped, kept, added];
-        for (block, value) in blocks.blocks.iter().zip(values) {
-            if let Some(block) = block {
-                encoder.push(block, value, now_ms);
-            }
-        }
+        let valued = |(entry, value): (Option<_>, _)| Some(Entry { value: Some(value), ..entry? });
+        let mut entries: Vec<_> = blocks.entries().zip(values).filter_map(valued).collect();
         let failing = result.as_ref().err().map(|failure| failure.reason);
-        if let Some(before) = self.failing.filter(|_| self.failing != failing)
-            && let Some(block) = self.failure_block(view, before)
-        {
-            encoder.push_stale(&block, now_ms);
-        }
-        if let Some(block) = failing.and_then(|reason| self.failure_block(view, reason)) {
-            encoder.push(&block, 1.0, now_ms);
-        }
+        let before = self.failing.filter(|_| self.failing != failing);
+        entries.extend(before.and_then(|reason| self.failure(view, reason)));
+        let failure = failing.and_then(|reason| self.failure(view, reason));
+        entries.extend(failure.map(|entry| Entry { value: Some(1.0), ..entry }));
+        entries
     }
 
     /// After all views of a scrape are encoded.
@@ -90,19 +125,26 @@ impl Report {
         self.sent = true;
     }
 
-    /// Appends the markers that end the report series, because the target is gone.
-    pub(super) fn end(&self, view: usize, now_ms: i64, encoder: &mut Encoder) {
-        let Some(blocks) = self.views.get(view).filter(|_| self.sent) else { return };
-        for block in blocks.blocks.iter().flatten() {
-            encoder.push_stale(block, now_ms);
-        }
-        if let Some(block) = self.failing.and_then(|reason| self.failure_block(view, reason)) {
-            encoder.push_stale(&block, now_ms);
-        }
+    /// The markers that end the report series, because the target is gone.
+    pub(super) fn end(&self, view: usize) -> Vec<Entry<'_>> {
+        let Some(blocks) = self.views.get(view).filter(|_| self.sent) else { return Vec::new() };
+        let failure = self.failing.and_then(|reason| self.failure(view, reason));
+        blocks.entries().flatten().chain(failure).collect()
     }
 
-    fn failure_block(&self, view: usize, reason: Reason) -> Option<Box<[u8]>> {
-        self.views.get(view)?.view.block(&labels(&self.target, FAILURE, Some(reason)))
+    fn failure(&self, view: usize, reason: Reason) -> Option<Entry<'_>> {
+        let labels = labels(&self.target, FAILURE.name, Some(reason));
+        let block = self.views.get(view)?.view.block(&labels)?;
+        Some(Entry { family: &FAILURE, block: block.into_vec().into(), value: None })
+    }
+}
+
+impl ViewBlocks {
+    /// An entry without a value for each series, `None` where the view drops it.
+    fn entries(&self) -> impl Iterator<Item = Option<Entry<'_>>> {
+        FAMILIES.iter().zip(&self.blocks).map(|(family, block)| {
+            Some(Entry { family, block: block.as_deref()?.into(), value: None })
+        })
     }
 }
 

@@ -10,7 +10,7 @@
 //! Whether two lines collide is known only when the page has ended: a restarted job's new lines take
 //! over the series of its old lines, which are gone by then.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -87,8 +87,10 @@ impl Tracker {
             if line != Some((self.page, Fate::Series(series))) || kept.is_empty() {
                 continue;
             }
+            let about = self.series.get(series as usize).map(|series| Arc::clone(&series.about));
             let Some((identity, blocks)) = self.with_ids(series, kept) else { continue };
-            let own = self.find_or_insert_series(identity, || blocks);
+            let Some(about) = about else { continue };
+            let own = self.find_or_insert_series(identity, || (blocks, about));
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);
             }

@@ -251,9 +251,9 @@ fn help_of_another_family_says_nothing() {
     for (described, text) in [
         (family, "my_stateClearLatency (scope: taskmanager_job_task_operator)"),
         ("flink_taskmanager_job_task_operator_my", "my (scope: taskmanager_job_task_operator)"),
-        ("", ""),
+        (family, ""),
     ] {
-        tracker.describe(described, text);
+        tracker.observe_help(described, text);
         let line = format!("{family}_count{{a=\"{}\"}} 1", groups.len());
         tracker.observe(line.as_bytes(), NOW).unwrap();
         let [state, custom] = [Group::StateLatency, Group::Custom];

@@ -291,6 +291,13 @@ fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
             })
         })
     })?;
+    let help = "Which message the receiver gets; 1.";
+    family(encoder, "remote_write_message_info", help, Kind::Gauge, |family| {
+        receivers.iter().try_for_each(|receiver| {
+            let message = receiver.message().name();
+            family.add(&[("receiver", &*receiver.config.name), ("message", message)], 1.0)
+        })
+    })?;
     let help = "Requests, by class of answer; none is no answer at all.";
     family(encoder, "remote_write_requests", help, Kind::Counter, |family| {
         receivers.iter().try_for_each(|receiver| {

@@ -52,10 +52,14 @@ async fn sigterm_and_sigint_flush_what_is_pending_and_exit_0() {
     for name in ["TERM", "INT"] {
         let flink = FakeFlink::with_page(PAGE).await;
         let remote = FakeReceiver::start().await;
-        let arguments =
-            ["--listen", "", "--target", &flink.address(), "--remote-write", &remote.url()];
-        let child = spawn(&arguments, &[]);
-        // Batches wait five seconds by default, so all that arrives does so because of the signal.
+        // Batches of 1.0 wait five seconds by default, so all that arrives does so because of the signal.
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("flinkrelay.yaml");
+        let file = "{url: '${URL}', protobuf_message: prometheus.WriteRequest}";
+        std::fs::write(&path, format!("remote_write: [{file}]\n")).unwrap();
+        let path = path.display().to_string();
+        let arguments = ["-c", &path, "--listen", "", "--target", &flink.address()];
+        let child = spawn(&arguments, &[("URL", &remote.url())]);
         until_true("three scrapes", || flink.scrapes() >= 3).await;
         assert!(remote.tries().is_empty());
         let (output, took) = end(child, name).await;

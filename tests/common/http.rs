@@ -127,6 +127,17 @@ impl Answer {
         Self { status: None, steps: vec![Step::Hang] }
     }
 
+    /// With one more header, unless it has one of that name.
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
+        let Some(Step::Send(sent)) = self.steps.first_mut() else { return self };
+        let text = String::from_utf8_lossy(sent).to_ascii_lowercase();
+        let line_end = text.find("\r\n").map(|at| at + 2);
+        if let Some(at) = line_end.filter(|_| !text.contains(&format!("\n{name}:"))) {
+            sent.splice(at..at, format!("{name}: {value}\r\n").into_bytes());
+        }
+        self
+    }
+
     /// Leaves out the last `bytes` of what is sent, and closes.
     pub(crate) fn cut(self, bytes: usize) -> Self {
         self.without_end(bytes, Step::Close)

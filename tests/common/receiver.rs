@@ -1,8 +1,10 @@
-//! A receiver of remote write 1.0 that holds the sender to the protocol.
+//! A receiver of remote write that holds the sender to the protocol.
 //!
-//! Every request is decoded and checked, refused ones included: headers, snappy, protobuf, label
-//! order, names, duplicates, and over all accepted requests the order of each series' samples. What
-//! is wrong is told when the test looks at what was received.
+//! Every request is decoded and checked, refused ones included: headers, snappy, protobuf, symbols,
+//! label order, names, duplicates, and over all accepted requests the order of each series' samples.
+//! What is wrong is told when the test looks at what was received.
+//!
+//! It understands 1.0 and 2.0 unless it is one of 1.0 alone ([`FakeReceiver::of_1_0`]).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,7 +15,9 @@ use std::{
 use flinkrelay::{
     labels::Labels,
     remote_write::{
-        proto::{MetricMetadata, TimeSeries, WriteRequest},
+        Message, SAMPLES_WRITTEN,
+        proto::{Label, MetricMetadata, TimeSeries, WriteRequest},
+        proto_v2,
         v1::STALE_NAN,
     },
 };
@@ -31,8 +35,19 @@ pub(crate) struct FakeReceiver {
     state: Arc<Mutex<State>>,
 }
 
+/// What a receiver of 1.0 answers to 2.0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Old {
+    /// It takes it for 1.0, finds it empty, and answers 204.
+    Silent,
+    /// It answers this status.
+    Refuses(u16),
+}
+
 struct State {
     script: Script,
+    /// `None` when it understands both messages.
+    old: Option<Old>,
     accepted: Vec<Write>,
     tries: Vec<Write>,
     newest_ms: HashMap<String, i64>,
@@ -43,7 +58,10 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) request: Request,
+    pub(crate) message: Message,
+    /// None when the receiver did not understand the message.
     pub(crate) samples: Vec<Sample>,
+    /// As they came in 1.0. In 2.0 those of its series, under the names of these.
     pub(crate) metadata: Vec<MetricMetadata>,
     pub(crate) at: Instant,
     /// The how manieth try it is, from 0, of any body.
@@ -100,6 +118,7 @@ impl FakeReceiver {
     ) -> Self {
         let state = Arc::new(Mutex::new(State {
             script: Box::new(script),
+            old: None,
             accepted: Vec::new(),
             tries: Vec::new(),
             newest_ms: HashMap::new(),
@@ -110,6 +129,18 @@ impl FakeReceiver {
         let server =
             Server::start(0, tls, move |request| of_server.lock().unwrap().answer(request));
         Self { server: server.await, scheme, state }
+    }
+
+    /// Takes everything, in 1.0 alone.
+    pub(crate) async fn of_1_0(old: Old) -> Self {
+        let receiver = Self::start().await;
+        receiver.set_old(Some(old));
+        receiver
+    }
+
+    /// From the next request on it understands 1.0 alone, or both.
+    pub(crate) fn set_old(&self, old: Option<Old>) {
+        self.state.lock().unwrap().old = old;
     }
 
     /// Where to post. By name, as certificates want it.
@@ -164,34 +195,93 @@ impl FakeReceiver {
 
 impl State {
     fn answer(&mut self, request: Request) -> Answer {
-        self.check_head(&request);
+        let message = self.check_head(&request);
+        let (at, number) = (Instant::now(), self.tries.len());
+        let mut write =
+            Write { request, message, samples: Vec::new(), metadata: Vec::new(), at, number };
+        if let (Message::V2, Some(old)) = (message, self.old) {
+            self.tries.push(write);
+            return match old {
+                Old::Silent => Answer::new(204, &[], ""),
+                Old::Refuses(status) => Answer::words(status, "what is this?"),
+            };
+        }
         let decoded = snap::raw::Decoder::new()
-            .decompress_vec(&request.body)
+            .decompress_vec(&write.request.body)
             .map_err(|error| error.to_string())
-            .and_then(|raw| WriteRequest::decode(&*raw).map_err(|error| error.to_string()));
+            .and_then(|raw| match message {
+                Message::V1 => WriteRequest::decode(&*raw).map_err(|error| error.to_string()),
+                Message::V2 => proto_v2::Request::decode(&*raw)
+                    .map_err(|error| error.to_string())
+                    .map(|request| self.spelt_out(&request)),
+            });
         let decoded = decoded.unwrap_or_else(|error| {
             self.faults.push(format!("undecodable body: {error}"));
             WriteRequest::default()
         });
-        let samples: Vec<_> =
+        write.samples =
             decoded.timeseries.iter().flat_map(|series| self.read_series(series)).collect();
-        if samples.is_empty() && decoded.metadata.is_empty() {
+        write.metadata = decoded.metadata;
+        if write.samples.is_empty() && write.metadata.is_empty() {
             self.faults.push("an empty request".to_owned());
         }
         let mut places = HashSet::new();
-        for sample in &samples {
+        for sample in &write.samples {
             if !places.insert((&sample.series, sample.timestamp_ms)) {
                 self.faults.push(format!("twice at one time: {}", sample.series));
             }
         }
-        let (metadata, at, number) = (decoded.metadata, Instant::now(), self.tries.len());
-        let write = Write { request, samples, metadata, at, number };
         self.tries.push(write.clone());
         let answer = (self.script)(&write);
-        if answer.status.is_some_and(|status| (200..300).contains(&status)) {
-            self.accept(write);
+        if !answer.status.is_some_and(|status| (200..300).contains(&status)) {
+            return answer;
         }
-        answer
+        let samples = write.samples.len().to_string();
+        self.accept(write);
+        match message {
+            Message::V1 => answer,
+            Message::V2 => answer.with_header(SAMPLES_WRITTEN, &samples),
+        }
+    }
+
+    /// A request of 2.0 as one of 1.0, and what is wrong with its symbols.
+    fn spelt_out(&mut self, request: &proto_v2::Request) -> WriteRequest {
+        let symbols = &request.symbols;
+        if symbols.first().map(String::as_str) != Some("") {
+            self.faults.push(format!("the first symbol is not empty: {symbols:?}"));
+        }
+        if symbols.iter().collect::<HashSet<_>>().len() != symbols.len() {
+            self.faults.push(format!("a symbol stands twice: {symbols:?}"));
+        }
+        let mut spelt_out = WriteRequest::default();
+        for series in &request.timeseries {
+            let text = |at: u32| symbols.get(at as usize).cloned();
+            let pairs = series.labels_refs.chunks(2).map(|pair| match *pair {
+                [name, value] => Some(Label { name: text(name)?, value: text(value)? }),
+                _ => None,
+            });
+            let about = series.metadata.unwrap_or_default();
+            let (Some(labels), Some(help), Some(unit)) =
+                (pairs.collect::<Option<Vec<_>>>(), text(about.help_ref), text(about.unit_ref))
+            else {
+                self.faults.push(format!("a number points nowhere: {series:?}"));
+                continue;
+            };
+            let name = labels.iter().find(|label| label.name == "__name__");
+            spelt_out.metadata.push(MetricMetadata {
+                r#type: about.r#type,
+                metric_family_name: name.map(|label| label.value.clone()).unwrap_or_default(),
+                help,
+                unit,
+            });
+            let samples = series.samples.iter().map(|sample| {
+                let (value, timestamp) = (sample.value, sample.timestamp);
+                flinkrelay::remote_write::proto::Sample { value, timestamp }
+            });
+            spelt_out.timeseries.push(TimeSeries { labels, samples: samples.collect() });
+        }
+        spelt_out.metadata.dedup_by(|a, b| a.metric_family_name == b.metric_family_name);
+        spelt_out
     }
 
     fn accept(&mut self, write: Write) {
@@ -206,12 +296,14 @@ impl State {
         self.accepted.push(write);
     }
 
-    fn check_head(&mut self, request: &Request) {
+    fn check_head(&mut self, request: &Request) -> Message {
+        let is = |message: &Message| request.header("content-type") == Some(message.content_type());
+        let message = Message::ALL.into_iter().find(is);
         let length = request.body.len().to_string();
         for (header, expected) in [
-            ("content-type", "application/x-protobuf"),
+            ("content-type", message.unwrap_or_default().content_type()),
             ("content-encoding", "snappy"),
-            ("x-prometheus-remote-write-version", "0.1.0"),
+            ("x-prometheus-remote-write-version", message.unwrap_or_default().version()),
             ("user-agent", concat!("flinkrelay/", env!("CARGO_PKG_VERSION"))),
             ("content-length", &length),
         ] {
@@ -224,6 +316,7 @@ impl State {
         if line != "POST /api/v1/write" {
             self.faults.push(line);
         }
+        message.unwrap_or_default()
     }
 
     fn read_series(&mut self, series: &TimeSeries) -> Vec<Sample> {

@@ -34,14 +34,21 @@ pub(crate) fn job<T: AsRef<str>>(name: &str, targets: &[T], lines: &str) -> Stri
         + &indented(lines)
 }
 
-/// A receiver of the configuration: its URL, and further lines of YAML. Batches are sent soon.
+/// A receiver of the configuration: its URL, and further lines of YAML. Batches are sent soon, and as
+/// remote write 1.0 unless the lines say something else: most tests are about bodies and their tries,
+/// and not about which message they are.
 pub(crate) fn receiver(url: &str, lines: &str) -> String {
+    let message = if lines.contains("protobuf_message") {
+        ""
+    } else {
+        "protobuf_message: prometheus.WriteRequest\n"
+    };
     let queue = if lines.contains("queue_config") {
         ""
     } else {
         "queue_config: {batch_send_deadline: 50ms, max_backoff: 100ms}\n"
     };
-    format!("  - url: {url}\n") + &indented(&format!("{queue}{lines}"))
+    format!("  - url: {url}\n") + &indented(&format!("{message}{queue}{lines}"))
 }
 
 /// The file with these jobs and receivers, and further sections.

@@ -7,7 +7,11 @@ use std::{
 };
 
 use axum::{
-    Router, body::Bytes, extract::DefaultBodyLimit, extract::State, http::StatusCode, routing::post,
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    routing::post,
 };
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -15,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     labels::{Labels, METRIC_NAME},
-    remote_write::proto::WriteRequest,
+    remote_write::{Message, SAMPLES_WRITTEN, proto::WriteRequest, v2},
 };
 
 /// What was received.
@@ -60,24 +64,30 @@ pub(super) async fn serve(
 
 async fn write(
     State(store): State<Arc<Store>>,
+    headers: HeaderMap,
     body: Bytes,
-) -> Result<StatusCode, (StatusCode, String)> {
+) -> Result<(StatusCode, [(&'static str, String); 1]), (StatusCode, String)> {
     let bad = |error: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, error.to_string());
+    let bytes = body.len() as u64;
+    let is_v2 = headers.get(CONTENT_TYPE).is_some_and(|of| of == Message::V2.content_type());
+    let body = if is_v2 { v2::downgrade(&body).map_err(|error| bad(&error))? } else { body };
     let raw = snap::raw::Decoder::new().decompress_vec(&body).map_err(|error| bad(&error))?;
     let request = WriteRequest::decode(&*raw).map_err(|error| bad(&error))?;
     let mut received = store.lock();
-    received.bytes += body.len() as u64;
+    received.bytes += bytes;
     received.families = received.families.max(request.metadata.len());
+    let mut written = 0;
     for series in request.timeseries {
         let labels: Labels<'static> =
             series.labels.into_iter().map(|label| (label.name, label.value)).collect();
         if labels.get(METRIC_NAME).is_none() {
             return Err(bad(&"a series has no name"));
         }
-        received.samples += series.samples.len() as u64;
+        written += series.samples.len() as u64;
         if let Some(sample) = series.samples.last() {
             received.last.insert(labels, sample.value);
         }
     }
-    Ok(StatusCode::NO_CONTENT)
+    received.samples += written;
+    Ok((StatusCode::NO_CONTENT, [(SAMPLES_WRITTEN, written.to_string())]))
 }

@@ -8,10 +8,13 @@ use super::{
     Checker,
     client::{RawClient, TENANT_HEADER},
 };
-use crate::config::{
-    HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
-    raw::{RawMetadata, RawQueue, RawReceiver},
-    value::{At, Origin, Scalar},
+use crate::{
+    config::{
+        HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
+        raw::{RawMetadata, RawQueue, RawReceiver},
+        value::{At, Origin, Scalar},
+    },
+    remote_write::Wanted,
 };
 
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +73,11 @@ impl Checker<'_> {
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
+            protobuf_message: self.choice(
+                raw.protobuf_message.as_ref(),
+                &Wanted::CHOICES,
+                Wanted::default(),
+            ),
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
             queue: self.queue(&raw.queue_config.clone().unwrap_or_default()),

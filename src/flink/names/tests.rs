@@ -245,6 +245,9 @@ fn what_is_unknown_or_raw_stays() {
     assert_eq!(NameMode::Raw.family(known.as_ref(), name), name);
     let former = catalogue().find("flink_jobmanager_job_fullRestarts");
     assert!(NameMode::Canonical.stands_back(former.as_ref()));
+    let described = |mode: NameMode| &*mode.metric(former.as_ref().unwrap()).name;
+    assert_eq!(described(NameMode::Canonical), "numRestarts");
+    assert_eq!(described(NameMode::Raw), "fullRestarts");
     assert!(!NameMode::Raw.stands_back(former.as_ref()));
     assert!(!NameMode::Canonical.stands_back(known.as_ref()));
 }

@@ -1,0 +1,124 @@
+//! One request in the message that the receiver understands, as far as that is known, and a second
+//! one when its answer tells that it did not understand.
+//!
+//! A batch keeps the message it was queued in. What is sent may be another one, made from it here:
+//! the answer to it is the answer to the batch.
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{
+    Receiver,
+    request::{Answer, post},
+};
+use crate::{
+    remote_write::{self, Heard, Message, News, SAMPLES_WRITTEN, Why, samples_written, v2},
+    spool::Batch,
+};
+
+impl Receiver {
+    /// Posts a batch and returns the answer that counts. A 2xx to 2.0 from a receiver that wrote
+    /// nothing, which was to get 2.0 whatever it answers, is returned as the 415 that it should have
+    /// been (Remote-Write 2.0, "Required Written Response Headers").
+    pub(super) async fn ask(&self, batch: &Batch) -> Answer {
+        let message = self.negotiation().send_as(batch.message, Instant::now().into_std());
+        let as_1_0 = match message {
+            Message::V1 if batch.message == Message::V2 => self.downgraded(batch),
+            _ => None,
+        };
+        let batch = as_1_0.as_ref().unwrap_or(batch);
+        let answer = self.post(batch).await;
+        match self.hear(batch, &answer, None) {
+            Heard::Stands => answer,
+            Heard::NotUnderstood => answer.not_understood(),
+            Heard::Again => match self.downgraded(batch) {
+                Some(as_1_0) => {
+                    let refused = answer.status;
+                    let answer = self.post(&as_1_0).await;
+                    self.hear(&as_1_0, &answer, refused);
+                    answer
+                }
+                None => answer.not_understood(),
+            },
+        }
+    }
+
+    async fn post(&self, batch: &Batch) -> Answer {
+        let began = Instant::now();
+        let answer = post(&self.client, &self.config, batch).await;
+        self.numbers.record(&answer, batch.body.len(), began.elapsed());
+        answer
+    }
+
+    /// The same batch as remote write 1.0.
+    fn downgraded(&self, batch: &Batch) -> Option<Batch> {
+        match v2::downgrade(&batch.body) {
+            Ok(body) => {
+                let raw_bytes = snap::raw::decompress_len(&body).unwrap_or_default() as u64;
+                Some(Batch { message: Message::V1, body, raw_bytes, ..batch.clone() })
+            }
+            // Not possible with a body that this relay made and nobody damaged. It is sent as it is
+            // then, and the receiver decides.
+            Err(error) => {
+                warn!(receiver = %self.config.name, samples = batch.samples, error = %format!("{error:#}"),
+                    "a batch cannot be turned into remote write 1.0");
+                None
+            }
+        }
+    }
+
+    fn hear(&self, batch: &Batch, answer: &Answer, refused_before: Option<u16>) -> Heard {
+        let Some(status) = answer.status else { return Heard::Stands };
+        let (heard, news) = {
+            let mut negotiation = self.negotiation();
+            let heard = negotiation.heard(
+                &remote_write::Answer {
+                    message: batch.message,
+                    status,
+                    written: answer.samples_written(),
+                    samples: batch.samples,
+                    refused_before,
+                },
+                Instant::now().into_std(),
+            );
+            (heard, negotiation.news())
+        };
+        match news {
+            None => {}
+            Some(News::Speaks2) => info!(receiver = %self.config.name,
+                "the receiver understands remote write 2.0"),
+            Some(News::Speaks1(Why::Refused(status))) => {
+                info!(receiver = %self.config.name, status,
+                "the receiver refuses remote write 2.0 and gets 1.0; nothing is lost by that")
+            }
+            Some(News::Speaks1(Why::NothingWritten)) => warn!(receiver = %self.config.name,
+                url = %self.config.url, status,
+                "the receiver answered remote write 2.0 with success but wrote nothing, so it gets \
+                 1.0; nothing is lost by that. Set protobuf_message: prometheus.WriteRequest to \
+                 spare it the question"),
+        }
+        heard
+    }
+}
+
+impl Answer {
+    /// A success that was none, as the refusal that it should have been; a refusal as it is.
+    fn not_understood(self) -> Self {
+        match self.status {
+            Some(status @ 200..=299) => Self {
+                status: Some(415),
+                words: format!(
+                    "HTTP {status} without a sample written: the receiver did not understand {}",
+                    Message::V2.name(),
+                ),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// How many samples the receiver says it has written; receivers of 1.0 do not say.
+    pub(super) fn samples_written(&self) -> Option<u64> {
+        samples_written(self.headers.get(SAMPLES_WRITTEN)?.to_str().ok()?)
+    }
+}

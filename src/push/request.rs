@@ -1,0 +1,93 @@
+//! One request to a receiver, and what came back: status, headers and the first of its words.
+//!
+//! Nothing is decided here. What an answer means for the samples is the lane's to say, from
+//! [`Answer`] alone.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::{HeaderMap, Request, Response, body::Incoming, header};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    config::{self, PromDuration},
+    http::{Client, ErrorKind},
+    limits::ANSWER_BYTES_MAX,
+    spool::Batch,
+};
+
+/// What came back for one request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The HTTP status; `None` when there was no answer.
+    pub(super) status: Option<u16>,
+    /// The answer's headers; empty without an answer.
+    pub(super) headers: HeaderMap,
+    /// For the log: the status and the receiver's own words on one line, or why there was no
+    /// answer. Empty with a 2xx.
+    pub(super) words: String,
+}
+
+impl Answer {
+    fn none(words: String) -> Self {
+        Self { status: None, headers: HeaderMap::new(), words }
+    }
+
+    /// A header as text, if it is there and is text.
+    pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Posts one batch once and reads the answer, within the receiver's `remote_timeout`.
+pub(super) async fn post(client: &Client, config: &config::Receiver, batch: &Batch) -> Answer {
+    let request = Request::post(config.url.clone())
+        .header(header::CONTENT_TYPE, batch.message.content_type())
+        .header(header::CONTENT_ENCODING, "snappy")
+        .header("X-Prometheus-Remote-Write-Version", batch.message.version())
+        .body(Full::new(batch.body.clone()));
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Answer::none(error.to_string()),
+    };
+    let deadline = Instant::now() + config.timeout;
+    match timeout_at(deadline, client.send(request)).await {
+        Ok(Ok(answer)) => read(answer, deadline).await,
+        Ok(Err(error)) if error.kind != ErrorKind::Timeout => Answer::none(error.to_string()),
+        // In the same words, whichever of the time limits struck: the log tells words once.
+        Ok(Err(_)) | Err(_) => Answer::none(no_answer_within(config.timeout)),
+    }
+}
+
+fn no_answer_within(timeout: Duration) -> String {
+    format!("no answer within {}", PromDuration(timeout))
+}
+
+/// Reads an answer. Its status holds, whatever becomes of the body.
+async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
+    let (head, body) = answer.into_parts();
+    let words = words(body, deadline).await;
+    let words = match head.status {
+        status if status.is_success() => String::new(),
+        status if words.is_empty() => format!("HTTP {status}"),
+        status => format!("HTTP {status}: {words}"),
+    };
+    Answer { status: Some(head.status.as_u16()), headers: head.headers, words }
+}
+
+/// The first words of an answer's body, on one line. The body is read to its end, so that the
+/// connection can be used again; one that is longer than any sensible message, breaks off or does not
+/// end in time is left at that, and its connection closed.
+async fn words(mut body: Incoming, deadline: Instant) -> String {
+    let (mut first, mut bytes) = (Vec::new(), 0);
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
+        let Ok(chunk) = frame.into_data() else { continue };
+        let room = ANSWER_BYTES_MAX.saturating_sub(first.len()).min(chunk.len());
+        first.extend_from_slice(chunk.get(..room).unwrap_or_default());
+        bytes += chunk.len();
+        if bytes > ANSWER_BYTES_MAX * 64 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&first).split_whitespace().collect::<Vec<_>>().join(" ")
+}

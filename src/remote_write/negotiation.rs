@@ -1,0 +1,353 @@
+//! Which message a receiver gets, found out by what it answers.
+//!
+//! ```text
+//!             2xx, samples written                       2.0 refused, or not understood
+//!   Asking ------------------------> speaks 2.0   any ----------------------------------> speaks 1.0
+//!     ^ 2.0 is sent                  2.0 is sent                                          1.0 is sent
+//!     `------------------------------------- after REASK_AFTER --------------------------------'
+//! ```
+//!
+//! Nothing tells beforehand what a receiver understands, so 2.0 is sent and the answer read:
+//!
+//! | answer to 2.0 | means | the same samples |
+//! | --- | --- | --- |
+//! | 2xx, `X-Prometheus-Remote-Write-Samples-Written` above 0 | it understands 2.0 | are accepted |
+//! | 2xx without that header, or 0 | it took the body for one of 1.0 and found it empty (VictoriaMetrics, Prometheus before 2.54) | go again as 1.0 |
+//! | 415 | it does not know the message | go again as 1.0 |
+//! | 400, 406, 422, 500, 501 without that header, from a receiver that never understood 2.0 | perhaps the same: the specification says to expect 400 from receivers of 1.0, and some answer 500 to what they cannot decode | go again as 1.0; if that is accepted, it speaks 1.0, else the second answer stands |
+//! | anything else | nothing about messages | as their status says |
+//!
+//! So an answer that is lost, a time-out or a proxy's 503 never decides. A decision for 1.0 holds for
+//! [`REASK_AFTER`], since receivers are upgraded; asking again costs one request that is sent twice.
+//!
+//! A receiver that was configured to get one message gets that one. Then a 2xx to 2.0 that tells of
+//! nothing written is a refusal: the samples are nowhere, and must not count as delivered.
+//!
+//! Source: Prometheus Remote-Write 2.0, sections "Required Written Response Headers" and
+//! "Unsupported Request Content".
+
+use std::time::Instant;
+
+use super::{Message, Wanted};
+use crate::limits::REASK_AFTER;
+
+/// The header that tells how many samples of a 2.0 request a receiver has written.
+pub const SAMPLES_WRITTEN: &str = "x-prometheus-remote-write-samples-written";
+
+/// What one receiver understands, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Negotiation {
+    wanted: Wanted,
+    known: Known,
+    /// What was reported last, so that asking again in vain is no news.
+    reported: Option<Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    Nothing,
+    V1 { why: Why, since: Instant },
+    V2,
+}
+
+/// Why a receiver gets 1.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It accepted 2.0 without telling that it wrote a sample.
+    NothingWritten,
+    /// It refused 2.0 with this status, and 1.0 is what it takes.
+    Refused(u16),
+}
+
+/// An answer to a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Which message was sent.
+    pub message: Message,
+    /// The status.
+    pub status: u16,
+    /// The value of [`SAMPLES_WRITTEN`]; `None` without it.
+    pub written: Option<u64>,
+    /// Samples in the request.
+    pub samples: u64,
+    /// For a request of 1.0 that repeats one of 2.0 because of [`Heard::Again`]: the status that
+    /// that was answered with.
+    pub refused_before: Option<u16>,
+}
+
+/// What an answer says about messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing: the status says what becomes of the samples.
+    Stands,
+    /// The samples were not understood: send them again as 1.0, at once.
+    Again,
+    /// The samples were not understood, and 1.0 is not wanted: they are refused.
+    NotUnderstood,
+}
+
+/// Something that a person may want to know, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The receiver gets 1.0 from now on.
+    Speaks1(Why),
+    /// The receiver understands 2.0.
+    Speaks2,
+}
+
+impl Negotiation {
+    /// A receiver that nothing is known of yet.
+    pub const fn new(wanted: Wanted) -> Self {
+        Self { wanted, known: Known::Nothing, reported: None }
+    }
+
+    /// Which message samples are encoded in now.
+    pub fn message(&self, now: Instant) -> Message {
+        match (self.wanted, self.known) {
+            (Wanted::Only(message), _) => message,
+            (Wanted::Auto, Known::V1 { since, .. })
+                if now.saturating_duration_since(since) < REASK_AFTER =>
+            {
+                Message::V1
+            }
+            (Wanted::Auto, _) => Message::V2,
+        }
+    }
+
+    /// Which message a body is sent in that was queued as `queued`. One of 1.0 is understood by
+    /// nearly everyone and stays what it is.
+    pub fn send_as(&self, queued: Message, now: Instant) -> Message {
+        match queued {
+            Message::V1 => Message::V1,
+            Message::V2 => self.message(now),
+        }
+    }
+
+    /// Takes in an answer.
+    pub fn heard(&mut self, answer: &Answer, now: Instant) -> Heard {
+        let success = (200..300).contains(&answer.status);
+        let Answer { message, status, written, samples, refused_before } = *answer;
+        match message {
+            Message::V1 => {
+                if let Some(status) = refused_before.filter(|_| success) {
+                    self.learn_v1(Why::Refused(status), now);
+                }
+                Heard::Stands
+            }
+            Message::V2 if success && (written > Some(0) || samples == 0) => {
+                self.learn(Known::V2);
+                Heard::Stands
+            }
+            Message::V2 if success => self.not_understood(Why::NothingWritten, now),
+            Message::V2 if status == UNSUPPORTED => self.not_understood(Why::Refused(status), now),
+            Message::V2 if self.is_doubtful(status, written) => Heard::Again,
+            Message::V2 => Heard::Stands,
+        }
+    }
+
+    /// What has become known since the last call and was not reported before.
+    pub fn news(&mut self) -> Option<News> {
+        let news = |known| match known {
+            Known::Nothing => None,
+            Known::V1 { why, .. } => Some(News::Speaks1(why)),
+            Known::V2 => Some(News::Speaks2),
+        };
+        let now = news(self.known)?;
+        if self.reported.and_then(news) == Some(now) {
+            return None;
+        }
+        self.reported = Some(self.known);
+        Some(now)
+    }
+
+    fn not_understood(&mut self, why: Why, now: Instant) -> Heard {
+        if self.wanted != Wanted::Auto {
+            // A 415 is a refusal by its status already.
+            return if why == Why::NothingWritten { Heard::NotUnderstood } else { Heard::Stands };
+        }
+        self.learn_v1(why, now);
+        Heard::Again
+    }
+
+    /// Several lanes may hear of it, and the answer to the second try says it again: what is known
+    /// already does not begin anew.
+    fn learn_v1(&mut self, why: Why, now: Instant) {
+        if self.message(now) != Message::V1 {
+            self.learn(Known::V1 { why, since: now });
+        }
+    }
+
+    fn is_doubtful(&self, status: u16, written: Option<u64>) -> bool {
+        self.wanted == Wanted::Auto
+            && !matches!(self.known, Known::V2)
+            && written.is_none()
+            && DOUBTFUL.contains(&status)
+    }
+
+    fn learn(&mut self, known: Known) {
+        if self.wanted == Wanted::Auto {
+            self.known = known;
+        }
+    }
+}
+
+/// 415 Unsupported Media Type.
+const UNSUPPORTED: u16 = 415;
+
+/// What receivers answer to a body that they cannot decode.
+const DOUBTFUL: [u16; 5] = [400, 406, 422, 500, 501];
+
+/// How many samples a receiver says it has written: the value of [`SAMPLES_WRITTEN`]. `None` when it
+/// is no number.
+pub fn samples_written(header: &str) -> Option<u64> {
+    let digits = header.trim_matches([' ', '\t']);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Heard::*, Message::*, *};
+
+    const fn answer(message: Message, status: u16, written: Option<u64>) -> Answer {
+        Answer { message, status, written, samples: 10, refused_before: None }
+    }
+
+    #[test]
+    fn what_the_first_answer_to_2_0_says() {
+        let now = Instant::now();
+        let check = |status, written, heard, message, news| {
+            let mut auto = Negotiation::new(Wanted::Auto);
+            assert_eq!(auto.message(now), V2);
+            assert_eq!(
+                auto.heard(&answer(V2, status, written), now),
+                heard,
+                "{status} {written:?}"
+            );
+            assert_eq!(auto.message(now), message, "{status} {written:?}");
+            assert_eq!(auto.news(), news, "{status} {written:?}");
+            assert_eq!(auto.news(), None, "once: {status} {written:?}");
+        };
+        let (speaks_1, refused) = (|why| Some(News::Speaks1(why)), Why::Refused);
+        for status in [200, 202, 204, 299] {
+            check(status, Some(10), Stands, V2, Some(News::Speaks2));
+            check(status, Some(3), Stands, V2, Some(News::Speaks2));
+            check(status, Some(0), Again, V1, speaks_1(Why::NothingWritten));
+            check(status, None, Again, V1, speaks_1(Why::NothingWritten));
+        }
+        check(415, None, Again, V1, speaks_1(refused(415)));
+        check(415, Some(0), Again, V1, speaks_1(refused(415)));
+        for status in DOUBTFUL {
+            check(status, None, Again, V2, None);
+            check(status, Some(0), Stands, V2, None);
+            check(status, Some(9), Stands, V2, None);
+        }
+        for status in (0..=999).filter(|s| !(200..300).contains(s) && *s != UNSUPPORTED) {
+            if !DOUBTFUL.contains(&status) {
+                check(status, None, Stands, V2, None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_doubt_is_decided_by_the_answer_to_1_0() {
+        let now = Instant::now();
+        let check = |status, message, news| {
+            let mut auto = Negotiation::new(Wanted::Auto);
+            assert_eq!(auto.heard(&answer(V2, 400, None), now), Again);
+            let again = Answer { refused_before: Some(400), ..answer(V1, status, None) };
+            assert_eq!(auto.heard(&again, now), Stands, "{status}");
+            assert_eq!(auto.message(now), message, "{status}");
+            assert_eq!(auto.news(), news, "{status}");
+        };
+        check(204, V1, Some(News::Speaks1(Why::Refused(400))));
+        // The samples are bad in either message, or the receiver is: nothing is known.
+        for status in [400, 401, 429, 500, 503] {
+            check(status, V2, None);
+        }
+        // What was certain before the second answer stays as it was.
+        let mut auto = Negotiation::new(Wanted::Auto);
+        auto.heard(&answer(V2, 204, None), now);
+        auto.heard(&Answer { refused_before: Some(204), ..answer(V1, 204, None) }, now);
+        assert_eq!(auto.news(), Some(News::Speaks1(Why::NothingWritten)));
+        // Nor does 1.0 that was queued before say anything.
+        let mut auto = Negotiation::new(Wanted::Auto);
+        assert_eq!(auto.heard(&answer(V1, 204, None), now), Stands);
+        assert_eq!(auto.message(now), V2);
+    }
+
+    #[test]
+    fn a_receiver_that_understood_2_0_is_not_doubted_but_believed() {
+        let now = Instant::now();
+        let mut auto = Negotiation::new(Wanted::Auto);
+        auto.heard(&answer(V2, 204, Some(10)), now);
+        for status in DOUBTFUL {
+            assert_eq!(auto.heard(&answer(V2, status, None), now), Stands, "{status}");
+        }
+        // Somebody put an older one in its place.
+        assert_eq!(auto.heard(&answer(V2, 204, None), now), Again);
+        assert_eq!(auto.message(now), V1);
+    }
+
+    #[test]
+    fn what_is_queued_as_2_0_goes_as_1_0_once_that_is_known() {
+        let now = Instant::now();
+        let mut auto = Negotiation::new(Wanted::Auto);
+        assert_eq!((auto.send_as(V1, now), auto.send_as(V2, now)), (V1, V2));
+        auto.heard(&answer(V2, 415, None), now);
+        assert_eq!((auto.send_as(V1, now), auto.send_as(V2, now)), (V1, V1));
+    }
+
+    #[test]
+    fn it_is_asked_again_after_hours_and_the_same_answer_is_no_news() {
+        let now = Instant::now();
+        let mut auto = Negotiation::new(Wanted::Auto);
+        auto.heard(&answer(V2, 204, None), now);
+        assert!(auto.news().is_some());
+        let later = now + REASK_AFTER;
+        assert_eq!(auto.message(later - Duration::from_nanos(1)), V1);
+        // Answers of other lanes do not put it off.
+        auto.heard(&answer(V2, 204, None), later - Duration::from_nanos(1));
+        assert_eq!((auto.message(later), auto.send_as(V2, later)), (V2, V2));
+        assert_eq!(auto.heard(&answer(V2, 204, None), later), Again);
+        assert_eq!((auto.message(later), auto.news()), (V1, None));
+        let upgraded = later + REASK_AFTER;
+        assert_eq!(auto.heard(&answer(V2, 204, Some(10)), upgraded), Stands);
+        assert_eq!((auto.message(upgraded), auto.news()), (V2, Some(News::Speaks2)));
+    }
+
+    #[test]
+    fn what_was_configured_is_obeyed() {
+        let now = Instant::now();
+        for only in Message::ALL {
+            let mut fixed = Negotiation::new(Wanted::Only(only));
+            for status in [200, 204, 400, 415, 500] {
+                for written in [None, Some(0), Some(10)] {
+                    let unheard = only == V2 && status < 300 && written != Some(10);
+                    let expect = if unheard { NotUnderstood } else { Stands };
+                    let heard = fixed.heard(&answer(only, status, written), now);
+                    assert_eq!(heard, expect, "{only:?} {status} {written:?}");
+                    assert_eq!((fixed.message(now), fixed.news()), (only, None));
+                }
+            }
+        }
+        // What was queued as 2.0 before the configuration changed.
+        assert_eq!(Negotiation::new(Wanted::Only(V1)).send_as(V2, now), V1);
+        assert_eq!(Negotiation::new(Wanted::Only(V2)).send_as(V1, now), V1);
+    }
+
+    #[test]
+    fn the_header_is_a_number_or_nothing() {
+        let check = |text, expect| assert_eq!(samples_written(text), expect, "{text:?}");
+        check("0", Some(0));
+        check(" 17\t", Some(17));
+        check("18446744073709551615", Some(u64::MAX));
+        for text in ["", " ", "-1", "+1", "1.0", "1,1", "18446744073709551616", "５"] {
+            check(text, None);
+        }
+    }
+}

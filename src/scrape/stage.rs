@@ -1,0 +1,233 @@
+//! Staging: what a scrape hands to the spools, per view and in the messages that its receivers want.
+//!
+//! The same samples in the same order go into each message: the page's, then the staleness markers,
+//! then the report. In 1.0 the metadata of the families goes ahead when it is due; in 2.0 each series
+//! brings what is known of its family.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Failure, Scraper, families::Families, report::Entry};
+use crate::{
+    remote_write::{
+        Encoder, Fragment, Message,
+        v2::{self, Symbols},
+    },
+    series::{Numbered, Tally, Tracker, View},
+};
+
+/// What one view's receivers get of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Staged {
+    /// The samples, markers and metadata as remote write 1.0; empty when no receiver wants that.
+    pub v1: Vec<Arc<Fragment>>,
+    /// The samples and markers as remote write 2.0; empty when no receiver wants that.
+    pub v2: Vec<Arc<Fragment>>,
+    /// Samples of the page that the view's `write_relabel_configs` drop.
+    pub filtered: u64,
+}
+
+/// Which messages the receivers of one view want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    v1: bool,
+    v2: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { v1: true, v2: false }
+    }
+}
+
+impl Staged {
+    /// The fragments for a receiver that wants this message. One that has changed its mind since the
+    /// scrape began gets what it wanted then.
+    pub fn fragments(&self, message: Message) -> &[Arc<Fragment>] {
+        let (wanted, other) = match message {
+            Message::V1 => (&self.v1, &self.v2),
+            Message::V2 => (&self.v2, &self.v1),
+        };
+        if wanted.is_empty() { other } else { wanted }
+    }
+}
+
+impl Scraper {
+    /// Says which message each receiver wants from the next scrape on, by its view. A view that no
+    /// receiver names gets 1.0.
+    pub fn want(&mut self, receivers: impl IntoIterator<Item = (usize, Message)>) {
+        let nobody = Wanted { v1: false, v2: false };
+        self.wanted.fill(nobody);
+        for (view, message) in receivers {
+            if let Some(wanted) = self.wanted.get_mut(view) {
+                match message {
+                    Message::V1 => wanted.v1 = true,
+                    Message::V2 => wanted.v2 = true,
+                }
+            }
+        }
+        for wanted in self.wanted.iter_mut().filter(|wanted| **wanted == nobody) {
+            *wanted = Wanted::default();
+        }
+        if !self.symbols.is_empty() && !self.wanted.iter().any(|wanted| wanted.v2) {
+            self.symbols = v2::Symbols::default();
+            self.tracker.forget_numbers();
+        }
+    }
+
+    /// The markers that end all of the target's series, because it is no longer to be scraped.
+    pub fn end(&mut self, now_ms: i64, now: Instant) -> Vec<Staged> {
+        let now_ms = now_ms.max(self.newest_ms.saturating_add(1));
+        self.newest_ms = now_ms;
+        let Self { report, tracker, symbols, views, wanted, .. } = self;
+        let staged = views.iter().zip(wanted).enumerate().map(|(at, (view, wanted))| {
+            let samples_max = view.max_samples_per_send;
+            let part = Part { view: at, samples_max, good: false, now_ms, report: report.end(at) };
+            part.stage(*wanted, None, tracker, symbols, now).0
+        });
+        let staged = staged.collect();
+        self.tracker.forget_live();
+        staged
+    }
+
+    /// Which views' metadata is due, which only 1.0 sends by itself.
+    pub(super) fn metadata_due(&self, now: Instant) -> Vec<bool> {
+        let due = |((view, sent), wanted): ((&View, &Option<Instant>), &Wanted)| {
+            wanted.v1
+                && view.metadata_interval.is_some_and(|interval| {
+                    sent.is_none_or(|sent| now.saturating_duration_since(sent) >= interval)
+                })
+        };
+        self.views.iter().zip(&self.metadata_sent).zip(&self.wanted).map(due).collect()
+    }
+
+    /// Encodes the outcome of a scrape for every view and takes note of what was sent.
+    pub(super) fn stage(
+        &mut self,
+        result: &Result<Tally, Failure>,
+        duration: Duration,
+        now_ms: i64,
+        metadata_due: &[bool],
+        started: Instant,
+    ) -> Vec<Staged> {
+        let Self { report, tracker, symbols, views, wanted, page, .. } = self;
+        let good = result.is_ok();
+        let staged = views.iter().zip(wanted).enumerate().map(|(at, (view, wanted))| {
+            let report = report.entries(at, result, duration);
+            let samples_max = view.max_samples_per_send;
+            let part = Part { view: at, samples_max, good, now_ms, report };
+            let due = good && metadata_due.get(at) == Some(&true);
+            let families = due.then_some(&page.families);
+            let (mut staged, sent) = part.stage(*wanted, families, tracker, symbols, started);
+            staged.filtered = result.as_ref().map_or(0, |tally| tally.kept - sent);
+            staged
+        });
+        let staged = staged.collect();
+        self.symbols.settle();
+        self.report.remember(result);
+        if good {
+            self.tracker.forget_stale();
+            for (sent, due) in self.metadata_sent.iter_mut().zip(metadata_due) {
+                *sent = if *due { Some(started) } else { *sent };
+            }
+        } else {
+            self.tracker.forget_live();
+        }
+        staged
+    }
+}
+
+/// One view's part of a scrape.
+struct Part<'a> {
+    view: usize,
+    samples_max: u32,
+    /// Whether the page's samples are sent; else all series that receivers know end.
+    good: bool,
+    now_ms: i64,
+    report: Vec<Entry<'a>>,
+}
+
+impl Part<'_> {
+    /// Encodes it in each message that is wanted. Returns how many samples of the page are in it too.
+    fn stage(
+        &self,
+        wanted: Wanted,
+        families: Option<&Families>,
+        tracker: &mut Tracker,
+        symbols: &mut Symbols,
+        created: Instant,
+    ) -> (Staged, u64) {
+        let (mut staged, mut sent) = (Staged::default(), 0);
+        if wanted.v2 {
+            tracker.number(self.view, symbols);
+            let report: Vec<_> = self.report.iter().map(|entry| entry.number(symbols)).collect();
+            let mut encoder = v2::Encoder::new(symbols, self.samples_max);
+            sent = self.encode_v2(tracker, &report, &mut encoder);
+            staged.v2 = shared(encoder.finish(created.into_std()));
+        }
+        if wanted.v1 {
+            let mut encoder = Encoder::new(self.samples_max);
+            if let Some(families) = families {
+                families.encode(&mut encoder);
+            }
+            sent = self.encode_v1(tracker, &mut encoder);
+            staged.v1 = shared(encoder.finish(created.into_std()));
+        }
+        (staged, sent)
+    }
+
+    fn encode_v1(&self, tracker: &Tracker, encoder: &mut Encoder) -> u64 {
+        let mut sent = 0;
+        if self.good {
+            for (block, timestamp_ms, value) in tracker.samples(self.view) {
+                encoder.push(block, value, timestamp_ms);
+                sent += 1;
+            }
+            tracker.stale(self.view).for_each(|block| encoder.push_stale(block, self.now_ms));
+        } else {
+            tracker.live(self.view).for_each(|block| encoder.push_stale(block, self.now_ms));
+        }
+        for Entry { block, value, .. } in &self.report {
+            match *value {
+                Some(value) => encoder.push(block, value, self.now_ms),
+                None => encoder.push_stale(block, self.now_ms),
+            }
+        }
+        sent
+    }
+
+    fn encode_v2(
+        &self,
+        tracker: &Tracker,
+        report: &[v2::Series],
+        encoder: &mut v2::Encoder<'_>,
+    ) -> u64 {
+        let mut sent = 0;
+        if self.good {
+            for Numbered { series, timestamp_ms, value } in tracker.numbered(self.view) {
+                encoder.push(series, value, timestamp_ms, START_UNKNOWN_MS);
+                sent += 1;
+            }
+            let stale = tracker.numbered_stale(self.view);
+            stale.for_each(|series| encoder.push_stale(series, self.now_ms));
+        } else {
+            let live = tracker.numbered_live(self.view);
+            live.for_each(|series| encoder.push_stale(series, self.now_ms));
+        }
+        for (Entry { value, .. }, series) in self.report.iter().zip(report) {
+            match *value {
+                Some(value) => encoder.push(series, value, self.now_ms, START_UNKNOWN_MS),
+                None => encoder.push_stale(series, self.now_ms),
+            }
+        }
+        sent
+    }
+}
+
+/// Nothing on a page tells when a counter began to count.
+const START_UNKNOWN_MS: i64 = 0;
+
+fn shared(fragments: Vec<Fragment>) -> Vec<Arc<Fragment>> {
+    fragments.into_iter().map(Arc::new).collect()
+}

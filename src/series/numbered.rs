@@ -1,0 +1,171 @@
+//! A target's series as remote write 2.0 wants them: as numbers of its texts, with what is known of
+//! their family.
+//!
+//! What is known is settled when a line is new: by the catalogue, whose types, units and texts are
+//! better than a page's, else by the HELP and TYPE that stand above the line. The numbers are made
+//! from the encoded labels of 1.0 when a receiver first wants 2.0, so that a relay whose receivers
+//! all speak 1.0 pays nothing for them.
+
+use std::sync::Arc;
+
+use super::{Fate, Series, Tracker};
+use crate::{
+    exposition,
+    flink::{self, Metric, catalogue::Found},
+    remote_write::{
+        proto::metric_metadata::MetricType,
+        v1,
+        v2::{self, About, Symbols},
+    },
+};
+
+/// The comments that were read last: HELP and TYPE precede the samples of their family.
+#[derive(Debug, Default)]
+pub(super) struct Comments {
+    family: String,
+    help: String,
+    kind: Option<exposition::Kind>,
+}
+
+/// One sample of a closed page.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered<'a> {
+    /// Its series.
+    pub series: &'a v2::Series,
+    /// Milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// The value as on the page.
+    pub value: f64,
+}
+
+impl Comments {
+    pub(super) fn clear(&mut self) {
+        self.family.clear();
+        self.help.clear();
+        self.kind = None;
+    }
+
+    fn enter(&mut self, family: &str) {
+        if self.family != family {
+            self.clear();
+            self.family.push_str(family);
+        }
+    }
+
+    /// What HELP says of a sample of this name, `None` when the family being read is another one.
+    pub(super) fn help_of(&self, sample_name: &str) -> Option<&str> {
+        self.cover(sample_name).then_some(self.help.as_str()).filter(|help| !help.is_empty())
+    }
+
+    /// Whether a sample of this name belongs to the family.
+    fn cover(&self, sample_name: &str) -> bool {
+        sample_name.strip_prefix(&*self.family).is_some_and(|suffix| SUFFIXES.contains(&suffix))
+    }
+}
+
+/// What the names of a summary's or histogram's samples have beyond their family's.
+const SUFFIXES: [&str; 4] = ["", "_count", "_sum", "_bucket"];
+
+impl Tracker {
+    /// The page says what the samples below are about.
+    pub fn observe_help(&mut self, family: &str, help: &str) {
+        self.comments.enter(family);
+        self.comments.help.clear();
+        self.comments.help.push_str(help);
+    }
+
+    /// The page says of which type the samples below are.
+    pub fn observe_type(&mut self, family: &str, kind: exposition::Kind) {
+        self.comments.enter(family);
+        self.comments.kind = Some(kind);
+    }
+
+    /// What is known of the family of a sample of this name, which is the one being read; `known` is
+    /// what the catalogue says of it.
+    pub(super) fn about(&mut self, sample_name: &str, known: Option<&Found<'_, '_>>) -> Arc<About> {
+        let about = match known.map(|known| self.shaper.names.metric(known)) {
+            Some(metric) => About {
+                kind: known_kind(metric),
+                help: metric.help.as_str().into(),
+                unit: metric.unit.as_str().into(),
+            },
+            None if self.comments.cover(sample_name) => About {
+                kind: self.comments.kind.map_or(MetricType::Unknown, page_kind),
+                help: self.comments.help.as_str().into(),
+                unit: "".into(),
+            },
+            None => About::kind(MetricType::Unknown),
+        };
+        Arc::clone(self.abouts.get_or_insert_with(&about, |about| Arc::new(about.clone())))
+    }
+
+    /// Gives every series of one view its numbers, so that the iterators below hold them all.
+    pub fn number(&mut self, view: usize, symbols: &mut Symbols) {
+        for (_, series) in &mut self.series {
+            series.number(view, symbols);
+        }
+    }
+
+    /// The samples of the closed page for one view, as [`Tracker::samples`].
+    pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered<'_>> {
+        self.observed.iter().filter_map(move |sample| {
+            let Fate::Series(series) = self.lines.get(sample.line as usize)?.fate else {
+                return None;
+            };
+            let series = self.series.get(series as usize)?.numbers.get(view)?.as_ref()?;
+            Some(Numbered { series, timestamp_ms: sample.timestamp_ms, value: sample.value })
+        })
+    }
+
+    /// The series that are not on the closed page any more, as [`Tracker::stale`].
+    pub fn numbered_stale(&self, view: usize) -> impl Iterator<Item = &v2::Series> {
+        self.stale_series().filter_map(move |series| series.numbers.get(view)?.as_ref())
+    }
+
+    /// All series that receivers know, as [`Tracker::live`].
+    pub fn numbered_live(&self, view: usize) -> impl Iterator<Item = &v2::Series> {
+        self.live_series().filter_map(move |series| series.numbers.get(view)?.as_ref())
+    }
+
+    /// Forgets all numbers, because no receiver wants them any more.
+    pub fn forget_numbers(&mut self) {
+        for (_, series) in &mut self.series {
+            series.numbers = Box::default();
+        }
+    }
+}
+
+impl Series {
+    fn number(&mut self, view: usize, symbols: &mut Symbols) {
+        let Some(block) = self.blocks.get(view).and_then(Option::as_deref) else { return };
+        if self.numbers.is_empty() {
+            self.numbers = self.blocks.iter().map(|_| None).collect();
+        }
+        let Some(numbers) = self.numbers.get_mut(view) else { return };
+        if !numbers.as_ref().is_some_and(|numbers| numbers.is_of(symbols)) {
+            let labels = v1::decode_labels(block).expect("blocks are made by labels_block");
+            *numbers = Some(v2::Series::new(symbols, &labels, &self.about));
+        }
+    }
+}
+
+/// The type that the catalogue knows.
+pub const fn known_kind(metric: &Metric) -> MetricType {
+    match metric.kind {
+        flink::Kind::Counter => MetricType::Counter,
+        flink::Kind::Gauge => MetricType::Gauge,
+        flink::Kind::Summary => MetricType::Summary,
+        flink::Kind::Info => MetricType::Info,
+    }
+}
+
+/// The type that the page tells.
+pub const fn page_kind(kind: exposition::Kind) -> MetricType {
+    match kind {
+        exposition::Kind::Counter => MetricType::Counter,
+        exposition::Kind::Gauge => MetricType::Gauge,
+        exposition::Kind::Histogram => MetricType::Histogram,
+        exposition::Kind::Summary => MetricType::Summary,
+        exposition::Kind::Untyped => MetricType::Unknown,
+    }
+}

@@ -1,0 +1,241 @@
+//! Which message a receiver gets: 2.0 when it understands that, 1.0 when it does not, and every
+//! sample once and in order in either case.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use flinkrelay::{
+    config::Config,
+    remote_write::{
+        Message::{self, V1, V2},
+        SAMPLES_WRITTEN,
+    },
+    spool::Reason,
+};
+
+use crate::fakes::{
+    flink::{FakeFlink, page},
+    http::Answer,
+    receiver::{FakeReceiver, Old, Write},
+    relay::{Log, Running, config, job, receiver},
+    until_true,
+};
+
+/// A process with two series of its own, whose values are the number of the page.
+async fn counting_flink() -> FakeFlink {
+    let pages = AtomicU64::new(0);
+    FakeFlink::with_script(move |_| {
+        let n = pages.fetch_add(1, Relaxed);
+        page(&format!(
+            "# HELP flink_taskmanager_n of n\n# TYPE flink_taskmanager_n gauge\nflink_taskmanager_n {n}\n\
+             # HELP flink_jobmanager_numRunningJobs numRunningJobs\n\
+             # TYPE flink_jobmanager_numRunningJobs gauge\nflink_jobmanager_numRunningJobs {n}\n"
+        ))
+    })
+    .await
+}
+
+/// Settings of a receiver that is asked soon and told the message.
+fn asked(message: &str) -> String {
+    format!(
+        "protobuf_message: {message}\n\
+         queue_config: {{batch_send_deadline: 10ms, min_backoff: 1ms, max_backoff: 20ms}}"
+    )
+}
+
+fn of(flink: &FakeFlink, receivers: &[String]) -> Config {
+    config(
+        &[job("flink", &[flink.address()], "scrape_interval: 100ms\nscrape_timeout: 100ms")],
+        receivers,
+        "",
+    )
+}
+
+fn messages(writes: &[Write]) -> Vec<Message> {
+    writes.iter().map(|write| write.message).collect()
+}
+
+/// Every page's sample is there once and in order, from the first page on.
+#[track_caller]
+fn complete(remote: &FakeReceiver) {
+    for name in ["flink_taskmanager_n", "flink_jobmanager_numRunningJobs"] {
+        let values: Vec<_> = remote.samples_of(name).iter().map(|sample| sample.value).collect();
+        let expected: Vec<_> = (0..values.len()).map(|n| n as f64).collect();
+        assert!(values.len() >= 3, "{values:?}");
+        assert_eq!(values, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_understands_2_0_gets_it_with_metadata() {
+    let (log, _guard) = Log::start();
+    let (remote, flink) = (FakeReceiver::start().await, counting_flink().await);
+    let running = Running::start(&of(&flink, &[receiver(&remote.url(), &asked("auto"))]));
+    until_true("four scrapes", || remote.samples_of("up").len() >= 4).await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    complete(&remote);
+    assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
+    assert_eq!(remote.tries().len(), remote.accepted().len());
+    let counts = relay.receivers[0].counts();
+    assert_eq!(counts.delivered, counts.appended);
+    for write in remote.accepted() {
+        let about = |name: &str| {
+            let found = write.metadata.iter().find(|about| about.metric_family_name == name);
+            found.map(|about| (about.r#type, about.help.as_str())).unwrap()
+        };
+        // The catalogue's words, not the page's; the page's for what the catalogue does not know.
+        assert_eq!(about("flink_taskmanager_n"), (2, "of n"));
+        let (kind, help) = about("flink_jobmanager_numRunningJobs");
+        assert!(kind == 2 && help.len() > 15, "{help}");
+        assert_eq!(about("up").0, 2);
+    }
+    assert_eq!(log.lines_with("understands remote write 2.0").len(), 1);
+}
+
+#[tokio::test]
+async fn a_receiver_of_1_0_is_found_out_and_loses_nothing() {
+    let (log, _guard) = Log::start();
+    let cases = [
+        ("silent", Old::Silent, "wrote nothing"),
+        ("r415", Old::Refuses(415), "status=415"),
+        ("r400", Old::Refuses(400), "status=400"),
+        ("r500", Old::Refuses(500), "status=500"),
+    ];
+    let (flink, mut remotes, mut receivers) = (counting_flink().await, Vec::new(), Vec::new());
+    for (name, old, _) in cases {
+        let remote = FakeReceiver::of_1_0(old).await;
+        receivers.push(receiver(&remote.url(), &format!("name: {name}\n{}", asked("auto"))));
+        remotes.push(remote);
+    }
+    let running = Running::start(&of(&flink, &receivers));
+    until_true("four scrapes", || remotes.iter().all(|r| r.samples_of("up").len() >= 4)).await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    for ((remote, (name, _, word)), receiver) in remotes.iter().zip(cases).zip(&relay.receivers) {
+        complete(remote);
+        let messages = messages(&remote.tries());
+        // The first scrape is offered as 2.0, and perhaps a second one that had begun meanwhile.
+        let offered = messages.iter().filter(|&&message| message == V2).count();
+        assert!((1..=2).contains(&offered), "{name}: {messages:?}");
+        assert_eq!(messages[..2], [V2, V1], "{name}");
+        let counts = receiver.counts();
+        assert_eq!(counts.delivered, counts.appended, "{name}");
+        assert_eq!(counts.retried.samples, 0, "{name}: the same request goes again at once");
+        let told: Vec<_> = log.lines_with(&format!("receiver={name} "));
+        let told: Vec<_> = told.iter().filter(|line| line.contains("gets 1.0")).collect();
+        assert!(matches!(told[..], [line] if line.contains(word)), "{name}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn receivers_of_one_view_get_different_messages() {
+    let (new, old) = (FakeReceiver::start().await, FakeReceiver::of_1_0(Old::Silent).await);
+    let flink = counting_flink().await;
+    let receivers = [&new, &old].map(|remote| receiver(&remote.url(), &asked("auto")));
+    let running = Running::start(&of(&flink, &receivers));
+    assert_eq!(running.relay.receivers[0].view, running.relay.receivers[1].view);
+    until_true("four scrapes", || [&new, &old].iter().all(|r| r.samples_of("up").len() >= 4)).await;
+    assert_eq!(running.stop().await, 0);
+    let of = |remote: &FakeReceiver| messages(&remote.accepted());
+    assert!(of(&new).iter().all(|&message| message == V2));
+    assert!(of(&old).iter().all(|&message| message == V1));
+    for remote in [&new, &old] {
+        complete(remote);
+    }
+    let series = |remote: &FakeReceiver| {
+        remote
+            .samples()
+            .iter()
+            .take(7)
+            .map(|s| (s.series.clone(), s.timestamp_ms))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(series(&new), series(&old), "the same samples in the same order");
+}
+
+#[tokio::test]
+async fn what_was_configured_is_sent_whatever_the_answers() {
+    let (log, _guard) = Log::start();
+    let flink = counting_flink().await;
+    let only_1 = FakeReceiver::start().await;
+    let only_2 = FakeReceiver::of_1_0(Old::Silent).await;
+    let refused = FakeReceiver::of_1_0(Old::Refuses(415)).await;
+    let receivers = [
+        receiver(&only_1.url(), &asked("prometheus.WriteRequest")),
+        receiver(&only_2.url(), &format!("name: two\n{}", asked(V2.name()))),
+        receiver(&refused.url(), &asked(V2.name())),
+    ];
+    let running = Running::start(&of(&flink, &receivers));
+    until_true("four scrapes", || {
+        [&only_1, &only_2, &refused].iter().all(|remote| remote.tries().len() >= 4)
+    })
+    .await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    complete(&only_1);
+    assert!(messages(&only_1.tries()).iter().all(|&message| message == V1));
+    for (remote, receiver) in [&only_2, &refused].into_iter().zip(&relay.receivers[1..]) {
+        assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
+        let counts = receiver.counts();
+        // A success that wrote nothing is no delivery.
+        assert_eq!(counts.dropped(Reason::Rejected), counts.appended);
+    }
+    let told = log.lines_with("receiver=two ");
+    assert!(told.iter().any(|line| line.contains("did not understand")), "{told:?}");
+}
+
+/// What waits as 2.0 when a receiver turns out to be one of 1.0, or is replaced by one.
+#[tokio::test]
+async fn what_is_queued_as_2_0_goes_out_as_1_0() {
+    let (remote, flink) = (FakeReceiver::start().await, counting_flink().await);
+    let running = Running::start(&of(&flink, &[receiver(&remote.url(), &asked("auto"))]));
+    until_true("two scrapes", || remote.samples_of("up").len() >= 2).await;
+    remote.set(|_| Answer::words(503, "upgrading"));
+    until_true("a backlog", || running.counts(0).batches >= 3).await;
+    // An older one comes up in its place.
+    remote.set_old(Some(Old::Silent));
+    remote.set(|_| Answer::new(204, &[], ""));
+    until_true("delivery of it", || running.counts(0).batches == 0).await;
+    let before = remote.samples_of("up").len();
+    until_true("two more scrapes", || remote.samples_of("up").len() >= before + 2).await;
+    assert_eq!(running.stop().await, 0);
+    complete(&remote);
+    let accepted = messages(&remote.accepted());
+    let first = accepted.iter().position(|&message| message == V1).unwrap();
+    assert!(first >= 2, "{accepted:?}");
+    assert!(accepted[first..].iter().all(|&message| message == V1), "{accepted:?}");
+    // One offer was in vain for each lane that had one in flight, and the target has one lane.
+    let silent = |write: &&Write| write.message == V2 && write.samples.is_empty();
+    assert_eq!(remote.tries().iter().filter(silent).count(), 1);
+}
+
+/// A bad request is no reason to doubt a receiver that is known to understand.
+#[tokio::test]
+async fn a_refusal_of_samples_is_not_taken_for_one_of_the_message() {
+    let flink = counting_flink().await;
+    let remote = FakeReceiver::with_script(|write| match write.number {
+        1 => Answer::words(400, "out of order"),
+        _ => Answer::new(204, &[], ""),
+    })
+    .await;
+    // A stranger refuses at once, and says by the header that it has read the samples.
+    let stranger = FakeReceiver::with_script(|_| {
+        Answer::words(400, "out of order").with_header(SAMPLES_WRITTEN, "0")
+    })
+    .await;
+    let receivers = [&remote, &stranger].map(|remote| receiver(&remote.url(), &asked("auto")));
+    let running = Running::start(&of(&flink, &receivers));
+    until_true("four tries", || {
+        [&remote, &stranger].iter().all(|remote| remote.tries().len() >= 4)
+    })
+    .await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    for remote in [&remote, &stranger] {
+        assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
+    }
+    let counts = relay.receivers[0].counts();
+    assert_eq!(counts.dropped(Reason::Rejected).samples, remote.tries()[1].samples.len() as u64);
+    let counts = relay.receivers[1].counts();
+    assert_eq!(counts.dropped(Reason::Rejected), counts.appended);
+}
