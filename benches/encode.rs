@@ -1,4 +1,4 @@
-//! What it costs to turn series into compressed remote-write 1.0, per sample.
+//! What it costs to turn series into compressed remote write, 1.0 and 2.0, per sample.
 //!
 //! `cargo bench --bench encode`; each time is for one scrape of 2,000 samples, and criterion shows
 //! the samples per second beside it. The baseline is what the generated code and `snap` do without
@@ -13,9 +13,11 @@ use criterion::{Criterion, Throughput};
 use flinkrelay::{
     labels::{Labels, METRIC_NAME},
     remote_write::{
-        Encoder, body,
-        proto::{Label, Sample, TimeSeries, WriteRequest},
+        Encoder, Fragment, body,
+        proto::{Label, Sample, TimeSeries, WriteRequest, metric_metadata::MetricType},
         v1,
+        v2::{self, About, Symbols},
+        zstd,
     },
 };
 use prost::Message;
@@ -102,6 +104,25 @@ fn scrape(encoder: &mut Encoder, blocks: &[Box<[u8]>], now: Instant) -> bytes::B
     body(encoder.finish(now).iter())
 }
 
+/// What each of the series is about; a real page has one text for each metric.
+fn about(labels: &Labels<'_>) -> About {
+    let help = format!("What {} counts, in a sentence of usual length.", labels.metric_name());
+    About { kind: MetricType::Counter, help: help.into(), unit: "".into() }
+}
+
+fn numbered(symbols: &mut Symbols, series: &[Labels<'_>]) -> Vec<v2::Series> {
+    series.iter().map(|labels| v2::Series::new(symbols, labels, &about(labels))).collect()
+}
+
+fn scrape_v2(symbols: &Symbols, series: &[v2::Series], now: Instant) -> (u64, bytes::Bytes) {
+    let mut encoder = v2::Encoder::new(symbols, 2_000);
+    for (i, series) in series.iter().enumerate() {
+        encoder.push(series, value(i), TIMESTAMP_MS, 0);
+    }
+    let fragments = encoder.finish(now);
+    (fragments.iter().map(Fragment::raw_bytes).sum(), body(fragments.iter()))
+}
+
 fn message(series: &[Labels<'_>]) -> WriteRequest {
     let label = |(name, value): (&str, &str)| Label { name: name.into(), value: value.into() };
     let timeseries = series.iter().enumerate().map(|(i, labels)| TimeSeries {
@@ -122,7 +143,14 @@ fn benches(criterion: &mut Criterion) {
     let raw: usize = ready.iter().map(|b| v1::series_len(b.len(), TIMESTAMP_MS)).sum();
     let sent = scrape(&mut encoder, &ready, now).len();
     let per_sample = |bytes: usize| bytes as f64 / SERIES as f64;
-    println!("bytes per sample: {:.1} raw, {:.1} sent", per_sample(raw), per_sample(sent));
+    println!("1.0: bytes per sample: {:.1} raw, {:.1} sent", per_sample(raw), per_sample(sent));
+    let mut symbols = Symbols::default();
+    let known = numbered(&mut symbols, &series);
+    let (raw, sent) = scrape_v2(&symbols, &known, now);
+    let (raw, sent) = (raw as f64 / SERIES as f64, per_sample(sent.len()));
+    let zstd_bytes = zstd(&scrape(&mut encoder, &ready, now)).expect("a body of ours").len();
+    println!("1.0 in zstd: bytes per sample: {:.1} sent", per_sample(zstd_bytes));
+    println!("2.0: bytes per sample: {raw:.1} raw, {sent:.1} sent, with metadata");
 
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(SERIES as u64));
@@ -142,6 +170,24 @@ fn benches(criterion: &mut Criterion) {
     });
     group.bench_function("labels to a body", |b| {
         b.iter(|| scrape(&mut encoder, &blocks(black_box(&series)), now));
+    });
+    group.bench_function("2.0, numbered series to a body", |b| {
+        b.iter(|| scrape_v2(&symbols, black_box(&known), now));
+    });
+    group.bench_function("2.0, labels to a body", |b| {
+        b.iter(|| {
+            let mut symbols = Symbols::default();
+            let series = numbered(&mut symbols, black_box(&series));
+            scrape_v2(&symbols, &series, now)
+        });
+    });
+    group.bench_function("2.0 to 1.0", |b| {
+        let (_, body) = scrape_v2(&symbols, &known, now);
+        b.iter(|| v2::downgrade(black_box(&body)).expect("a body of ours"));
+    });
+    group.bench_function("a body from snappy to zstd", |b| {
+        let body = scrape(&mut encoder, &ready, now);
+        b.iter(|| zstd(black_box(&body)).expect("a body of ours"));
     });
     group.bench_function("baseline: ready message, prost and snap", |b| {
         let message = message(&series);

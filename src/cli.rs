@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod groups;
+mod reload;
 pub mod run;
 pub mod scrape;
 
@@ -93,6 +94,14 @@ pub struct Shortcuts {
     /// Tenant, sent as `X-Scope-OrgID`
     #[arg(long, value_name = "ID", env = "FLINKRELAY_TENANT")]
     tenant: Option<String>,
+    /// Scrape only the targets that fall to relay I of N, counted from 0; I may be `auto`, the number
+    /// at the end of the host's name [default: all targets]
+    #[arg(long, value_name = "I/N", env = "FLINKRELAY_SHARD")]
+    shard: Option<String>,
+    /// Directory in which samples wait for receivers, so that they survive a restart; `run` only
+    /// [default: samples wait in memory]
+    #[arg(long, value_name = "DIR", env = "FLINKRELAY_DATA_DIR")]
+    data_dir: Option<String>,
 }
 
 /// Where the configuration comes from.
@@ -168,6 +177,11 @@ pub fn print(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result
 }
 
 impl ConfigArgs {
+    /// The configuration file, when there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.config.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// Reads and checks the configuration.
     ///
     /// # Errors
@@ -176,8 +190,7 @@ impl ConfigArgs {
         // An empty variable, as Helm and Compose write for a value that is not set, is none.
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let all = |texts: &[String]| texts.iter().filter(|t| !t.is_empty()).cloned().collect();
-        let path = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
-        let source = match path {
+        let source = match self.file() {
             Some(path) => Some(config::Source { path: path.to_owned(), text: read(path)? }),
             None => None,
         };
@@ -191,9 +204,11 @@ impl ConfigArgs {
             groups: given(&shortcuts.groups),
             external_labels: all(&shortcuts.external_label),
             tenant: given(&shortcuts.tenant),
+            shard: given(&shortcuts.shard),
+            data_dir: given(&shortcuts.data_dir),
         };
-        let env = |name: &str| std::env::var(name).ok();
-        config::load(source.as_ref(), &overrides, &env).map_err(|error| Failed::Usage(error.into()))
+        config::load(source.as_ref(), &overrides, &variable)
+            .map_err(|error| Failed::Usage(error.into()))
     }
 }
 
@@ -206,6 +221,16 @@ impl LogArgs {
         telemetry::init(self.log_format, &self.log_level)
             .map_err(|error| Failed::Usage(anyhow::anyhow!("--log-level: {error}")))
     }
+}
+
+/// An environment variable. `HOSTNAME`, which shells and container runtimes set and others do not, is
+/// the kernel's word when it is not set, so that `auto` shards and `${HOSTNAME}` work everywhere.
+fn variable(name: &str) -> Option<String> {
+    let set = std::env::var(name).ok();
+    set.or_else(|| {
+        let kernel = (name == "HOSTNAME").then(|| fs::read_to_string("/proc/sys/kernel/hostname"));
+        Some(kernel?.ok()?.trim().to_owned())
+    })
 }
 
 fn read(path: &Path) -> Result<String, Failed> {

@@ -25,7 +25,7 @@ pub use self::{
     size::{ByteSize, SizeError},
     target::{TargetError, query},
 };
-use crate::{flink, relabel, remote_write};
+use crate::{flink, relabel, remote_write, shard::Shard};
 
 /// A configuration file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +60,30 @@ pub struct Config {
     pub scrapes: Vec<Scrape>,
     /// The receivers; empty only for subcommands that push nothing.
     pub receivers: Vec<Receiver>,
+    /// Where and how samples are kept over a restart.
+    pub spool: Spool,
     /// What is done with Flink's metrics.
     pub flink: Flink,
+    /// Which part of the targets this relay scrapes; `None` for all.
+    pub shard: Option<Shard>,
+    /// Whether each target is scraped once more when the relay is told to stop.
+    pub final_scrape: bool,
+    /// Hash of the file's text, the same wherever the same file is used; 0 without one.
+    pub hash: TextHash,
+}
+
+/// Hash of a configuration's text. Two texts may mean the same, so it is not shown with what they mean.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextHash(pub u64);
+
+impl std::fmt::Debug for TextHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TextHash")
+    }
 }
 
 /// One entry of `scrape_configs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scrape {
     /// `job_name`: the value of the `job` label.
     pub job_name: String,
@@ -130,7 +148,7 @@ pub enum Compression {
 }
 
 /// One entry of `static_configs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StaticConfig {
     /// The targets.
     pub targets: Vec<TargetSpec>,
@@ -154,7 +172,7 @@ pub struct TargetSpec {
 }
 
 /// TLS, authentication and extra headers of an HTTP client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpClient {
     /// `Authorization: Basic …`.
     pub basic_auth: Option<BasicAuth>,
@@ -167,7 +185,7 @@ pub struct HttpClient {
 }
 
 /// User name and password.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BasicAuth {
     /// The user name.
     pub username: Secret,
@@ -176,7 +194,7 @@ pub struct BasicAuth {
 }
 
 /// A credential with its scheme.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Authorization {
     /// The scheme, `Bearer` by default.
     pub kind: String,
@@ -204,7 +222,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// TLS settings of a client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -217,7 +235,7 @@ pub struct Tls {
 }
 
 /// One entry of `remote_write`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
     /// Name in logs and metrics, unique; the URL's `host:port` unless given.
     pub name: String,
@@ -227,6 +245,8 @@ pub struct Receiver {
     pub timeout: Duration,
     /// Which message it gets.
     pub protobuf_message: remote_write::Wanted,
+    /// How its bodies are compressed.
+    pub compression: remote_write::Encoding,
     /// TLS, auth and headers (the tenant among them).
     pub http: HttpClient,
     /// Rules for the labels of samples sent to this receiver.
@@ -246,18 +266,54 @@ pub struct Queue {
     pub batch_send_deadline: Duration,
     /// Requests in flight at most; a target's samples always use the same one.
     pub max_shards: u16,
-    /// Compressed bytes kept for a receiver that does not accept; beyond it the oldest batch goes.
+    /// Compressed bytes kept for a receiver that does not accept, on disk with a data directory; beyond it the
+    /// oldest go.
     pub max_bytes: u64,
     /// Samples kept likewise; 0 is unlimited.
     pub capacity: u64,
     /// Batches older than this are dropped; zero is unlimited.
     pub sample_age_limit: Duration,
+    /// What is sent first when a backlog is there.
+    pub drain: Drain,
+    /// Samples of the backlog per second that are sent beside live data; 0 is unlimited.
+    pub max_backlog_samples_per_second: u64,
     /// First and longest pause between two tries.
     pub min_backoff: Duration,
     /// See `min_backoff`.
     pub max_backoff: Duration,
     /// Whether a batch answered with 429 is tried again; otherwise it is dropped.
     pub retry_on_http_429: bool,
+}
+
+/// What is sent first when a backlog is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Everything in its order (default).
+    OldestFirst,
+    /// Live data, and the backlog beside it; only for receivers that take samples out of order.
+    NewestFirst,
+}
+
+/// `spool`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// The data directory; without one samples wait in memory.
+    pub directory: Option<PathBuf>,
+    /// When what was written is brought to stable storage.
+    pub fsync: Fsync,
+    /// How often, with [`Fsync::Interval`].
+    pub fsync_interval: Duration,
+}
+
+/// When what was written is brought to stable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it is sent.
+    Always,
+    /// At intervals (default).
+    Interval,
+    /// When the operating system does it.
+    Never,
 }
 
 /// `metadata_config`.
@@ -270,7 +326,7 @@ pub struct Metadata {
 }
 
 /// The `flink` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Flink {
     /// Which metric groups are relayed.
     pub groups: flink::GroupFilter,

@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod config;
 pub mod discovery;
+pub mod disk;
 pub mod exposition;
 pub mod flink;
 pub mod http;
@@ -27,6 +28,7 @@ pub mod remote_write;
 pub mod scrape;
 pub mod series;
 pub mod server;
+pub mod shard;
 pub mod spool;
 pub mod status;
 pub mod target;

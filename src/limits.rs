@@ -35,3 +35,31 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a receiver that did not understand remote write 2.0 gets 1.0 before it is asked again.
 /// Receivers are upgraded at most every few days, and each time costs one request that is sent twice.
 pub const REASK_AFTER: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Relays that may share one configuration by sharding. Choosing a target's owner costs a hash for
+/// each of them, and a hundred relays already carry tens of thousands of targets.
+pub const SHARD_COUNT_MAX: u32 = 1024;
+
+/// Longest body of a frame on disk; a longer length is damage, and nothing is allocated for it. Fragments
+/// hold at most `BODY_RAW_BYTES_MAX` or one line of a page, and snappy adds a sixth at worst.
+pub const FRAME_BODY_BYTES_MAX: usize = 16 << 20;
+
+/// Compressed bytes per receiver that stay in memory although they are on disk, so that a receiver that keeps up is
+/// served without reading; and the most that waits in memory while the disk takes nothing. 300,000
+/// samples of 28 bytes: five minutes at 1,000 samples a second.
+pub const SPOOL_MEMORY_BYTES_MAX: u64 = 8 << 20;
+
+/// Smallest and largest segment of a spool on disk; between them a sixteenth of `max_bytes`. What is dropped when
+/// the disk limit is reached is one segment, so it should be a small part of the whole; and a
+/// segment costs a file and two syncs, so not too small.
+pub const SEGMENT_BYTES_LEAST: u64 = 256 << 10;
+/// See [`SEGMENT_BYTES_LEAST`].
+pub const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+
+/// Largest cursor of a spool: half a million records settled one by one. What exceeds it is sent again
+/// after a restart.
+pub const CURSOR_BYTES_MAX: usize = 64 << 10;
+
+/// Compressed bytes that are written to a spool's disk at a time, so that reads and settled batches
+/// wait at most that long.
+pub const SPOOL_WRITE_BYTES_MAX: u64 = 1 << 20;

@@ -4,25 +4,35 @@
 //! lane has one request in flight, so samples of a series arrive in order whatever the receiver does.
 //! Nothing here can hold up a scrape or another receiver: [`Receiver::append`] never waits.
 
+mod durable;
 mod failing;
 mod lane;
 mod negotiate;
 mod numbers;
+mod queue;
 mod request;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::failing::Failing;
-pub use self::numbers::{ANSWERS, Numbers};
+pub use self::{
+    durable::{Left, SpoolError},
+    numbers::{ANSWERS, Numbers},
+};
+use self::{
+    failing::Failing,
+    queue::{Locked, Queue, settings},
+};
 use crate::{
     config,
+    disk::Writer,
     http::{BuildError, Client},
     remote_write::{Message, Negotiation},
     scrape::Staged,
-    spool::{Counts, Reason, Settings, SettingsError, Spool},
+    spool::{Counts, Reason, SettingsError},
 };
 
 /// One receiver: its spool and what is known about its answers.
@@ -30,15 +40,16 @@ use crate::{
 pub struct Receiver {
     /// As configured.
     pub config: config::Receiver,
-    /// Which view of the series it gets.
-    pub view: usize,
     client: Client,
-    spool: Mutex<Spool>,
-    lanes: Vec<Notify>,
+    /// The thread that writes the spool, with a data directory.
+    writer: Mutex<Option<Writer>>,
+    queue: Arc<Queue>,
     failing: Mutex<Failing>,
     negotiation: Mutex<Negotiation>,
+    /// Set when another receiver takes over: lanes begin nothing new.
+    halt: CancellationToken,
     /// Numbers for `/metrics`.
-    pub numbers: Numbers,
+    pub numbers: Arc<Numbers>,
 }
 
 /// A receiver that cannot be built from its configuration.
@@ -57,26 +68,37 @@ impl Receiver {
     ///
     /// # Errors
     /// TLS files or headers that cannot be used; a queue that could never send.
-    pub fn new(config: config::Receiver, view: usize) -> Result<Self, ReceiverError> {
-        let queue = &config.queue;
-        let settings = Settings {
-            lanes: queue.max_shards,
-            max_samples_per_send: queue.max_samples_per_send,
-            batch_send_deadline: queue.batch_send_deadline,
-            max_bytes: queue.max_bytes,
-            capacity_samples: queue.capacity,
-            sample_age_limit: queue.sample_age_limit,
-        };
+    pub fn new(config: config::Receiver) -> Result<Self, ReceiverError> {
         Ok(Self {
             client: Client::new(&config.http, config.timeout)?,
-            lanes: (0..queue.max_shards).map(|_| Notify::new()).collect(),
-            spool: Mutex::new(Spool::new(settings)?),
+            writer: Mutex::default(),
+            queue: Arc::new(Queue::new(settings(&config.queue))?),
             failing: Mutex::default(),
-            negotiation: Mutex::new(Negotiation::new(config.protobuf_message)),
-            numbers: Numbers::default(),
-            view,
+            negotiation: Mutex::new(Negotiation::new(config.protobuf_message, config.compression)),
+            halt: CancellationToken::new(),
+            numbers: Arc::default(),
             config,
         })
+    }
+
+    /// The receiver that is to follow this one under another configuration. Its spool is empty until
+    /// [`Receiver::take_over`]; its numbers are this one's, so that they go on.
+    ///
+    /// # Errors
+    /// As [`Receiver::new`]; this receiver goes on then as if nothing had been asked.
+    pub fn successor(&self, config: config::Receiver) -> Result<Self, ReceiverError> {
+        let next = Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? };
+        let (old, new) = (&self.config, &next.config);
+        if (&old.url, old.protobuf_message) == (&new.url, new.protobuf_message) {
+            // It is the same receiver, and understands what it understood.
+            next.negotiation().clone_from(&self.negotiation());
+        }
+        Ok(next)
+    }
+
+    /// Lets the lanes finish what is in flight and begin nothing new: [`Receiver::push`] returns.
+    pub fn halt(&self) {
+        self.halt.cancel();
     }
 
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
@@ -97,7 +119,7 @@ impl Receiver {
                 "the queue is full: its oldest samples are dropped and counted as queue_full until \
                  the receiver accepts again");
         }
-        if let Some(lane) = self.lanes.get(usize::from(lane)) {
+        if let Some(lane) = self.queue.waker(lane) {
             lane.notify_one();
         }
     }
@@ -105,14 +127,7 @@ impl Receiver {
     /// Seals what waits for its batch to fill, so that it is sent at once.
     pub fn flush(&self) {
         self.spool().flush();
-        for lane in &self.lanes {
-            lane.notify_one();
-        }
-    }
-
-    /// Drops what is left when the relay ends. Returns the samples that were lost.
-    pub fn close(&self) -> u64 {
-        self.spool().close(Reason::Shutdown).samples
+        self.queue.wake_all();
     }
 
     /// Samples taken, delivered, dropped and queued.
@@ -126,19 +141,23 @@ impl Receiver {
     }
 
     /// Number of lanes.
-    pub const fn lanes(&self) -> usize {
-        self.lanes.len()
+    pub fn lanes(&self) -> usize {
+        self.queue.lanes()
     }
 
-    fn spool(&self) -> MutexGuard<'_, Spool> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spool(&self) -> Locked<'_> {
+        self.queue.lock()
     }
 
     fn negotiation(&self) -> MutexGuard<'_, Negotiation> {
-        self.negotiation.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.negotiation)
     }
 
     fn failing(&self) -> MutexGuard<'_, Failing> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failing)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,34 +1,55 @@
 //! The relay: builds everything from the config, spawns the tasks, and stops them in order.
 //!
 //! ```text
-//!   per scrape job: sources (static, one prober per range) -> set of targets -> one task per target
-//!   per receiver:   one task per lane
-//!   on SIGTERM:     scrapes stop -> spools are flushed -> lanes drain within the grace -> the rest is counted
+//!   config -> Plan -> per receiver an Outlet:   a task that tends its lanes
+//!                     per scrape job a JobPlan: a task with its targets and ranges, a task each
+//!   reload:     next Plan built beside the present one -> refused, or orders to the tasks
+//!   on SIGTERM: (final scrapes) scrapes stop -> spools are flushed -> lanes drain within the grace
+//!               -> the rest is counted
 //! ```
 //!
 //! Only this module spawns tasks; each is joined here before the process ends.
 
+mod crew;
 mod job;
+mod outlet;
+mod plan;
+mod range;
+mod reload;
+mod scraping;
+mod wiring;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
+    sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use self::job::Job;
-pub use self::job::JobError;
+use self::{
+    crew::{Crew, News},
+    outlet::Outlet,
+    plan::{Moves, Plan},
+    scraping::Ending,
+};
+pub use self::{
+    job::JobError,
+    reload::{AskError, Changes, ReloadRequest, ReloadState, Reloads},
+};
 use crate::{
-    config::{self, Config},
-    push::{Receiver, ReceiverError},
+    config::Config,
+    disk::{DataDirectory, DirectoryError},
+    push::{Left, Receiver, ReceiverError, SpoolError},
     scrape::{Scraped, Scraper},
-    series::View,
     spool::Reason,
     status::{RangeState, Status},
 };
@@ -36,14 +57,28 @@ use crate::{
 /// Everything that runs, and what is known about it.
 #[derive(Debug)]
 pub struct Relay {
-    jobs: Vec<Arc<Job>>,
-    /// The receivers, in the order of the config.
-    pub receivers: Vec<Arc<Receiver>>,
+    state: Mutex<State>,
     /// The targets.
     pub status: Arc<Status>,
+    /// How reloads went, and how to ask for one.
+    pub reloads: Reloads,
+    commands: mpsc::Sender<Command>,
+    commanded: Mutex<Option<mpsc::Receiver<Command>>>,
+    hurry: CancellationToken,
+    data: OnceLock<Arc<DataDirectory>>,
     ready: AtomicBool,
     broken: AtomicBool,
 }
+
+#[derive(Debug)]
+struct State {
+    plan: Arc<Plan>,
+    /// Outlets of receivers that were removed and still drain.
+    leaving: Vec<Arc<Outlet>>,
+}
+
+/// A configuration to take, and where to say what became of it.
+type Command = (Box<Config>, oneshot::Sender<Result<Changes, ReloadError>>);
 
 /// What one round of scrapes found.
 #[derive(Debug, Default)]
@@ -65,6 +100,17 @@ pub enum StartError {
         /// What is wrong.
         source: ReceiverError,
     },
+    /// The data directory.
+    #[error(transparent)]
+    DataDirectory(#[from] DirectoryError),
+    /// A receiver's spool in it.
+    #[error("remote_write {name}")]
+    Spool {
+        /// The receiver's name.
+        name: String,
+        /// What is wrong.
+        source: SpoolError,
+    },
     /// A scrape job's TLS files, headers or targets.
     #[error("scrape job {name}")]
     Job {
@@ -75,54 +121,66 @@ pub enum StartError {
     },
 }
 
+/// A configuration that is not taken; the old one goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A relay of this configuration could not start either.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The relay does not run: it has not begun, or it stops.
+    #[error("the relay is starting or stopping")]
+    NotRunning,
+}
+
 impl Relay {
     /// Builds the relay; nothing is scraped or sent yet.
     ///
     /// # Errors
     /// Files that the config names and that cannot be used.
     pub fn new(config: &Config) -> Result<Self, StartError> {
-        let (relay, errors) = Self::build(config);
-        errors.into_iter().next().map_or(Ok(relay), Err)
+        let status = Arc::new(Status::default());
+        let (plan, _, errors) = Plan::build(config, None, &[], &status);
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error);
+        }
+        let (commands, commanded) = mpsc::channel(1);
+        Ok(Self {
+            state: Mutex::new(State { plan: Arc::new(plan), leaving: Vec::new() }),
+            status,
+            reloads: Reloads::new(config.hash),
+            commands,
+            commanded: Mutex::new(Some(commanded)),
+            hurry: CancellationToken::new(),
+            data: OnceLock::new(),
+            ready: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        })
     }
 
     /// Everything that keeps a relay of this config from starting here.
     pub fn faults(config: &Config) -> Vec<StartError> {
-        Self::build(config).1
+        Plan::build(config, None, &[], &Arc::default()).2
     }
 
-    /// The relay without those of its receivers and jobs that cannot be built.
-    fn build(config: &Config) -> (Self, Vec<StartError>) {
-        let mut errors = Vec::new();
-        let (views, view_of) = views(config);
-        let mut receivers = Vec::with_capacity(config.receivers.len());
-        for (receiver, view) in config.receivers.iter().zip(view_of) {
-            match Receiver::new(receiver.clone(), view) {
-                Ok(built) => receivers.push(Arc::new(built)),
-                Err(source) => {
-                    errors.push(StartError::Receiver { name: receiver.name.clone(), source });
-                }
-            }
+    /// Takes the data directory, if one is configured, and opens the spools in it. To be called before
+    /// [`Relay::run`]; without it samples wait in memory.
+    ///
+    /// # Errors
+    /// A directory that another relay has, or that cannot be used.
+    pub fn open_spools(&self) -> Result<(), StartError> {
+        let plan = self.plan();
+        let Some(data) = DataDirectory::open(&plan.config.spool)? else { return Ok(()) };
+        let strangers = data.strangers(plan.config.receivers.iter().map(|r| r.name.as_str()));
+        if !strangers.is_empty() {
+            warn!(data_dir = %data.path().display(), directories = strangers.join(","),
+                "spools of receivers that are not configured are left alone; what is in them is sent \
+                 when a receiver of that name comes back");
         }
-        let status = Arc::new(Status::default());
-        let mut jobs = Vec::with_capacity(config.scrapes.len());
-        for scrape in &config.scrapes {
-            match Job::new(scrape, &config.flink, Arc::clone(&views), receivers.clone(), &status) {
-                Ok(job) => jobs.push(Arc::new(job)),
-                Err(source) => {
-                    errors.push(StartError::Job { name: scrape.job_name.clone(), source });
-                }
-            }
+        for (outlet, _) in &plan.wiring.outlets {
+            open_spool(outlet, &data)?;
         }
-        (
-            Self {
-                jobs,
-                receivers,
-                status,
-                ready: AtomicBool::new(false),
-                broken: AtomicBool::new(false),
-            },
-            errors,
-        )
+        self.data.set(Arc::new(data)).expect("the spools are opened once");
+        Ok(())
     }
 
     /// Scrapes and pushes until `stop` is set; then flushes for `grace` at most.
@@ -130,56 +188,112 @@ impl Relay {
     ///
     /// Also sets `stop` when a task of its own breaks, which is a bug: a relay that goes on without one
     /// of its parts would look healthy, and the supervisor starts a whole one. [`Relay::is_broken`]
-    /// tells.
+    /// tells. A relay runs once.
     pub async fn run(&self, stop: CancellationToken, grace: Duration) -> u64 {
-        let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
-        let mut lanes = JoinSet::new();
-        for receiver in &self.receivers {
-            for lane in 0..receiver.lanes() {
-                let (receiver, drain, abort) = (Arc::clone(receiver), drain.clone(), abort.clone());
-                let lane = u16::try_from(lane).expect("max_shards is a u16");
-                lanes.spawn(async move { receiver.push(lane, &drain, &abort).await });
+        let commanded = self.commanded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut commands = commanded.expect("a relay runs once");
+        let (hurry, final_scrape_max) = (self.hurry.clone(), grace / 2);
+        let ending = Ending { stop: stop.clone(), hurry, final_scrape_max };
+        let mut crew = Crew::new(ending, grace, self.data.get().cloned());
+        crew.start(&self.plan());
+        self.ready.store(true, Relaxed);
+        loop {
+            let news = tokio::select! {
+                // First, because jobs end on their own once `stop` is set.
+                biased;
+                () = stop.cancelled() => break,
+                Some((config, answer)) = commands.recv() => {
+                    // Whoever asked may have gone; the log tells too.
+                    let _gone = answer.send(self.follow(&config, &mut crew));
+                    continue;
+                }
+                news = crew.news() => news,
+            };
+            match news {
+                News::Removed(name) => self.state().leaving.retain(|outlet| outlet.name != name),
+                News::Expected => {}
+                News::Broken => {
+                    self.broken.store(true, Relaxed);
+                    stop.cancel();
+                }
             }
         }
-        let mut jobs = JoinSet::new();
-        for job in &self.jobs {
-            let (job, stop) = (Arc::clone(job), stop.clone());
-            jobs.spawn(async move { job.run(stop).await });
-        }
-        self.ready.store(true, Relaxed);
-        let broken = tokio::select! {
-            // First, because jobs end on their own once `stop` is set.
-            biased;
-            () = stop.cancelled() => None,
-            Some(ended) = lanes.join_next() => Some(ended),
-            Some(ended) = jobs.join_next() => Some(ended),
-        };
-        if let Some(ended) = broken {
-            error!(?ended, "a part of the relay broke, so it stops");
-            self.broken.store(true, Relaxed);
-            stop.cancel();
-        }
         self.ready.store(false, Relaxed);
-        let deadline = Instant::now() + grace;
-        while jobs.join_next().await.is_some() {}
-        for receiver in &self.receivers {
+        drop(commands);
+        self.finish(crew, Instant::now() + grace).await
+    }
+
+    async fn finish(&self, mut crew: Crew, deadline: Instant) -> u64 {
+        // Bounded by the final scrapes' share of the grace.
+        crew.join_jobs().await;
+        for receiver in self.receivers() {
             receiver.flush();
         }
-        drain.cancel();
-        let flushed = timeout(deadline.saturating_duration_since(Instant::now()), async {
-            while lanes.join_next().await.is_some() {}
-        });
-        if flushed.await.is_err() {
-            abort.cancel();
-            while lanes.join_next().await.is_some() {}
+        let drained = self.hurry.run_until_cancelled(timeout_at(deadline, crew.drain())).await;
+        if !matches!(drained, Some(Ok(()))) {
+            crew.abort().await;
         }
-        self.close()
+        self.close().await
+    }
+
+    /// Takes another configuration: what is in both goes on undisturbed, the rest is changed, begun or
+    /// ended. Returns when all orders are given; receivers that have to finish a request first, and
+    /// those that are removed, take their time in the background.
+    ///
+    /// # Errors
+    /// What keeps the configuration from being used; nothing has changed then.
+    pub async fn reload(&self, config: Config) -> Result<Changes, ReloadError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.commands.send((Box::new(config), answer)).await;
+        sent.map_err(|_| ReloadError::NotRunning)?;
+        answered.await.map_err(|_| ReloadError::NotRunning)?
+    }
+
+    fn follow(&self, config: &Config, crew: &mut Crew) -> Result<Changes, ReloadError> {
+        let mut state = self.state();
+        let present = Arc::clone(&state.plan);
+        let (next, moves, errors) =
+            Plan::build(config, Some(&present), &state.leaving, &self.status);
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error.into());
+        }
+        if let Some(data) = self.data.get() {
+            for outlet in &moves.added {
+                open_spool(outlet, data)?;
+            }
+        }
+        if config.spool != present.config.spool {
+            warn!("the section `spool` has changed, which takes effect at the next start");
+        }
+        let next = Arc::new(next);
+        let changes = changes(&present, &next, &moves);
+        let removed = crew.follow(&present, &next, &moves);
+        state.leaving.extend(removed);
+        state.leaving.retain(|outlet| {
+            !next.wiring.outlets.iter().any(|(present, _)| Arc::ptr_eq(present, outlet))
+        });
+        state.plan = next;
+        drop(state);
+        self.reloads.took(config.hash);
+        Ok(changes)
+    }
+
+    /// Cuts the grace short: what is not delivered by now is left.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    /// The receivers, in the order of the config, and then those that were removed and still drain.
+    pub fn receivers(&self) -> Vec<Arc<Receiver>> {
+        let state = self.state();
+        let present = state.plan.wiring.outlets.iter().map(|(outlet, _)| outlet);
+        present.chain(&state.leaving).map(|outlet| outlet.receiver()).collect()
     }
 
     /// Scrapes each target once, the ports of ranges that answer among them, and sends nothing.
     pub async fn scrape_once(&self) -> Once {
         let mut once = Once::default();
-        for job in &self.jobs {
+        for job in &self.plan().jobs {
             let (ranges, targets) = job.find_once().await;
             once.ranges.extend(ranges);
             let mut scrapes = JoinSet::new();
@@ -197,9 +311,28 @@ impl Relay {
         once
     }
 
+    /// How many targets and port ranges the configuration gives to this relay.
+    pub fn configured_targets(&self) -> (usize, usize) {
+        let plan = self.plan();
+        let sources = plan.jobs.iter().map(|job| &job.sources);
+        sources.fold((0, 0), |(targets, ranges), sources| {
+            (targets + sources.targets.len(), ranges + sources.ranges.len())
+        })
+    }
+
     /// Whether the relay scrapes and pushes.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Relaxed)
+    }
+
+    /// Receivers whose spool writes nothing more until the next start, each with the reason.
+    pub fn poisoned_spools(&self) -> Vec<(String, String)> {
+        let receivers = self.receivers();
+        let poisoned = receivers.iter().filter_map(|receiver| {
+            let store = receiver.store().filter(|store| store.is_poisoned)?;
+            Some((receiver.config.name.clone(), store.trouble))
+        });
+        poisoned.collect()
     }
 
     /// Whether it stopped because a task of its own broke.
@@ -207,10 +340,18 @@ impl Relay {
         self.broken.load(Relaxed)
     }
 
-    fn close(&self) -> u64 {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.state().plan)
+    }
+
+    async fn close(&self) -> u64 {
         let mut lost_in_all = 0;
-        for receiver in &self.receivers {
-            let lost = receiver.close();
+        for receiver in self.receivers() {
+            let Left { lost, kept } = receiver.close(Reason::Shutdown).await;
             lost_in_all += lost;
             let counts = receiver.counts();
             let (delivered, filtered) =
@@ -218,8 +359,11 @@ impl Relay {
             let dropped = counts.dropped_in_all().samples - filtered.samples;
             if dropped > 0 {
                 warn!(receiver = %receiver.config.name, delivered, dropped, pending_at_stop = lost,
-                    rejected = counts.dropped(Reason::Rejected).samples,
+                    kept, rejected = counts.dropped(Reason::Rejected).samples,
                     "stopped; the receiver did not take all samples");
+            } else if kept > 0 {
+                info!(receiver = %receiver.config.name, delivered, kept,
+                    "stopped; what was not delivered is kept on disk and sent after the next start");
             } else {
                 info!(receiver = %receiver.config.name, delivered, "stopped, all samples delivered");
             }
@@ -228,38 +372,23 @@ impl Relay {
     }
 }
 
-/// The distinct views of the receivers, and which one each receiver has.
-fn views(config: &Config) -> (Arc<[View]>, Vec<usize>) {
-    let mut views = Vec::new();
-    let mut view_of = Vec::with_capacity(config.receivers.len());
-    for receiver in &config.receivers {
-        let view = view(config, receiver);
-        let at = views.iter().position(|known| *known == view).unwrap_or_else(|| {
-            views.push(view);
-            views.len() - 1
-        });
-        view_of.push(at);
-    }
-    if views.is_empty() {
-        // Without receivers series are only looked at: all of them, with their metadata.
-        views.push(View {
-            max_samples_per_send: u32::MAX,
-            metadata_interval: Some(Duration::ZERO),
-            external_labels: config.external_labels.clone(),
-            write_relabel_configs: Vec::new(),
-        });
-    }
-    (views.into(), view_of)
+fn open_spool(outlet: &Outlet, data: &DataDirectory) -> Result<(), StartError> {
+    let opened = outlet.receiver().open(data);
+    opened.map_err(|source| StartError::Spool { name: outlet.name.clone(), source })
 }
 
-/// What one receiver wants to see.
-fn view(config: &Config, receiver: &config::Receiver) -> View {
-    let metadata = &receiver.metadata;
-    View {
-        max_samples_per_send: receiver.queue.max_samples_per_send,
-        metadata_interval: metadata.send.then_some(metadata.send_interval),
-        external_labels: config.external_labels.clone(),
-        write_relabel_configs: receiver.write_relabel_configs.clone(),
+fn changes(before: &Plan, next: &Plan, moves: &Moves) -> Changes {
+    let names = |outlets: &[Arc<Outlet>]| outlets.iter().map(|o| o.name.clone()).collect();
+    let jobs_only_in = |plan: &Plan, other: &Plan| {
+        let names = plan.jobs.iter().map(|job| &job.scrape.job_name);
+        names.filter(|name| other.job(name).is_none()).cloned().collect()
+    };
+    Changes {
+        receivers_added: names(&moves.added),
+        receivers_changed: moves.replaced.iter().map(|(outlet, _)| outlet.name.clone()).collect(),
+        receivers_removed: names(&moves.removed),
+        jobs_added: jobs_only_in(next, before),
+        jobs_removed: jobs_only_in(before, next),
     }
 }
 

@@ -18,6 +18,7 @@
 //! Nothing here reads a clock or a socket; times and random numbers are arguments.
 
 mod backoff;
+mod encoding;
 mod fragment;
 mod message;
 mod negotiation;
@@ -32,6 +33,7 @@ pub mod v1;
 pub mod v2;
 
 pub use backoff::{Backoff, BackoffError};
+pub use encoding::{Encoding, ZstdError, zstd};
 pub use fragment::{Encoder, Fragment, body};
 pub use message::{Message, Wanted};
 pub use negotiation::{Answer, Heard, Negotiation, News, SAMPLES_WRITTEN, Why, samples_written};

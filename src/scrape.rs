@@ -33,7 +33,7 @@ use crate::{
     flink::Role,
     http,
     remote_write::v2::Symbols,
-    series::{Shaper, Tally, Tracker, View},
+    series::{Origin, Shaper, Tally, Tracker, View},
     target::Target,
 };
 
@@ -161,15 +161,10 @@ impl Scraper {
         scrape: &config::Scrape,
         shaper: Arc<Shaper>,
     ) -> Self {
-        let gzip = match scrape.compression {
-            Compression::Auto => !http::is_loopback(&target.url),
-            Compression::Gzip => true,
-            Compression::Identity => false,
-        };
         let views = Arc::clone(&shaper.views);
         Self {
             client,
-            accept_encoding: if gzip { "gzip" } else { "identity" },
+            accept_encoding: accept_encoding(scrape, &target),
             page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
@@ -180,6 +175,32 @@ impl Scraper {
             target,
             newest_ms: i64::MIN,
         }
+    }
+
+    /// Goes on with what a changed configuration says of the same target: series that are sent again
+    /// have no gap, those that are not end with the next scrape. `origins` has an entry for each of the
+    /// shaper's views. To be called between two scrapes.
+    pub fn adopt(
+        &mut self,
+        target: Target,
+        client: http::Client,
+        scrape: &config::Scrape,
+        shaper: Arc<Shaper>,
+        origins: &[Origin],
+    ) {
+        let sent = |origin: &Origin| {
+            let from = origin.view.filter(|_| !origin.joined)?;
+            self.metadata_sent.get(from).copied().flatten()
+        };
+        self.metadata_sent = origins.iter().map(sent).collect();
+        self.wanted = vec![Wanted::default(); shaper.views.len()];
+        self.accept_encoding = accept_encoding(scrape, &target);
+        self.page = Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names);
+        self.report.adopt(&target.labels, &shaper.views, origins);
+        self.views = Arc::clone(&shaper.views);
+        self.tracker.adopt(shaper, target.labels.clone(), origins);
+        self.client = client;
+        self.target = target;
     }
 
     /// What is scraped.
@@ -290,6 +311,15 @@ impl Scraper {
         decoder.try_finish().map_err(bad)?;
         self.page.feed(decoder.get_ref(), &mut self.tracker)
     }
+}
+
+fn accept_encoding(scrape: &config::Scrape, target: &Target) -> &'static str {
+    let gzip = match scrape.compression {
+        Compression::Auto => !http::is_loopback(&target.url),
+        Compression::Gzip => true,
+        Compression::Identity => false,
+    };
+    if gzip { "gzip" } else { "identity" }
 }
 
 fn failure(error: &http::Error) -> Failure {

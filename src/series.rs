@@ -17,6 +17,7 @@
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
 //! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
 
+mod adopt;
 mod collide;
 mod numbered;
 mod places;
@@ -28,6 +29,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use self::adopt::Origin;
 use self::numbered::Comments;
 pub use self::numbered::{Numbered, known_kind, page_kind};
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
@@ -217,6 +219,10 @@ pub struct Tracker {
     comments: Comments,
     observed: Vec<Observed>,
     tally: Tally,
+    /// See [`Tracker::adopt`].
+    inherited: adopt::Inherited,
+    /// The views whose blocks are to be made anew on the next good page.
+    remade: Vec<usize>,
 }
 
 impl Tracker {
@@ -236,6 +242,8 @@ impl Tracker {
             comments: Comments::default(),
             observed: Vec::new(),
             tally: Tally::default(),
+            inherited: Vec::new(),
+            remade: Vec::new(),
         }
     }
 
@@ -256,6 +264,9 @@ impl Tracker {
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
             && let Some(line) = self.find_line(fingerprint)
         {
+            if !self.remade.is_empty() {
+                self.reshape(line, text)?;
+            }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             return Ok(self.record(line, value, timestamp, scraped_at_ms));
@@ -390,6 +401,7 @@ impl Tracker {
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
         self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.unmake_blocks();
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
@@ -405,7 +417,8 @@ impl Tracker {
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
     pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let stale = self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        stale.chain(self.inherited(view))
     }
 
     fn stale_series(&self) -> impl Iterator<Item = &Series> {
@@ -418,6 +431,8 @@ impl Tracker {
         let page = self.page;
         self.drop_lines(|line| line.seen == page);
         self.drop_series(|series| series.seen == page);
+        self.inherited.clear();
+        self.remade.clear();
         let live = self.lines.len();
         if self.texts.len() > 64.max(live) {
             self.texts.retain(|text| Arc::strong_count(text) > 1);
@@ -430,7 +445,8 @@ impl Tracker {
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref())
+        let live = self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        live.chain(self.inherited(view))
     }
 
     fn live_series(&self) -> impl Iterator<Item = &Series> {
@@ -443,6 +459,7 @@ impl Tracker {
         for (_, series) in &mut self.series {
             series.live = false;
         }
+        self.inherited.clear();
     }
 
     /// Number of series on the last page.

@@ -1,4 +1,4 @@
-//! The relay's own endpoints: `/metrics`, `/-/healthy`, `/-/ready`, `/targets`.
+//! The relay's own endpoints: `/metrics`, `/-/healthy`, `/-/ready`, `/-/reload`, `/targets`.
 
 mod targets;
 
@@ -9,12 +9,15 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{relay::Relay, telemetry::metrics};
+use crate::{
+    relay::{AskError, Relay},
+    telemetry::metrics,
+};
 
 /// Serves the endpoints until `stop` is set.
 ///
@@ -34,6 +37,8 @@ fn router(relay: Arc<Relay>) -> Router {
         .route("/metrics", get(own_metrics))
         .route("/-/healthy", get(async || "flinkrelay is healthy.\n"))
         .route("/-/ready", get(ready))
+        // PUT as well, as in Prometheus. GET is refused: links are followed by whoever meets them.
+        .route("/-/reload", post(reload).put(reload))
         .route("/targets", get(async |State(relay): State<Arc<Relay>>| Json(targets::list(&relay))))
         .with_state(relay)
 }
@@ -43,15 +48,32 @@ async fn index() -> &'static str {
         "flinkrelay ",
         env!("CARGO_PKG_VERSION"),
         "\n\n/metrics    the relay's own metrics\n/targets    targets, port ranges and receivers as JSON\n",
-        "/-/healthy  200 while the process runs\n/-/ready    200 while it scrapes and pushes\n"
+        "/-/healthy  200 while the process runs\n/-/ready    200 while it scrapes and pushes\n",
+        "/-/reload   POST reads the configuration again; 500 tells what is wrong with it\n"
     )
 }
 
 async fn ready(State(relay): State<Arc<Relay>>) -> impl IntoResponse {
-    if relay.is_ready() {
-        (StatusCode::OK, "flinkrelay is ready.\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "flinkrelay is starting or stopping.\n")
+    if !relay.is_ready() {
+        let words = "flinkrelay is starting or stopping.\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    let poisoned = relay.poisoned_spools().into_iter();
+    let words: String =
+        poisoned.map(|(receiver, why)| format!("receiver {receiver}: {why}\n")).collect();
+    match words.is_empty() {
+        true => (StatusCode::OK, "flinkrelay is ready.\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, words),
+    }
+}
+
+async fn reload(State(relay): State<Arc<Relay>>) -> impl IntoResponse {
+    match relay.reloads.ask().await {
+        Ok(()) => (StatusCode::OK, String::new()),
+        Err(error @ AskError::Refused(_)) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n"))
+        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }
 

@@ -32,7 +32,8 @@ pub struct Status {
 pub struct TargetStatus {
     /// What is scraped.
     pub target: Target,
-    state: Mutex<TargetState>,
+    /// Shared with what the target was before a reload, whose last scrape may still be under way.
+    state: Arc<Mutex<TargetState>>,
 }
 
 /// How a target is doing.
@@ -103,7 +104,16 @@ impl Status {
     /// Adds a target that is to be scraped from now on.
     pub fn add(&self, target: Target) -> Arc<TargetStatus> {
         let hash = target.hash();
-        let status = Arc::new(TargetStatus { target, state: Mutex::default() });
+        let status = Arc::new(TargetStatus { target, state: Arc::default() });
+        lock(&self.targets).insert(hash, Arc::clone(&status));
+        status
+    }
+
+    /// Goes on with a target under what a reload has made of it, with all that is known about it.
+    pub fn succeed(&self, old: &Arc<TargetStatus>, target: Target) -> Arc<TargetStatus> {
+        let hash = target.hash();
+        let status = Arc::new(TargetStatus { target, state: Arc::clone(&old.state) });
+        self.remove(old);
         lock(&self.targets).insert(hash, Arc::clone(&status));
         status
     }
@@ -130,6 +140,11 @@ impl Status {
     /// Sets the state of a range, named as in the config.
     pub fn set_range(&self, spec: &str, state: RangeState) {
         lock(&self.ranges).insert((state.job.clone(), spec.to_owned()), state);
+    }
+
+    /// Removes a range that is no longer configured.
+    pub fn remove_range(&self, job: &str, spec: &str) {
+        lock(&self.ranges).remove(&(job.to_owned(), spec.to_owned()));
     }
 
     /// All ranges, by job and by their spelling in the config.

@@ -14,7 +14,7 @@ use crate::{
     config::{self, PromDuration, Scrape, TargetSpec},
     flink::Role,
     labels::Labels,
-    relabel,
+    relabel, shard,
 };
 
 /// One URL to scrape.
@@ -28,6 +28,9 @@ pub struct Target {
     pub interval: Duration,
     /// Longest time of one scrape.
     pub timeout: Duration,
+    /// Which target it is whatever rules and labels make of it: its job and address as configured.
+    /// Decides which relay scrapes it, and which scraper goes on with it after a reload.
+    pub key: shard::Key,
 }
 
 /// A target that cannot be scraped as configured.
@@ -63,7 +66,7 @@ impl Target {
     ) -> Result<Option<Self>, TargetError> {
         let mut labels = Labels::new();
         labels.set("job", scrape.job_name.clone());
-        labels.set("__address__", format!("{}:{port}", spec.host));
+        labels.set("__address__", spec.address(port));
         labels.set("__scheme__", spec.scheme.unwrap_or(scrape.scheme).to_string());
         labels.set("__metrics_path__", spec.path.as_ref().unwrap_or(&scrape.metrics_path).clone());
         labels.set("__scrape_interval__", PromDuration(scrape.interval).to_string());
@@ -91,7 +94,13 @@ impl Target {
         }
         labels.retain(|label| !label.name.starts_with("__"));
         labels.sort();
-        Ok(Some(Self { url, labels: labels.into_owned(), interval, timeout }))
+        let key = Self::key(scrape, spec, port);
+        Ok(Some(Self { url, labels: labels.into_owned(), interval, timeout, key }))
+    }
+
+    /// The key of a port of a target specification, see [`Target::key`].
+    pub fn key(scrape: &Scrape, spec: &TargetSpec, port: u16) -> shard::Key {
+        shard::key(&scrape.job_name, &spec.address(port))
     }
 
     /// The `job` label.
@@ -164,7 +173,8 @@ mod tests {
 
     fn target(interval_s: u64, url: &str) -> Target {
         let interval = Duration::from_secs(interval_s);
-        Target { url: url.parse().unwrap(), labels: Labels::new(), interval, timeout: interval }
+        let url = url.parse().unwrap();
+        Target { url, labels: Labels::new(), interval, timeout: interval, key: 0 }
     }
 
     #[test]

@@ -12,6 +12,8 @@
 mod fakes;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/reload.rs"]
+mod reload;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/scrape.rs"]

@@ -21,6 +21,7 @@ use flinkrelay::config::{Config, ConfigError, Overrides, Purpose, Source, load};
 fn env(name: &str) -> Option<String> {
     match name {
         "HOST" => Some("vm".to_owned()),
+        "HOSTNAME" => Some("relay-2.relay.svc".to_owned()),
         "PORT" => Some("8428".to_owned()),
         "EMPTY" => Some(String::new()),
         "TRICKY" => Some("x: [y]\n  - $1 # ${HOST}".to_owned()),

@@ -16,6 +16,8 @@ mod endpoints;
 mod failures;
 #[path = "common/fakes.rs"]
 mod fakes;
+#[path = "relay/final_scrape.rs"]
+mod final_scrape;
 #[path = "relay/negotiation.rs"]
 mod negotiation;
 #[path = "relay/outages.rs"]
@@ -24,6 +26,10 @@ mod outages;
 mod ranges;
 #[path = "relay/refusals.rs"]
 mod refusals;
+#[path = "relay/reload.rs"]
+mod reload;
+#[path = "relay/sharding.rs"]
+mod sharding;
 #[path = "relay/staleness.rs"]
 mod staleness;
 #[path = "relay/views.rs"]

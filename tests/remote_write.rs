@@ -18,11 +18,12 @@ use flinkrelay::{
     labels::Labels,
     limits::BODY_RAW_BYTES_MAX,
     remote_write::{
-        Encoder, Fragment, body,
+        Encoder, Fragment, ZstdError, body,
         proto::{
             Label, MetricMetadata, Sample, TimeSeries, WriteRequest, metric_metadata::MetricType,
         },
         v1::{self, Metadata, STALE_NAN},
+        zstd,
     },
 };
 use proptest::{collection::vec, prelude::*};
@@ -290,6 +291,19 @@ fn a_fragment_stays_below_the_body_limit_unless_one_series_is_longer() {
     let over: Vec<_> = fragments.iter().map(|f| f.raw_bytes() > BODY_RAW_BYTES_MAX).collect();
     assert_eq!(over, [false, false, true, false]);
     assert_eq!(read(&receive(&body(fragments.iter()))), all);
+}
+
+#[test]
+fn a_body_in_zstd_holds_the_same() {
+    let all = series_named("flink_taskmanager_job_task_numRecordsIn", 30_000);
+    let mut encoder = Encoder::new(12_000);
+    all.iter().for_each(|series| push(&mut encoder, series));
+    let in_snappy = body(encoder.finish(Instant::now()).iter());
+    let in_zstd = zstd(&in_snappy).unwrap();
+    let raw = snap::raw::Decoder::new().decompress_vec(&in_snappy).unwrap();
+    assert_eq!(::zstd::decode_all(&*in_zstd).unwrap(), raw);
+    assert!(in_zstd.len() < in_snappy.len(), "{} {}", in_zstd.len(), in_snappy.len());
+    assert!(matches!(zstd(b"\xff"), Err(ZstdError::Snappy(_))));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::{collections::BTreeSet, path::Path};
 use source::{File, files, paths, test_modules, without_comments};
 
 /// The pure modules, each with the modules of this crate that it may use.
-const CORES: [(&str, &[&str]); 10] = [
-    ("config", &["config", "flink", "limits", "relabel", "remote_write"]),
+const CORES: [(&str, &[&str]); 11] = [
+    ("config", &["config", "flink", "limits", "relabel", "remote_write", "shard"]),
     ("exposition", &["exposition", "labels", "limits"]),
     ("flink", &["flink", "labels"]),
     ("labels", &[]),
@@ -21,8 +21,9 @@ const CORES: [(&str, &[&str]); 10] = [
     ("relabel", &["labels", "relabel"]),
     ("remote_write", &["labels", "limits", "remote_write"]),
     ("series", &["config", "exposition", "flink", "labels", "relabel", "remote_write", "series"]),
+    ("shard", &["limits", "shard"]),
     ("spool", &["limits", "remote_write", "spool"]),
-    ("target", &["config", "flink", "labels", "relabel"]),
+    ("target", &["config", "flink", "labels", "relabel", "shard"]),
 ];
 
 /// What only some files may name, and why: the beginning of a path, those files, the reason.

@@ -125,11 +125,12 @@ impl Demo {
                 bar.set_message(summary.text(Instant::now()));
             }
         };
-        match run::stop_on_signal(stop.clone()) {
+        match run::stop_on_signals(stop.clone(), || ()) {
             Ok(signal) => tokio::select! {
                 () = over => {}
                 () = draw => {}
                 () = signal => {}
+                () = stop.cancelled() => {}
             },
             Err(_) => tokio::select! {
                 () = over => {}

@@ -1,9 +1,10 @@
-//! `flinkrelay run`: scrapes and pushes until SIGTERM or SIGINT.
+//! `flinkrelay run`: scrapes and pushes until SIGTERM or SIGINT, and reads its configuration again when
+//! it is told to.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use futures_util::FutureExt as _;
 use tokio::{
     net::TcpListener,
@@ -12,11 +13,12 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use super::{ConfigArgs, Failed, LogArgs};
+use super::{ConfigArgs, Failed, LogArgs, reload::Reloader};
 use crate::{
-    config::{PromDuration, Purpose},
+    config::{Config, PromDuration, Purpose},
+    flink::Group,
     relay::Relay,
     server,
 };
@@ -37,6 +39,17 @@ pub struct Run {
     /// Longest time to deliver what is pending after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "FLINKRELAY_SHUTDOWN_GRACE")]
     shutdown_grace: PromDuration,
+    /// Scrape each target once more after SIGTERM, for batch jobs that end with the relay
+    #[arg(long, env = "FLINKRELAY_FINAL_SCRAPE", value_parser = FalseyValueParser::new())]
+    final_scrape: bool,
+    /// How often to look whether the configuration file has changed, and reload it then; 0 for never
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        env = "FLINKRELAY_CONFIG_AUTO_RELOAD_INTERVAL"
+    )]
+    config_auto_reload_interval: PromDuration,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -48,16 +61,30 @@ impl Run {
     /// A configuration that cannot be used, or an address that cannot be listened on. Targets and
     /// receivers that cannot be reached are no errors: they are tried again.
     pub fn run(self) -> Result<(), Failed> {
-        let config = self.config.load(Purpose::Run)?;
+        let config = self.load()?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
-        block_on(self.serve(Arc::new(relay)))?
+        relay.open_spools()?;
+        block_on(self.serve(Arc::new(relay), config))?
     }
 
-    async fn serve(self, relay: Arc<Relay>) -> Result<(), Failed> {
+    /// Reads the configuration, at the start and at each reload.
+    fn load(&self) -> Result<Config, Failed> {
+        let mut config = self.config.load(Purpose::Run)?;
+        config.final_scrape |= self.final_scrape;
+        Ok(config)
+    }
+
+    async fn serve(self, relay: Arc<Relay>, config: Config) -> Result<(), Failed> {
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-        let stop_at_signal = stop_on_signal(stop.clone())?;
+        let stop_at_signal = stop_on_signals(stop.clone(), || relay.hurry())?;
+        let hangup = signal(SignalKind::hangup())?;
         let listener = self.listen().await?;
+        self.log_start(&relay, &config, listener.as_ref());
+        drop(config);
+        let load = || self.load();
+        let check_interval = self.config_auto_reload_interval.0;
+        let reloader = Reloader::new(&relay, self.config.file(), check_interval, &load);
         let endpoints = async {
             let Some(listener) = listener else { return Ok(()) };
             let serving = server::serve(listener, Arc::clone(&relay), stopped.clone());
@@ -75,10 +102,11 @@ impl Run {
             stopped.cancel();
             undelivered
         };
-        let (undelivered, endpoints, ()) = tokio::join!(
+        let (undelivered, endpoints, (), ()) = tokio::join!(
             relaying,
             endpoints,
-            stopped.run_until_cancelled(stop_at_signal).map(drop)
+            stopped.run_until_cancelled(stop_at_signal).map(drop),
+            stop.run_until_cancelled(reloader.run(hangup)).map(drop)
         );
         if let Err(error) = endpoints {
             error!(%error, "the endpoints failed");
@@ -95,8 +123,29 @@ impl Run {
         let listener = TcpListener::bind(&address).await;
         let listener =
             listener.with_context(|| format!("--listen: cannot listen on {}", self.listen))?;
-        info!(listen = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "started");
         Ok(Some(listener))
+    }
+
+    /// One line that tells a person what this relay does, and where to look.
+    fn log_start(&self, relay: &Relay, config: &Config, listener: Option<&TcpListener>) {
+        let (targets, ranges) = relay.configured_targets();
+        let receivers: Vec<_> = config.receivers.iter().map(|r| r.name.as_str()).collect();
+        let groups: Vec<_> = config.flink.groups.groups().map(Group::as_str).collect();
+        let groups = if groups.len() == Group::ALL.len() { "all".into() } else { groups.join(",") };
+        let listen = listener.and_then(|listener| listener.local_addr().ok());
+        let listen = listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+        let file = self.config.file().map_or_else(|| "none".into(), |f| f.display().to_string());
+        let shard = config.shard.map_or_else(|| "none".to_owned(), |shard| shard.to_string());
+        let data_dir = config.spool.directory.as_ref();
+        let data_dir = data_dir.map_or_else(|| "none".into(), |path| path.display().to_string());
+        info!(version = env!("CARGO_PKG_VERSION"), %listen, %file, receivers = receivers.join(","),
+            %groups, targets, ranges, %shard, %data_dir, "started");
+        if config.spool.directory.is_none() {
+            info!(
+                "without a data directory samples wait in memory: a restart loses what no receiver has \
+                   taken yet"
+            );
+        }
     }
 }
 
@@ -130,26 +179,31 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(output)
 }
 
-/// A future that sets `stop` at the first SIGTERM or SIGINT. SIGHUP, with which Prometheus and vmagent
-/// are told to reload, must not end the process, which is what it does by default.
+/// A future that sets `stop` at the first SIGTERM or SIGINT, calls `again` at the second, and never
+/// ends after that.
 ///
 /// # Errors
 /// The signals cannot be caught.
-pub fn stop_on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+pub fn stop_on_signals(
+    stop: CancellationToken,
+    again: impl Fn(),
+) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break info!("SIGTERM: delivering what is pending"),
-                _ = interrupt.recv() => break info!("SIGINT: delivering what is pending"),
-                _ = hangup.recv() => {
-                    warn!("SIGHUP: the configuration is read at the start only; restart to reload");
-                }
-            }
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
         }
+    };
+    Ok(async move {
+        let signal = next().await;
+        info!("{signal}: delivering what is pending");
         stop.cancel();
+        let signal = next().await;
+        info!("{signal} again: what is still pending is left");
+        again();
+        std::future::pending().await
     })
 }
 

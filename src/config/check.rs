@@ -7,29 +7,36 @@ mod client;
 mod rules;
 mod scalars;
 mod scrape;
+mod spool;
 mod write;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatter};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Config, ConfigError, Flink, Overrides, Purpose, Source,
+    Config, ConfigError, Flink, Overrides, Purpose, Source, TextHash,
     error::{Finding, nearest},
     overrides::EXTERNAL_LABEL,
     raw::{RawConfig, RawFlink, RawGlobal, RawGroups, RawLabels},
     value::{At, Form, Origin, Pairs, Scalar, Spot},
 };
-use crate::{flink, relabel::is_label_name};
+use crate::{flink, relabel::is_label_name, shard::Shard};
 
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The label of a replica, as Mimir's and Cortex' HA trackers expect it by default.
+const REPLICA: &str = "__replica__";
 
 /// Collects what is wrong and converts scalars.
 struct Checker<'c> {
     env: &'c dyn Fn(&str) -> Option<String>,
     /// Where relative paths begin: the file's directory.
     directory: Option<PathBuf>,
+    /// Whether there is a data directory.
+    is_durable: bool,
     findings: Vec<Finding>,
 }
 
@@ -52,8 +59,9 @@ pub(super) fn load(
     };
     overrides.join(&mut raw);
     let directory = source.and_then(|source| source.path.parent()).map(PathBuf::from);
-    let mut checker = Checker { env, directory, findings: Vec::new() };
-    let config = checker.config(raw, overrides);
+    let mut checker = Checker { env, directory, is_durable: false, findings: Vec::new() };
+    let mut config = checker.config(raw, overrides);
+    config.hash = source.map_or(TextHash(0), |source| TextHash(xxh3_64(source.text.as_bytes())));
     if checker.findings.is_empty() { Ok(config) } else { Err(fail(checker.findings)) }
 }
 
@@ -125,14 +133,38 @@ fn kind(expected: &str) -> &str {
 
 impl Checker<'_> {
     fn config(&mut self, raw: RawConfig, overrides: &Overrides) -> Config {
-        let RawConfig { global, scrape_configs, remote_write, flink } = raw;
+        let RawConfig { global, scrape_configs, remote_write, spool, flink } = raw;
         let global = global.map(|global| global.value).unwrap_or_default();
         let pace = self.pace(&global);
         let external_labels = self.external_labels(&global, overrides);
         let scrapes = self.scrapes(scrape_configs, pace);
+        let spool = self.spool(&spool.map(|spool| spool.value).unwrap_or_default());
+        self.is_durable = spool.directory.is_some();
         let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);
         let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default());
-        Config { external_labels, scrapes, receivers, flink }
+        let shard = self.shard(global.shard.as_ref());
+        let final_scrape = self.boolean(global.final_scrape.as_ref(), false);
+        Config {
+            external_labels,
+            scrapes,
+            receivers,
+            spool,
+            flink,
+            shard,
+            final_scrape,
+            hash: TextHash(0),
+        }
+    }
+
+    fn shard(&mut self, raw: Option<&Scalar>) -> Option<Shard> {
+        let raw = raw?;
+        let text = self.text(raw)?;
+        // As everywhere, a variable that is empty stands for a value that is not set.
+        if text.is_empty() {
+            return None;
+        }
+        let shard = Shard::parse(&text, || (self.env)("HOSTNAME"));
+        shard.map_err(|error| self.note(raw.origin, error.to_string())).ok()
     }
 
     fn pace(&mut self, global: &RawGlobal) -> Pace {
@@ -168,14 +200,14 @@ impl Checker<'_> {
     ) -> BTreeMap<String, String> {
         let mut labels = self.labels(global.external_labels.as_ref());
         if let Some(Pairs(pairs)) = &global.external_labels {
-            for (name, _) in pairs.iter().filter(|(name, _)| name.value.starts_with("__")) {
+            for (name, _) in pairs.iter().filter(|(name, _)| is_reserved(&name.value)) {
                 self.note(name.origin, reserved(&name.value));
             }
         }
         for text in &overrides.external_labels {
             let origin = Origin::Flag(EXTERNAL_LABEL);
             match text.split_once('=') {
-                Some((name, _)) if name.starts_with("__") => self.note(origin, reserved(name)),
+                Some((name, _)) if is_reserved(name) => self.note(origin, reserved(name)),
                 Some((name, value)) if is_label_name(name) => {
                     labels.insert(name.to_owned(), value.to_owned());
                 }
@@ -279,9 +311,16 @@ impl Checker<'_> {
     }
 }
 
+/// Names with two underscores in front are internal to Prometheus, where they never leave it, but for
+/// the one by which Mimir and Cortex tell the replicas of a pair apart; they take it off again.
+fn is_reserved(name: &str) -> bool {
+    name.starts_with("__") && name != REPLICA
+}
+
 fn reserved(name: &str) -> String {
     format!(
-        "an external label cannot be named `{name}`: names with two underscores in front are internal"
+        "an external label cannot be named `{name}`: names with two underscores in front are \
+         internal, except `{REPLICA}`"
     )
 }
 

@@ -1,7 +1,7 @@
 //! What the command line adds to the file, joined before anything is checked.
 
 use super::{
-    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawStatic},
+    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawSpool, RawStatic},
     value::{At, Form, Origin, Scalar},
 };
 
@@ -25,6 +25,10 @@ pub struct Overrides {
     pub external_labels: Vec<String>,
     /// `--tenant`: the tenant of every receiver.
     pub tenant: Option<String>,
+    /// `--shard`: replaces `global.shard`.
+    pub shard: Option<String>,
+    /// `--data-dir`: replaces `spool.directory`; relative to the working directory.
+    pub data_dir: Option<String>,
 }
 
 /// What a configuration is for, and so what it cannot do without.
@@ -47,20 +51,27 @@ pub(super) const TIMEOUT: &str = "--timeout";
 pub(super) const GROUPS: &str = "--groups";
 pub(super) const EXTERNAL_LABEL: &str = "--external-label";
 pub(super) const TENANT: &str = "--tenant";
+pub(super) const SHARD: &str = "--shard";
+pub(super) const DATA_DIR: &str = "--data-dir";
 
 impl Overrides {
     /// Puts the shortcuts into the raw configuration. External labels are left to the check, for they
     /// have a syntax of their own.
     pub(super) fn join(&self, raw: &mut RawConfig) {
         let scalar = |text: &str, flag| Scalar::flag(text.to_owned(), flag);
-        if self.interval.is_some() || self.timeout.is_some() {
-            let global = raw.global.get_or_insert_with(|| whole(RawGlobal::default()));
-            if let Some(interval) = &self.interval {
-                global.value.scrape_interval = Some(scalar(interval, INTERVAL));
-            }
-            if let Some(timeout) = &self.timeout {
-                global.value.scrape_timeout = Some(scalar(timeout, TIMEOUT));
-            }
+        let global = &mut raw.global.get_or_insert_with(|| whole(RawGlobal::default())).value;
+        if let Some(interval) = &self.interval {
+            global.scrape_interval = Some(scalar(interval, INTERVAL));
+        }
+        if let Some(timeout) = &self.timeout {
+            global.scrape_timeout = Some(scalar(timeout, TIMEOUT));
+        }
+        if let Some(shard) = &self.shard {
+            global.shard = Some(scalar(shard, SHARD));
+        }
+        if let Some(directory) = &self.data_dir {
+            let spool = raw.spool.get_or_insert_with(|| whole(RawSpool::default()));
+            spool.value.directory = Some(scalar(directory, DATA_DIR));
         }
         if !self.targets.is_empty() {
             let targets = self.targets.iter().map(|target| scalar(target, TARGET)).collect();

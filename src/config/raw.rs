@@ -34,6 +34,7 @@ section!(RawConfig = "" {
     global: At<RawGlobal>,
     scrape_configs: At<Vec<At<RawScrape>>>,
     remote_write: At<Vec<At<RawReceiver>>>,
+    spool: At<RawSpool>,
     flink: At<RawFlink>,
 });
 
@@ -41,6 +42,8 @@ section!(RawGlobal = "global" {
     scrape_interval: Scalar,
     scrape_timeout: Scalar,
     external_labels: Pairs<Scalar>,
+    shard: Scalar,
+    final_scrape: Scalar,
 });
 
 section!(RawScrape = "scrape_configs" {
@@ -116,6 +119,7 @@ section!(RawReceiver = "remote_write" {
     url: Scalar,
     remote_timeout: Scalar,
     protobuf_message: Scalar,
+    compression: Scalar,
     headers: Pairs<Scalar>,
     tenant: Scalar,
     basic_auth: At<RawBasicAuth>,
@@ -135,6 +139,8 @@ section!(RawQueue = "queue_config" {
     capacity: Scalar,
     max_bytes: Scalar,
     sample_age_limit: Scalar,
+    drain: Scalar,
+    max_backlog_samples_per_second: Scalar,
     min_backoff: Scalar,
     max_backoff: Scalar,
     retry_on_http_429: Scalar,
@@ -143,6 +149,12 @@ section!(RawQueue = "queue_config" {
 section!(RawMetadata = "metadata_config" {
     send: Scalar,
     send_interval: Scalar,
+});
+
+section!(RawSpool = "spool" {
+    directory: Scalar,
+    fsync: Scalar,
+    fsync_interval: Scalar,
 });
 
 section!(RawFlink = "flink" {
@@ -182,6 +194,7 @@ pub const SECTIONS: &[Section] = &[
     RawReceiver::SECTION,
     RawQueue::SECTION,
     RawMetadata::SECTION,
+    RawSpool::SECTION,
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,

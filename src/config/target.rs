@@ -74,6 +74,13 @@ pub enum TargetError {
     Path(String),
 }
 
+impl TargetSpec {
+    /// `host:port` for one of its ports.
+    pub fn address(&self, port: u16) -> String {
+        format!("{}:{port}", self.host)
+    }
+}
+
 impl FromStr for TargetSpec {
     type Err = TargetError;
 

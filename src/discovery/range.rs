@@ -16,7 +16,7 @@
 //! has one request in flight at most. An instance that stops answering stays a target with `up` 0
 //! until `forget_after`, so that an alert on `up` has the time to fire.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -58,8 +58,17 @@ enum Port {
 
 impl Ports {
     /// All ports closed.
-    pub fn new(ports: RangeInclusive<u16>, forget_after: Duration) -> Self {
-        Self { ports: ports.map(|port| (port, Port::Closed)).collect(), forget_after }
+    pub fn new(ports: impl IntoIterator<Item = u16>, forget_after: Duration) -> Self {
+        let ports = ports.into_iter().map(|port| (port, Port::Closed)).collect();
+        Self { ports, forget_after }
+    }
+
+    /// Goes on with other ports: of those that stay, what is known stays known.
+    pub fn adopt(&mut self, ports: impl IntoIterator<Item = u16>, forget_after: Duration) {
+        let mut old = std::mem::take(&mut self.ports);
+        let known = |port| (port, old.remove(&port).unwrap_or(Port::Closed));
+        self.ports = ports.into_iter().map(known).collect();
+        self.forget_after = forget_after;
     }
 
     /// The ports to probe now.
@@ -149,6 +158,20 @@ mod tests {
         let state = ports.state("flink");
         assert_eq!(state.closed, 1);
         assert_eq!(state.ignored.get(&9251).map(String::as_str), Some("text/html"));
+    }
+
+    #[test]
+    fn ports_that_stay_are_still_known() {
+        let (mut ports, now) = ports();
+        ports.probed(9250, Probed::Flink(Role::JobManager), now);
+        ports.probed(9251, Probed::Flink(Role::TaskManager), now);
+        ports.probed(9252, Probed::Foreign("json".into()), now);
+        ports.adopt([9251, 9252, 9300], FORGET / 2);
+        assert_eq!(ports.instances().collect::<Vec<_>>(), [(9251, Role::TaskManager)]);
+        let state = ports.state("flink");
+        assert_eq!((state.closed, state.ignored.len()), (1, 1));
+        assert!(!ports.review(now + FORGET / 3, |_| None));
+        assert!(ports.review(now + FORGET / 2, |_| None), "the new time counts");
     }
 
     #[test]

@@ -17,13 +17,14 @@ use crate::{
 };
 
 impl Receiver {
-    /// Sends the batches of one lane until `drain` is set and the lane is empty, or `abort` is set.
+    /// Sends the batches of one lane until `drain` is set and the lane is empty, until the receiver
+    /// halts, or until `abort` is set, which also breaks off what is in flight.
     pub async fn push(&self, lane: u16, drain: &CancellationToken, abort: &CancellationToken) {
-        let Some(wake) = self.lanes.get(usize::from(lane)) else { return };
+        let Some(wake) = self.queue.waker(lane) else { return };
         let settings = &self.config.queue;
         let backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
         let mut backoff = backoff.expect("config refuses backoff bounds that make no range");
-        while !abort.is_cancelled() {
+        while !abort.is_cancelled() && !self.halt.is_cancelled() {
             let next = self.spool().next(lane, Instant::now().into_std());
             match next {
                 Next::Send(batch) => {
@@ -36,6 +37,7 @@ impl Receiver {
                     // The batch waits in the spool, where it can become too old or make room.
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
+                        () = self.halt.cancelled() => return,
                         () = abort.cancelled() => return,
                     }
                 }
@@ -43,6 +45,7 @@ impl Receiver {
                     tokio::select! {
                         () = sleep_until(at.into()) => {}
                         () = wake.notified() => {}
+                        () = self.halt.cancelled() => return,
                         () = abort.cancelled() => return,
                     }
                 }
@@ -50,6 +53,7 @@ impl Receiver {
                 Next::Idle => {
                     tokio::select! {
                         () = wake.notified() => {}
+                        () = self.halt.cancelled() => return,
                         () = drain.cancelled() => {}
                     }
                 }

@@ -12,7 +12,9 @@ use super::{
     request::{Answer, post},
 };
 use crate::{
-    remote_write::{self, Heard, Message, News, SAMPLES_WRITTEN, Why, samples_written, v2},
+    remote_write::{
+        self, Encoding, Heard, Message, News, SAMPLES_WRITTEN, Why, samples_written, v2, zstd,
+    },
     spool::Batch,
 };
 
@@ -21,33 +23,58 @@ impl Receiver {
     /// nothing, which was to get 2.0 whatever it answers, is returned as the 415 that it should have
     /// been (Remote-Write 2.0, "Required Written Response Headers").
     pub(super) async fn ask(&self, batch: &Batch) -> Answer {
-        let message = self.negotiation().send_as(batch.message, Instant::now().into_std());
+        let (message, encoding) = {
+            let (negotiation, now) = (self.negotiation(), Instant::now().into_std());
+            (negotiation.send_as(batch.message, now), negotiation.encoding(now))
+        };
         let as_1_0 = match message {
             Message::V1 if batch.message == Message::V2 => self.downgraded(batch),
             _ => None,
         };
         let batch = as_1_0.as_ref().unwrap_or(batch);
-        let answer = self.post(batch).await;
-        match self.hear(batch, &answer, None) {
-            Heard::Stands => answer,
-            Heard::NotUnderstood => answer.not_understood(),
+        let compressed = match encoding {
+            Encoding::Zstd if batch.message == Message::V1 => self.compressed(batch),
+            _ => None,
+        };
+        let (answer, heard) = match &compressed {
+            Some(compressed) => self.post(compressed, Encoding::Zstd, None).await,
+            None => self.post(batch, Encoding::Snappy, None).await,
+        };
+        let again = match heard {
+            Heard::Stands => return answer,
+            Heard::NotUnderstood => return answer.not_understood(),
+            Heard::Again if batch.message == Message::V1 => None,
             Heard::Again => match self.downgraded(batch) {
-                Some(as_1_0) => {
-                    let refused = answer.status;
-                    let answer = self.post(&as_1_0).await;
-                    self.hear(&as_1_0, &answer, refused);
-                    answer
-                }
-                None => answer.not_understood(),
+                Some(as_1_0) => Some(as_1_0),
+                None => return answer.not_understood(),
             },
-        }
+        };
+        self.post(again.as_ref().unwrap_or(batch), Encoding::Snappy, answer.status).await.0
     }
 
-    async fn post(&self, batch: &Batch) -> Answer {
+    async fn post(
+        &self,
+        batch: &Batch,
+        encoding: Encoding,
+        refused_before: Option<u16>,
+    ) -> (Answer, Heard) {
         let began = Instant::now();
-        let answer = post(&self.client, &self.config, batch).await;
+        let answer = post(&self.client, &self.config, batch, encoding).await;
         self.numbers.record(&answer, batch.body.len(), began.elapsed());
-        answer
+        let heard = self.hear(batch, encoding, &answer, refused_before);
+        (answer, heard)
+    }
+
+    /// The same batch compressed with zstd.
+    fn compressed(&self, batch: &Batch) -> Option<Batch> {
+        match zstd(&batch.body) {
+            Ok(body) => Some(Batch { body, ..batch.clone() }),
+            Err(error) => {
+                warn!(receiver = %self.config.name, error = %format!("{error:#}"),
+                    "a batch cannot be compressed with zstd and goes in snappy");
+                None
+            }
+        }
     }
 
     /// The same batch as remote write 1.0.
@@ -67,13 +94,20 @@ impl Receiver {
         }
     }
 
-    fn hear(&self, batch: &Batch, answer: &Answer, refused_before: Option<u16>) -> Heard {
+    fn hear(
+        &self,
+        batch: &Batch,
+        encoding: Encoding,
+        answer: &Answer,
+        refused_before: Option<u16>,
+    ) -> Heard {
         let Some(status) = answer.status else { return Heard::Stands };
         let (heard, news) = {
             let mut negotiation = self.negotiation();
             let heard = negotiation.heard(
                 &remote_write::Answer {
                     message: batch.message,
+                    encoding,
                     status,
                     written: answer.samples_written(),
                     samples: batch.samples,
@@ -87,6 +121,9 @@ impl Receiver {
             None => {}
             Some(News::Speaks2) => info!(receiver = %self.config.name,
                 "the receiver understands remote write 2.0"),
+            Some(News::NoZstd(status)) => warn!(receiver = %self.config.name, status,
+                "the receiver refuses zstd and gets snappy; nothing is lost by that. Set \
+                 compression: snappy to spare it the question"),
             Some(News::Speaks1(Why::Refused(status))) => {
                 info!(receiver = %self.config.name, status,
                 "the receiver refuses remote write 2.0 and gets 1.0; nothing is lost by that")

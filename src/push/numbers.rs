@@ -20,10 +20,15 @@ pub struct Numbers {
     pub answers: [AtomicU64; ANSWERS.len()],
     /// Seconds that requests took.
     pub seconds: Histogram,
+    /// Seconds that syncs of the spool's disk took.
+    pub sync_seconds: Histogram,
 }
 
 /// Names of the classes in [`Numbers::answers`].
 pub const ANSWERS: [&str; 6] = ["2xx", "3xx", "4xx", "5xx", "other", "none"];
+
+/// Bounds of the histogram of syncs, in seconds.
+const SYNC_BUCKETS_S: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0];
 
 /// Bounds of the histogram of request durations, in seconds.
 const BUCKETS_S: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
@@ -35,6 +40,7 @@ impl Default for Numbers {
             samples_retried: AtomicU64::default(),
             answers: Default::default(),
             seconds: Histogram::new(BUCKETS_S),
+            sync_seconds: Histogram::new(SYNC_BUCKETS_S),
         }
     }
 }

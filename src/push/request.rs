@@ -13,6 +13,7 @@ use crate::{
     config::{self, PromDuration},
     http::{Client, ErrorKind},
     limits::ANSWER_BYTES_MAX,
+    remote_write::Encoding,
     spool::Batch,
 };
 
@@ -40,11 +41,17 @@ impl Answer {
 }
 
 /// Posts one batch once and reads the answer, within the receiver's `remote_timeout`.
-pub(super) async fn post(client: &Client, config: &config::Receiver, batch: &Batch) -> Answer {
+pub(super) async fn post(
+    client: &Client,
+    config: &config::Receiver,
+    batch: &Batch,
+    encoding: Encoding,
+) -> Answer {
+    let (version_name, version) = encoding.version(batch.message);
     let request = Request::post(config.url.clone())
         .header(header::CONTENT_TYPE, batch.message.content_type())
-        .header(header::CONTENT_ENCODING, "snappy")
-        .header("X-Prometheus-Remote-Write-Version", batch.message.version())
+        .header(header::CONTENT_ENCODING, encoding.name())
+        .header(version_name, version)
         .body(Full::new(batch.body.clone()));
     let request = match request {
         Ok(request) => request,

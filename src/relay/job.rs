@@ -1,45 +1,44 @@
-//! One scrape job: keeps the set of its targets and runs a task for each.
+//! One scrape job: keeps the set of its targets, a task for each, and the probers of its ranges.
+//!
+//! A reload hands the job another [`JobPlan`]. Targets that are still there keep their task: it is told
+//! the new plan and adopts it between two scrapes. What "still there" means is decided twice: by URL and
+//! labels, and for those that are left by job and address as configured, so that a target whose labels
+//! or path have changed goes on in one scraper, which knows what has to end.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::{StreamExt as _, stream};
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, watch},
     task::{JoinError, JoinSet},
-    time::{Instant, MissedTickBehavior, interval, interval_at},
 };
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info};
 
-use super::now_ms;
+use super::{
+    range::{self, Prober},
+    scraping::{Assignment, Ending, Order, scrape},
+    wiring::Wiring,
+};
 use crate::{
-    config::{self, Scrape, StaticConfig, TargetSpec},
-    discovery::{
-        Sources,
-        probe::probe,
-        range::{Health, Ports},
-    },
+    config::{self, Config, Scrape},
+    discovery::{Sources, range::Ports},
     http::{BuildError, Client},
-    push::Receiver,
-    scrape::{Scraped, Scraper, Staged},
-    series::{Shaper, View},
-    status::{Before, RangeState, Status, TargetStatus},
+    scrape::Scraper,
+    series::Shaper,
+    status::{RangeState, Status, TargetStatus},
     target::{Target, TargetError},
 };
 
-/// One scrape job.
+/// What a configuration says of one scrape job, ready to be used.
 #[derive(Debug)]
-pub(super) struct Job {
-    scrape: Scrape,
-    sources: Sources,
-    client: Client,
-    shaper: Arc<Shaper>,
-    receivers: Vec<Arc<Receiver>>,
-    status: Arc<Status>,
+pub(super) struct JobPlan {
+    pub(super) scrape: Scrape,
+    pub(super) sources: Sources,
+    pub(super) client: Client,
+    pub(super) shaper: Arc<Shaper>,
+    pub(super) wiring: Arc<Wiring>,
+    /// Whether each target is scraped once more at the end.
+    pub(super) final_scrape: bool,
+    pub(super) status: Arc<Status>,
 }
 
 /// A scrape job that cannot start.
@@ -53,73 +52,55 @@ pub enum JobError {
     Target(#[from] TargetError),
 }
 
-/// Why a target's task ends.
+/// What is to become of a job.
 #[derive(Clone, Debug)]
-struct Stop {
-    /// The relay stops: series go on when it comes back, so they get no markers.
-    relay: CancellationToken,
-    /// Discovery no longer has the target: its series end.
-    gone: CancellationToken,
+pub(super) enum JobOrder {
+    /// Scrape by this plan.
+    Run(Arc<JobPlan>),
+    /// It is no longer configured: all its series end.
+    End,
 }
 
-/// A source's whole set of targets.
-type Found = (usize, Vec<Target>);
-
-impl Job {
+impl JobPlan {
+    /// `before` is the plan that this one follows; its connections are kept when they still fit.
     pub(super) fn new(
         scrape: &Scrape,
-        flink: &config::Flink,
-        views: Arc<[View]>,
-        receivers: Vec<Arc<Receiver>>,
+        config: &Config,
+        wiring: &Arc<Wiring>,
         status: &Arc<Status>,
+        before: Option<&Self>,
     ) -> Result<Self, JobError> {
-        let sources = Sources::new(scrape)?;
+        let sources = Sources::new(scrape, config.shard)?;
+        let fits = |before: &&Self| {
+            before.scrape.http == scrape.http && before.sources.timeout_max == sources.timeout_max
+        };
+        let client = match before.filter(fits) {
+            Some(before) => before.client.clone(),
+            None => Client::new(&scrape.http, sources.timeout_max)?,
+        };
+        let flink: &config::Flink = &config.flink;
         Ok(Self {
-            client: Client::new(&scrape.http, sources.timeout_max)?,
-            sources,
-            shaper: Arc::new(Shaper::new(scrape, flink, views)),
+            shaper: Arc::new(Shaper::new(scrape, flink, Arc::clone(&wiring.views))),
             scrape: scrape.clone(),
-            receivers,
+            sources,
+            client,
+            wiring: Arc::clone(wiring),
+            final_scrape: config.final_scrape,
             status: Arc::clone(status),
         })
-    }
-
-    /// Scrapes the job's targets until `stop` is set.
-    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (found, mut changes) = mpsc::channel::<Found>(16);
-        let mut tasks = JoinSet::new();
-        for (source, (spec, config)) in self.sources.ranges.iter().cloned().enumerate() {
-            let (job, found, stop) = (Arc::clone(&self), found.clone(), stop.clone());
-            tasks.spawn(
-                async move { job.probe_range(source + 1, &spec, &config, found, stop).await },
-            );
-        }
-        let mut sets = BTreeMap::from([(0, self.sources.targets.clone())]);
-        let mut running = HashMap::new();
-        self.reconcile(&sets, &mut running, &mut tasks, &stop);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some((source, targets)) = changes.recv() => {
-                    sets.insert(source, targets);
-                    self.reconcile(&sets, &mut running, &mut tasks, &stop);
-                }
-                Some(ended) = tasks.join_next() => log_panic(ended),
-            }
-        }
-        while let Some(ended) = tasks.join_next().await {
-            log_panic(ended);
-        }
     }
 
     /// Finds the job's targets as they are now: probes each range once.
     pub(super) async fn find_once(&self) -> (Vec<(String, RangeState)>, Vec<Target>) {
         let (mut ranges, mut targets) = (Vec::new(), self.sources.targets.clone());
-        for (spec, config) in &self.sources.ranges {
-            let mut ports = Ports::new(spec.ports.clone(), self.scrape.forget_after);
-            self.probe_round(&mut ports, spec, config).await;
-            targets.extend(self.instances(&ports, spec, config));
-            ranges.push((spec.to_string(), ports.state(&self.scrape.job_name)));
+        for source in &self.sources.ranges {
+            let ports = range::Shared::new(Ports::new(
+                source.ports.iter().copied(),
+                self.scrape.forget_after,
+            ));
+            range::probe_round(self, source, &ports).await;
+            targets.extend(range::instances(self, source, &ports));
+            ranges.push((source.spec.to_string(), range::state(self, &ports)));
         }
         (ranges, targets)
     }
@@ -128,159 +109,167 @@ impl Job {
     pub(super) fn scraper(&self, target: Target) -> Scraper {
         Scraper::new(target, self.client.clone(), &self.scrape, Arc::clone(&self.shaper))
     }
+}
 
-    fn instances(&self, ports: &Ports, spec: &TargetSpec, config: &StaticConfig) -> Vec<Target> {
-        let resolve = |(port, role)| {
-            Target::resolve(&self.scrape, spec, port, &config.labels, Some(role)).ok()?
-        };
-        ports.instances().filter_map(resolve).collect()
-    }
+/// A job that runs.
+pub(super) struct Job {
+    plan: Arc<JobPlan>,
+    ending: Ending,
+    probers: Vec<Prober>,
+    /// Told by probers when their instances have changed.
+    found: Arc<Notify>,
+    running: Vec<Running>,
+    tasks: JoinSet<()>,
+}
 
-    /// Starts tasks for new targets and ends those of targets that are gone.
-    fn reconcile(
-        self: &Arc<Self>,
-        sets: &BTreeMap<usize, Vec<Target>>,
-        running: &mut HashMap<u64, CancellationToken>,
-        tasks: &mut JoinSet<()>,
-        stop: &CancellationToken,
-    ) {
-        let wanted: HashMap<u64, &Target> =
-            sets.values().flatten().map(|target| (target.hash(), target)).collect();
-        running.retain(|hash, gone| {
-            let kept = wanted.contains_key(hash);
-            if !kept {
-                gone.cancel();
-            }
-            kept
-        });
-        for (hash, target) in wanted {
-            running.entry(hash).or_insert_with(|| {
-                let gone = CancellationToken::new();
-                let stop = Stop { relay: stop.clone(), gone: gone.clone() };
-                let (job, target) = (Arc::clone(self), target.clone());
-                info!(job = target.job(), url = %target.url, "scraping a target");
-                tasks.spawn(async move { job.scrape(target, stop).await });
-                gone
-            });
+/// A target with its task.
+struct Running {
+    assignment: Assignment,
+    orders: watch::Sender<Order>,
+}
+
+impl Job {
+    pub(super) fn new(plan: Arc<JobPlan>, ending: Ending) -> Self {
+        Self {
+            plan,
+            ending,
+            probers: Vec::new(),
+            found: Arc::default(),
+            running: Vec::new(),
+            tasks: JoinSet::new(),
         }
     }
 
-    /// Scrapes one target at its place in each interval.
-    async fn scrape(self: Arc<Self>, target: Target, stop: Stop) {
-        let hash = target.hash();
-        let status = self.status.add(target.clone());
-        let first = target.due_in(u64::try_from(now_ms()).unwrap_or_default());
-        let mut ticks = interval_at(Instant::now() + first, target.interval);
-        // A scrape that outlasts its interval is followed by the next regular one, not by a burst.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut scraper = self.scraper(target);
+    /// Scrapes the job's targets until the relay stops or the job is ended.
+    pub(super) async fn run(mut self, mut orders: watch::Receiver<JobOrder>) {
+        self.start_probers();
+        self.reconcile();
         loop {
             tokio::select! {
-                biased;
-                () = stop.relay.cancelled() => return,
-                () = stop.gone.cancelled() => break,
-                _ = ticks.tick() => {}
-            }
-            scraper.want(self.receivers.iter().map(|r| (r.view, r.message())));
-            let began = SystemTime::now();
-            let scraped = tokio::select! {
-                biased;
-                () = stop.relay.cancelled() => return,
-                // It may come back at any time, and then this task must not be in its way.
-                () = stop.gone.cancelled() => break,
-                scraped = scraper.scrape(now_ms()) => scraped,
-            };
-            self.append(hash, &scraped.staged);
-            let before = status.record(&scraped, began, Instant::now(), scraper.series_len());
-            log(&status, &scraped, &before);
-        }
-        self.append(hash, &scraper.end(now_ms(), Instant::now()));
-        self.status.remove(&status);
-        info!(url = %status.target.url, "the target is gone, its series have ended");
-    }
-
-    fn append(&self, target: u64, staged: &[Staged]) {
-        for receiver in &self.receivers {
-            if let Some(staged) = staged.get(receiver.view) {
-                receiver.append(target, staged, Instant::now());
-            }
-        }
-    }
-
-    /// Probes the ports of a range for as long as the relay runs.
-    async fn probe_range(
-        &self,
-        source: usize,
-        spec: &TargetSpec,
-        config: &StaticConfig,
-        found: mpsc::Sender<Found>,
-        stop: CancellationToken,
-    ) {
-        let mut ports = Ports::new(spec.ports.clone(), self.scrape.forget_after);
-        let mut rounds = interval(self.scrape.probe_interval);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let name = spec.to_string();
-        let mut found_any = None;
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                _ = rounds.tick() => {}
-            }
-            let changed = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                changed = self.probe_round(&mut ports, spec, config) => changed,
-            };
-            let state = ports.state(&self.scrape.job_name);
-            debug!(range = %name, ?state, "probed");
-            let finds = !state.instances.is_empty();
-            if !finds && found_any != Some(false) {
-                warn!(range = %name, closed = state.closed, ignored = ?state.ignored,
-                    "no port of the range answers with a Flink page; it is probed again and again");
-            } else if finds && found_any == Some(false) {
-                info!(range = %name, "the range has a Flink page now");
-            }
-            found_any = Some(finds);
-            self.status.set_range(&name, state);
-            if changed {
-                let targets = self.instances(&ports, spec, config);
-                if found.send((source, targets)).await.is_err() {
-                    return;
+                () = self.ending.stop.cancelled() => break,
+                Ok(()) = orders.changed() => {
+                    let order = orders.borrow_and_update().clone();
+                    match order {
+                        JobOrder::Run(plan) => {
+                            self.plan = plan;
+                            self.start_probers();
+                            self.reconcile();
+                        }
+                        JobOrder::End => {
+                            self.end();
+                            break;
+                        }
+                    }
                 }
+                () = self.found.notified() => self.reconcile(),
+                Some(ended) = self.tasks.join_next() => log_panic(ended),
+            }
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            log_panic(ended);
+        }
+    }
+
+    /// Starts a prober for each range. What an earlier one knew of the range goes to its successor.
+    fn start_probers(&mut self) {
+        let mut old = std::mem::take(&mut self.probers);
+        for (at, source) in self.plan.sources.ranges.iter().enumerate() {
+            let same = old.iter().position(|prober| prober.source.spec == source.spec);
+            let like = || old.iter().position(|prober| prober.is_like(source));
+            let old = same.or_else(like).map(|at| old.swap_remove(at));
+            let cancel = self.ending.stop.child_token();
+            let prober = Prober::new(source, &self.plan, old, cancel);
+            let probing = prober.probe(Arc::clone(&self.plan), at, Arc::clone(&self.found));
+            self.tasks.spawn(probing);
+            self.probers.push(prober);
+        }
+        for gone in old {
+            gone.end(&self.plan);
+        }
+        // Under its old spelling a range is gone even when its instances are kept.
+        let job = &self.plan.scrape.job_name;
+        for (of_job, spec) in self.plan.status.ranges().into_keys() {
+            let kept = self.probers.iter().any(|prober| prober.source.spec.to_string() == spec);
+            if of_job == *job && !kept {
+                self.plan.status.remove_range(job, &spec);
             }
         }
     }
 
-    async fn probe_round(
-        &self,
-        ports: &mut Ports,
-        spec: &TargetSpec,
-        config: &StaticConfig,
-    ) -> bool {
-        let roles: HashMap<u16, _> = ports.instances().collect();
-        let resolve = |port| {
-            let role = roles.get(&port).copied();
-            Target::resolve(&self.scrape, spec, port, &config.labels, role).ok()?
-        };
-        let mut changed = ports.review(Instant::now(), |port| {
-            let state = self.status.target(resolve(port)?.hash())?.state();
-            Some(Health { last_ok: state.last_ok, role: state.role })
-        });
-        let limit = self.scrape.timeout.min(PROBE_TIMEOUT);
-        let mut probes = stream::iter(ports.to_probe())
-            .map(|port| async move {
-                let target = Target::resolve(&self.scrape, spec, port, &config.labels, None);
-                let url = target.ok()??.url;
-                Some((port, probe(&self.client, &url, limit).await))
-            })
-            .buffer_unordered(PROBES_IN_FLIGHT);
-        while let Some(probed) = probes.next().await {
-            if let Some((port, probed)) = probed {
-                changed |= ports.probed(port, probed, Instant::now());
+    fn wanted(&self) -> BTreeMap<u64, Target> {
+        let mut wanted = self.plan.sources.targets.clone();
+        for prober in &self.probers {
+            wanted.extend(range::instances(&self.plan, &prober.source, &prober.ports));
+        }
+        wanted.into_iter().map(|target| (target.hash(), target)).collect()
+    }
+
+    /// Starts tasks for new targets, tells the others what has changed, and ends those of targets that
+    /// are gone.
+    fn reconcile(&mut self) {
+        let mut wanted = self.wanted();
+        let mut left = Vec::new();
+        for mut running in std::mem::take(&mut self.running) {
+            match wanted.remove(&running.assignment.target().hash()) {
+                Some(target) => {
+                    self.assign(&mut running, target);
+                    self.running.push(running);
+                }
+                None => left.push(running),
             }
         }
-        changed
+        for mut running in left {
+            let key = running.assignment.target().key;
+            let same = wanted.iter().find(|(_, target)| target.key == key).map(|(hash, _)| *hash);
+            match same.and_then(|hash| wanted.remove(&hash)) {
+                Some(target) => {
+                    self.assign(&mut running, target);
+                    self.running.push(running);
+                }
+                None => self.let_go(&running),
+            }
+        }
+        for target in wanted.into_values() {
+            self.begin(target);
+        }
+    }
+
+    fn begin(&mut self, target: Target) {
+        info!(job = target.job(), url = %target.url, "scraping a target");
+        let status = self.plan.status.add(target);
+        let assignment = Assignment { plan: Arc::clone(&self.plan), status };
+        let (orders, told) = watch::channel(Order::Scrape(assignment.clone()));
+        self.tasks.spawn(scrape(assignment.clone(), told, self.ending.clone()));
+        self.running.push(Running { assignment, orders });
+    }
+
+    fn assign(&self, running: &mut Running, target: Target) {
+        let present = &running.assignment;
+        if *present.target() == target && Arc::ptr_eq(&present.plan, &self.plan) {
+            return;
+        }
+        let status: Arc<TargetStatus> = if *present.target() == target {
+            Arc::clone(&present.status)
+        } else {
+            info!(job = target.job(), url = %target.url, "a target has changed and goes on");
+            self.plan.status.succeed(&present.status, target)
+        };
+        running.assignment = Assignment { plan: Arc::clone(&self.plan), status };
+        running.orders.send_replace(Order::Scrape(running.assignment.clone()));
+    }
+
+    fn let_go(&self, running: &Running) {
+        let moved = self.plan.sources.elsewhere.contains(&running.assignment.target().key);
+        running.orders.send_replace(if moved { Order::Leave } else { Order::End });
+    }
+
+    fn end(&mut self) {
+        for running in self.running.drain(..) {
+            running.orders.send_replace(Order::End);
+        }
+        for prober in self.probers.drain(..) {
+            prober.end(&self.plan);
+        }
     }
 }
 
@@ -290,30 +279,3 @@ fn log_panic(ended: Result<(), JoinError>) {
         error!(%error, "a target or a port range is no longer looked after; restart the relay");
     }
 }
-
-/// One line when a target begins to fail or fails differently, one when it recovers.
-fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
-    let target = &status.target;
-    match (&scraped.result, &before.failure) {
-        (Ok(_), None) => {}
-        (Ok(tally), Some(_)) => {
-            info!(url = %target.url, samples = tally.scraped, "the target answers again");
-        }
-        (Err(failure), before) => {
-            if before.as_ref().is_none_or(|before| before.reason != failure.reason) {
-                warn!(url = %target.url, reason = failure.reason.as_str(), %failure,
-                    "scrape failed");
-            }
-        }
-    }
-    if let (Some(fault), 0) = (scraped.faults.first(), before.faults) {
-        warn!(url = %target.url, lines = scraped.faults_total, first = %fault,
-            "the page has lines that cannot be read; they are skipped and counted");
-    }
-}
-
-/// A probe asks for one metric; a process that takes longer is looked at again in the next round.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Probes of one range at once.
-const PROBES_IN_FLIGHT: usize = 16;

@@ -112,6 +112,25 @@ impl Fragment {
     pub const fn created(&self) -> Instant {
         self.created
     }
+
+    /// The compressed bytes themselves, for a spool that stores them.
+    pub const fn elements(&self) -> &Bytes {
+        &self.elements
+    }
+
+    /// A fragment that was stored.
+    pub const fn restore(
+        message: Message,
+        elements: Bytes,
+        raw_bytes: u64,
+        samples: u32,
+        metadata: u32,
+        timestamps_ms: Option<(i64, i64)>,
+        created: Instant,
+    ) -> Self {
+        let tally = Tally { raw_bytes, samples, metadata, timestamps_ms };
+        Self { message, elements, tally, created }
+    }
 }
 
 /// The body of a request that carries `fragments`, in their order: any number of [`Message::V1`], or

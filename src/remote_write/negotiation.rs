@@ -20,6 +20,10 @@
 //! So an answer that is lost, a time-out or a proxy's 503 never decides. A decision for 1.0 holds for
 //! [`REASK_AFTER`], since receivers are upgraded; asking again costs one request that is sent twice.
 //!
+//! VictoriaMetrics' compression of 1.0 with zstd, where it is configured, is found out about alike: 415, or
+//! one of the doubtful statuses from a receiver that never took it, and the same samples go again in
+//! snappy.
+//!
 //! A receiver that was configured to get one message gets that one. Then a 2xx to 2.0 that tells of
 //! nothing written is a refusal: the samples are nowhere, and must not count as delivered.
 //!
@@ -28,7 +32,7 @@
 
 use std::time::Instant;
 
-use super::{Message, Wanted};
+use super::{Encoding, Message, Wanted};
 use crate::limits::REASK_AFTER;
 
 /// The header that tells how many samples of a 2.0 request a receiver has written.
@@ -39,8 +43,19 @@ pub const SAMPLES_WRITTEN: &str = "x-prometheus-remote-write-samples-written";
 pub struct Negotiation {
     wanted: Wanted,
     known: Known,
+    /// Only asked when zstd is wanted.
+    zstd: Zstd,
     /// What was reported last, so that asking again in vain is no news.
     reported: Option<Known>,
+    zstd_reported: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Zstd {
+    NotWanted,
+    Unknown,
+    Taken,
+    Refused { status: u16, since: Instant },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +79,16 @@ pub enum Why {
 pub struct Answer {
     /// Which message was sent.
     pub message: Message,
+    /// How it was compressed.
+    pub encoding: Encoding,
     /// The status.
     pub status: u16,
     /// The value of [`SAMPLES_WRITTEN`]; `None` without it.
     pub written: Option<u64>,
     /// Samples in the request.
     pub samples: u64,
-    /// For a request of 1.0 that repeats one of 2.0 because of [`Heard::Again`]: the status that
-    /// that was answered with.
+    /// For a request that repeats another one because of [`Heard::Again`]: the status that that one
+    /// was answered with.
     pub refused_before: Option<u16>,
 }
 
@@ -80,7 +97,7 @@ pub struct Answer {
 pub enum Heard {
     /// Nothing: the status says what becomes of the samples.
     Stands,
-    /// The samples were not understood: send them again as 1.0, at once.
+    /// The samples were not understood: send them again as 1.0 in snappy, at once.
     Again,
     /// The samples were not understood, and 1.0 is not wanted: they are refused.
     NotUnderstood,
@@ -93,23 +110,25 @@ pub enum News {
     Speaks1(Why),
     /// The receiver understands 2.0.
     Speaks2,
+    /// The receiver refused zstd with this status, and gets snappy.
+    NoZstd(u16),
 }
 
 impl Negotiation {
-    /// A receiver that nothing is known of yet.
-    pub const fn new(wanted: Wanted) -> Self {
-        Self { wanted, known: Known::Nothing, reported: None }
+    /// A receiver that nothing is known of yet. Zstd is for 1.0: with it nothing else is sent.
+    pub const fn new(wanted: Wanted, encoding: Encoding) -> Self {
+        let (wanted, zstd) = match encoding {
+            Encoding::Snappy => (wanted, Zstd::NotWanted),
+            Encoding::Zstd => (Wanted::Only(Message::V1), Zstd::Unknown),
+        };
+        Self { wanted, known: Known::Nothing, zstd, reported: None, zstd_reported: false }
     }
 
     /// Which message samples are encoded in now.
     pub fn message(&self, now: Instant) -> Message {
         match (self.wanted, self.known) {
             (Wanted::Only(message), _) => message,
-            (Wanted::Auto, Known::V1 { since, .. })
-                if now.saturating_duration_since(since) < REASK_AFTER =>
-            {
-                Message::V1
-            }
+            (Wanted::Auto, Known::V1 { since, .. }) if is_recent(since, now) => Message::V1,
             (Wanted::Auto, _) => Message::V2,
         }
     }
@@ -123,14 +142,25 @@ impl Negotiation {
         }
     }
 
+    /// How a body is compressed now.
+    pub fn encoding(&self, now: Instant) -> Encoding {
+        match self.zstd {
+            Zstd::NotWanted => Encoding::Snappy,
+            Zstd::Refused { since, .. } if is_recent(since, now) => Encoding::Snappy,
+            Zstd::Unknown | Zstd::Taken | Zstd::Refused { .. } => Encoding::Zstd,
+        }
+    }
+
     /// Takes in an answer.
     pub fn heard(&mut self, answer: &Answer, now: Instant) -> Heard {
         let success = (200..300).contains(&answer.status);
-        let Answer { message, status, written, samples, refused_before } = *answer;
+        let Answer { message, encoding, status, written, samples, refused_before } = *answer;
         match message {
+            Message::V1 if encoding == Encoding::Zstd => self.heard_of_zstd(status, success, now),
             Message::V1 => {
                 if let Some(status) = refused_before.filter(|_| success) {
                     self.learn_v1(Why::Refused(status), now);
+                    self.learn_no_zstd(status, now);
                 }
                 Heard::Stands
             }
@@ -145,8 +175,25 @@ impl Negotiation {
         }
     }
 
+    fn heard_of_zstd(&mut self, status: u16, success: bool, now: Instant) -> Heard {
+        if success {
+            self.zstd = Zstd::Taken;
+            return Heard::Stands;
+        }
+        if status == UNSUPPORTED {
+            self.learn_no_zstd(status, now);
+            return Heard::Again;
+        }
+        let doubtful = !matches!(self.zstd, Zstd::Taken) && DOUBTFUL.contains(&status);
+        if doubtful { Heard::Again } else { Heard::Stands }
+    }
+
     /// What has become known since the last call and was not reported before.
     pub fn news(&mut self) -> Option<News> {
+        if let (Zstd::Refused { status, .. }, false) = (self.zstd, self.zstd_reported) {
+            self.zstd_reported = true;
+            return Some(News::NoZstd(status));
+        }
         let news = |known| match known {
             Known::Nothing => None,
             Known::V1 { why, .. } => Some(News::Speaks1(why)),
@@ -184,11 +231,21 @@ impl Negotiation {
             && DOUBTFUL.contains(&status)
     }
 
+    fn learn_no_zstd(&mut self, status: u16, now: Instant) {
+        if self.encoding(now) == Encoding::Zstd {
+            self.zstd = Zstd::Refused { status, since: now };
+        }
+    }
+
     fn learn(&mut self, known: Known) {
         if self.wanted == Wanted::Auto {
             self.known = known;
         }
     }
+}
+
+fn is_recent(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) < REASK_AFTER
 }
 
 /// 415 Unsupported Media Type.
@@ -214,14 +271,56 @@ mod tests {
     use super::{Heard::*, Message::*, *};
 
     const fn answer(message: Message, status: u16, written: Option<u64>) -> Answer {
-        Answer { message, status, written, samples: 10, refused_before: None }
+        let encoding = Encoding::Snappy;
+        Answer { message, encoding, status, written, samples: 10, refused_before: None }
+    }
+
+    const fn negotiation(wanted: Wanted) -> Negotiation {
+        Negotiation::new(wanted, Encoding::Snappy)
+    }
+
+    #[test]
+    fn zstd_is_given_up_when_it_is_refused() {
+        let now = Instant::now();
+        let zstd = |status| Answer { encoding: Encoding::Zstd, ..answer(V1, status, None) };
+        let new = || Negotiation::new(Wanted::Auto, Encoding::Zstd);
+        assert_eq!((new().message(now), new().encoding(now)), (V1, Encoding::Zstd));
+        assert_eq!(negotiation(Wanted::Auto).encoding(now), Encoding::Snappy);
+
+        let check = |before: &[u16], status, heard, encoding, news| {
+            let mut known = new();
+            before.iter().for_each(|&status| assert_eq!(known.heard(&zstd(status), now), Stands));
+            assert_eq!(known.heard(&zstd(status), now), heard, "{before:?} {status}");
+            assert_eq!(known.encoding(now), encoding, "{before:?} {status}");
+            assert_eq!(known.news(), news, "{before:?} {status}");
+            assert_eq!(known.news(), None, "{before:?} {status}");
+            known
+        };
+        check(&[], 204, Stands, Encoding::Zstd, None);
+        check(&[], 503, Stands, Encoding::Zstd, None);
+        let mut refused = check(&[], 415, Again, Encoding::Snappy, Some(News::NoZstd(415)));
+        check(&[204], 415, Again, Encoding::Snappy, Some(News::NoZstd(415)));
+        check(&[204], 400, Stands, Encoding::Zstd, None);
+        for status in DOUBTFUL {
+            let mut doubted = check(&[], status, Again, Encoding::Zstd, None);
+            let again =
+                |answered| Answer { refused_before: Some(status), ..answer(V1, answered, None) };
+            doubted.heard(&again(400), now);
+            assert_eq!(doubted.encoding(now), Encoding::Zstd, "the samples are bad in either");
+            doubted.heard(&again(204), now);
+            assert_eq!(doubted.encoding(now), Encoding::Snappy);
+            assert_eq!(doubted.news(), Some(News::NoZstd(status)));
+        }
+        assert_eq!(refused.encoding(now + REASK_AFTER), Encoding::Zstd);
+        assert_eq!(refused.heard(&zstd(415), now + REASK_AFTER), Again);
+        assert_eq!((refused.encoding(now + REASK_AFTER), refused.news()), (Encoding::Snappy, None));
     }
 
     #[test]
     fn what_the_first_answer_to_2_0_says() {
         let now = Instant::now();
         let check = |status, written, heard, message, news| {
-            let mut auto = Negotiation::new(Wanted::Auto);
+            let mut auto = negotiation(Wanted::Auto);
             assert_eq!(auto.message(now), V2);
             assert_eq!(
                 auto.heard(&answer(V2, status, written), now),
@@ -257,7 +356,7 @@ mod tests {
     fn a_doubt_is_decided_by_the_answer_to_1_0() {
         let now = Instant::now();
         let check = |status, message, news| {
-            let mut auto = Negotiation::new(Wanted::Auto);
+            let mut auto = negotiation(Wanted::Auto);
             assert_eq!(auto.heard(&answer(V2, 400, None), now), Again);
             let again = Answer { refused_before: Some(400), ..answer(V1, status, None) };
             assert_eq!(auto.heard(&again, now), Stands, "{status}");
@@ -270,12 +369,12 @@ mod tests {
             check(status, V2, None);
         }
         // What was certain before the second answer stays as it was.
-        let mut auto = Negotiation::new(Wanted::Auto);
+        let mut auto = negotiation(Wanted::Auto);
         auto.heard(&answer(V2, 204, None), now);
         auto.heard(&Answer { refused_before: Some(204), ..answer(V1, 204, None) }, now);
         assert_eq!(auto.news(), Some(News::Speaks1(Why::NothingWritten)));
         // Nor does 1.0 that was queued before say anything.
-        let mut auto = Negotiation::new(Wanted::Auto);
+        let mut auto = negotiation(Wanted::Auto);
         assert_eq!(auto.heard(&answer(V1, 204, None), now), Stands);
         assert_eq!(auto.message(now), V2);
     }
@@ -283,7 +382,7 @@ mod tests {
     #[test]
     fn a_receiver_that_understood_2_0_is_not_doubted_but_believed() {
         let now = Instant::now();
-        let mut auto = Negotiation::new(Wanted::Auto);
+        let mut auto = negotiation(Wanted::Auto);
         auto.heard(&answer(V2, 204, Some(10)), now);
         for status in DOUBTFUL {
             assert_eq!(auto.heard(&answer(V2, status, None), now), Stands, "{status}");
@@ -296,7 +395,7 @@ mod tests {
     #[test]
     fn what_is_queued_as_2_0_goes_as_1_0_once_that_is_known() {
         let now = Instant::now();
-        let mut auto = Negotiation::new(Wanted::Auto);
+        let mut auto = negotiation(Wanted::Auto);
         assert_eq!((auto.send_as(V1, now), auto.send_as(V2, now)), (V1, V2));
         auto.heard(&answer(V2, 415, None), now);
         assert_eq!((auto.send_as(V1, now), auto.send_as(V2, now)), (V1, V1));
@@ -305,7 +404,7 @@ mod tests {
     #[test]
     fn it_is_asked_again_after_hours_and_the_same_answer_is_no_news() {
         let now = Instant::now();
-        let mut auto = Negotiation::new(Wanted::Auto);
+        let mut auto = negotiation(Wanted::Auto);
         auto.heard(&answer(V2, 204, None), now);
         assert!(auto.news().is_some());
         let later = now + REASK_AFTER;
@@ -324,7 +423,7 @@ mod tests {
     fn what_was_configured_is_obeyed() {
         let now = Instant::now();
         for only in Message::ALL {
-            let mut fixed = Negotiation::new(Wanted::Only(only));
+            let mut fixed = negotiation(Wanted::Only(only));
             for status in [200, 204, 400, 415, 500] {
                 for written in [None, Some(0), Some(10)] {
                     let unheard = only == V2 && status < 300 && written != Some(10);
@@ -336,8 +435,8 @@ mod tests {
             }
         }
         // What was queued as 2.0 before the configuration changed.
-        assert_eq!(Negotiation::new(Wanted::Only(V1)).send_as(V2, now), V1);
-        assert_eq!(Negotiation::new(Wanted::Only(V2)).send_as(V1, now), V1);
+        assert_eq!(negotiation(Wanted::Only(V1)).send_as(V2, now), V1);
+        assert_eq!(negotiation(Wanted::Only(V2)).send_as(V1, now), V1);
     }
 
     #[test]

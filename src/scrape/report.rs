@@ -15,7 +15,7 @@ use crate::{
         v1,
         v2::{self, About, Symbols},
     },
-    series::{Tally, View},
+    series::{Origin, Tally, View},
 };
 
 /// A report series: a gauge.
@@ -49,6 +49,9 @@ const FAMILIES: [Family; 5] = [
 const FAILURE: Family =
     Family { name: "flinkrelay_scrape_failure", help: "Why the last scrape failed; 1.", unit: "" };
 
+/// A series of an earlier configuration: only its labels are known, and only its marker is sent.
+const ENDED: Family = Family { name: "", help: "", unit: "" };
+
 /// Encoded labels of the report series of one target.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -63,6 +66,9 @@ pub(super) struct Report {
 struct ViewBlocks {
     view: View,
     blocks: [Option<Box<[u8]>>; FAMILIES.len()],
+    /// What receivers know from before a change of the configuration and get no more: the next scrape
+    /// ends it.
+    ended: Vec<Box<[u8]>>,
 }
 
 /// One sample of a report.
@@ -89,9 +95,34 @@ impl Report {
         let per_view = |view: &View| ViewBlocks {
             view: view.clone(),
             blocks: FAMILIES.map(|family| view.block(&labels(target, family.name, None))),
+            ended: Vec::new(),
         };
         let views = views.iter().map(per_view).collect();
         Self { target: target.clone(), views, failing: None, sent: false }
+    }
+
+    /// The report of the same target after a change of the configuration, see
+    /// [`Tracker::adopt`](crate::series::Tracker::adopt).
+    pub(super) fn adopt(&mut self, target: &Labels<'static>, views: &[View], origins: &[Origin]) {
+        let old = std::mem::replace(self, Self::new(target, views));
+        (self.failing, self.sent) = (old.failing, old.sent);
+        for (view, origin) in origins.iter().enumerate() {
+            let Some(from) = origin.view.filter(|_| old.sent) else { continue };
+            let mut ended = old.blocks(from);
+            let kept = self.blocks(view);
+            ended.retain(|block| !kept.contains(block));
+            if let Some(blocks) = self.views.get_mut(view) {
+                blocks.ended = ended;
+            }
+        }
+    }
+
+    /// Everything that the receivers of a view know, or will with the next scrape.
+    fn blocks(&self, view: usize) -> Vec<Box<[u8]>> {
+        let Some(of_view) = self.views.get(view) else { return Vec::new() };
+        let failure = self.failing.and_then(|reason| self.failure(view, reason));
+        let known = of_view.entries().flatten().chain(of_view.ended()).chain(failure);
+        known.map(|entry| entry.block.into()).collect()
     }
 
     /// The report of a scrape.
@@ -111,6 +142,7 @@ impl Report {
         let values = [up, duration.as_secs_f64(), scraped, kept, added];
         let valued = |(entry, value): (Option<_>, _)| Some(Entry { value: Some(value), ..entry? });
         let mut entries: Vec<_> = blocks.entries().zip(values).filter_map(valued).collect();
+        entries.extend(blocks.ended());
         let failing = result.as_ref().err().map(|failure| failure.reason);
         let before = self.failing.filter(|_| self.failing != failing);
         entries.extend(before.and_then(|reason| self.failure(view, reason)));
@@ -123,13 +155,16 @@ impl Report {
     pub(super) fn remember(&mut self, result: &Result<Tally, Failure>) {
         self.failing = result.as_ref().err().map(|failure| failure.reason);
         self.sent = true;
+        for view in &mut self.views {
+            view.ended.clear();
+        }
     }
 
     /// The markers that end the report series, because the target is gone.
     pub(super) fn end(&self, view: usize) -> Vec<Entry<'_>> {
         let Some(blocks) = self.views.get(view).filter(|_| self.sent) else { return Vec::new() };
         let failure = self.failing.and_then(|reason| self.failure(view, reason));
-        blocks.entries().flatten().chain(failure).collect()
+        blocks.entries().flatten().chain(blocks.ended()).chain(failure).collect()
     }
 
     fn failure(&self, view: usize, reason: Reason) -> Option<Entry<'_>> {
@@ -144,6 +179,15 @@ impl ViewBlocks {
     fn entries(&self) -> impl Iterator<Item = Option<Entry<'_>>> {
         FAMILIES.iter().zip(&self.blocks).map(|(family, block)| {
             Some(Entry { family, block: block.as_deref()?.into(), value: None })
+        })
+    }
+
+    /// A marker for each series that was left behind.
+    fn ended(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.ended.iter().map(|block| Entry {
+            family: &ENDED,
+            block: block.as_ref().into(),
+            value: None,
         })
     }
 }

@@ -162,8 +162,9 @@ impl Part<'_> {
         if wanted.v2 {
             tracker.number(self.view, symbols);
             let report: Vec<_> = self.report.iter().map(|entry| entry.number(symbols)).collect();
+            let inherited = tracker.numbered_inherited(self.view, symbols);
             let mut encoder = v2::Encoder::new(symbols, self.samples_max);
-            sent = self.encode_v2(tracker, &report, &mut encoder);
+            sent = self.encode_v2(tracker, &inherited, &report, &mut encoder);
             staged.v2 = shared(encoder.finish(created.into_std()));
         }
         if wanted.v1 {
@@ -200,6 +201,7 @@ impl Part<'_> {
     fn encode_v2(
         &self,
         tracker: &Tracker,
+        inherited: &[v2::Series],
         report: &[v2::Series],
         encoder: &mut v2::Encoder<'_>,
     ) -> u64 {
@@ -214,6 +216,9 @@ impl Part<'_> {
         } else {
             let live = tracker.numbered_live(self.view);
             live.for_each(|series| encoder.push_stale(series, self.now_ms));
+        }
+        for series in inherited {
+            encoder.push_stale(series, self.now_ms);
         }
         for (Entry { value, .. }, series) in self.report.iter().zip(report) {
             match *value {

@@ -21,6 +21,9 @@ use crate::{
     remote_write::v1,
 };
 
+/// Encoded labels per view, as in [`super::Shaped::Series`].
+type Blocks = Box<[Option<Box<[u8]>>]>;
+
 /// Lines of a page that normalisation or naming made equal.
 struct Collision {
     /// The series they share.
@@ -76,7 +79,10 @@ impl Tracker {
     }
 
     fn separate(&mut self, series: u32, members: &[u32]) {
-        let ids: Vec<Labels<'static>> = members.iter().map(|&line| self.ids_of(line)).collect();
+        let mut ids: Vec<Labels<'static>> = members.iter().map(|&line| self.ids_of(line)).collect();
+        if !self.names_tell_apart(members) {
+            ids.iter_mut().for_each(|ids| drop(ids.remove(PAGE_NAME)));
+        }
         let names = distinguishing(&ids);
         let mut given = Vec::new();
         for (&member, ids) in members.iter().zip(&ids) {
@@ -102,7 +108,16 @@ impl Tracker {
         }
     }
 
-    fn ids_of(&self, line: u32) -> Labels<'static> {
+    /// Whether some of the lines have the same ids and are of different metrics.
+    fn names_tell_apart(&self, members: &[u32]) -> bool {
+        let mut names = BTreeMap::new();
+        let lines = members.iter().filter_map(|&line| self.lines.get(line as usize));
+        let mut present = lines.filter(|line| !line.stands_back);
+        present.any(|line| *names.entry(&line.ids).or_insert(&line.name) != &line.name)
+    }
+
+    /// The labels that normalisation dropped of a line, and its name on the page if naming changed it.
+    pub(super) fn ids_of(&self, line: u32) -> Labels<'static> {
         let Some(line) = self.lines.get(line as usize) else { return Labels::new() };
         let ids = line.ids.as_deref().and_then(|ids| v1::decode_labels(ids).ok());
         let mut ids = ids.map(Labels::into_owned).unwrap_or_default();
@@ -114,34 +129,61 @@ impl Tracker {
     }
 
     /// The series' labels with the ids added, for each view.
-    #[expect(clippy::type_complexity, reason = "identity and blocks as in Shaped::Series")]
-    fn with_ids(
-        &self,
-        series: u32,
-        mut ids: Labels<'_>,
-    ) -> Option<(u128, Box<[Option<Box<[u8]>>]>)> {
+    fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<(u128, Blocks)> {
         ids.sort();
         let series = self.series.get(series as usize)?;
-        let mut key = series.identity.to_le_bytes().to_vec();
-        key.extend_from_slice(&ids.identity().to_le_bytes());
-        let add = |block: &Option<Box<[u8]>>| {
-            let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
-            for (name, value) in ids.iter() {
-                // A target's own label of that name stays, as it does against a page's labels.
-                let taken = labels.get(name).is_some();
-                let name = if taken { format!("exported_{name}") } else { name.to_owned() };
-                labels.set(name, value.to_owned());
-            }
-            labels.sort();
-            Some(v1::labels_block(&labels))
-        };
-        Some((xxh3_128(&key), series.blocks.iter().map(add).collect()))
+        Some((identity_with(series.identity, &ids), blocks_with(&series.blocks, &ids)))
     }
+}
+
+/// What may tell series apart, in the order in which it is tried.
+fn ids_by_priority() -> impl Iterator<Item = &'static str> + Clone {
+    flink::labels::IDS_BY_PRIORITY.into_iter().chain([PAGE_NAME])
 }
 
 /// Whether two lines are two metrics that naming made one. A former name is the same metric.
 fn names_differ(one: &Line, other: &Line) -> bool {
     one.name != other.name && !one.stands_back && !other.stands_back
+}
+
+/// The identity of a series that got these ids back; they are sorted.
+fn identity_with(identity: u128, ids: &Labels<'_>) -> u128 {
+    xxh3_128(&[identity.to_le_bytes(), ids.identity().to_le_bytes()].concat())
+}
+
+fn blocks_with(blocks: &[Option<Box<[u8]>>], ids: &Labels<'_>) -> Blocks {
+    let add = |block: &Option<Box<[u8]>>| {
+        let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
+        for (name, value) in ids.iter() {
+            // A target's own label of that name stays, as it does against a page's labels.
+            let taken = labels.get(name).is_some();
+            let name = if taken { format!("exported_{name}") } else { name.to_owned() };
+            labels.set(name, value.to_owned());
+        }
+        labels.sort();
+        Some(v1::labels_block(&labels))
+    };
+    blocks.iter().map(add).collect()
+}
+
+/// The blocks of the series `own`, which was told apart from `identity` on some earlier page, from the
+/// `blocks` that its line has without ids. Which of the line's `ids` it got back is not kept, for it
+/// is asked at a change of the configuration only; there are few ways, and the identity tells.
+pub(super) fn told_apart(
+    own: u128,
+    identity: u128,
+    blocks: &[Option<Box<[u8]>>],
+    ids: &Labels<'_>,
+) -> Option<Blocks> {
+    let names: Vec<&str> = ids_by_priority().collect();
+    (1_u32..1 << names.len()).find_map(|chosen| {
+        let chosen = names.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
+        let mut kept: Labels<'_> =
+            chosen.filter_map(|(_, &name)| Some((name, ids.get(name)?))).collect();
+        kept.sort();
+        let found = !kept.is_empty() && identity_with(identity, &kept) == own;
+        found.then(|| blocks_with(blocks, &kept))
+    })
 }
 
 /// Names of the ids to keep, see the module's documentation.
@@ -160,7 +202,7 @@ fn distinguishing(ids: &[Labels<'_>]) -> Vec<&'static str> {
         values.dedup();
         values.len()
     };
-    let names = flink::labels::IDS_BY_PRIORITY.into_iter().chain([PAGE_NAME]);
+    let names = ids_by_priority();
     match names.clone().find(|name| values(name) == distinct.len()) {
         Some(name) => vec![name],
         None => names.filter(|name| values(name) > 1).collect(),

@@ -127,6 +127,16 @@ impl Tracker {
         self.live_series().filter_map(move |series| series.numbers.get(view)?.as_ref())
     }
 
+    /// What an earlier configuration sent and nothing has sent again; [`Tracker::stale`] and
+    /// [`Tracker::live`] hold it too. Each gets one marker, so nothing is kept.
+    pub fn numbered_inherited(&self, view: usize, symbols: &mut Symbols) -> Vec<v2::Series> {
+        let number = |block| {
+            let labels = v1::decode_labels(block).expect("blocks are made by labels_block");
+            v2::Series::new(symbols, &labels, &About::kind(MetricType::Unknown))
+        };
+        self.inherited(view).map(number).collect()
+    }
+
     /// Forgets all numbers, because no receiver wants them any more.
     pub fn forget_numbers(&mut self) {
         for (_, series) in &mut self.series {

@@ -25,6 +25,7 @@ impl Tracker {
         late.retain(|sample| self.take_place(sample, page, scraped_at_ms));
         observed.append(&mut late);
         self.observed = observed;
+        self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
         debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
         self.tally.clone()

@@ -131,6 +131,26 @@ impl Shaper {
         }
     }
 
+    /// Whether a sample becomes the same series here and there, whatever the views.
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        let Self {
+            groups,
+            names,
+            labels,
+            honor_labels,
+            honor_timestamps,
+            metric_relabel_configs,
+            ..
+        } = self;
+        *groups == other.groups
+            && *names == other.names
+            && *labels == other.labels
+            && *honor_labels == other.honor_labels
+            && *honor_timestamps == other.honor_timestamps
+            && *metric_relabel_configs == other.metric_relabel_configs
+            && self.limits == other.limits
+    }
+
     /// Decides what the sample is, see the module's documentation for the order of the steps; `known`
     /// is what the catalogue says of it.
     pub fn shape<'a>(
@@ -212,6 +232,12 @@ impl Shaper {
 }
 
 impl View {
+    /// Whether a series has the same labels here and there.
+    pub fn has_labels_of(&self, other: &Self) -> bool {
+        self.external_labels == other.external_labels
+            && self.write_relabel_configs == other.write_relabel_configs
+    }
+
     /// The labels as this view's receivers get them, encoded; `None` when the view drops the series.
     pub fn block(&self, labels: &Labels<'_>) -> Option<Box<[u8]>> {
         if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {

@@ -200,15 +200,21 @@ fn two_attempts_under_two_names_are_two_series() {
             "flink_taskmanager_job_task_{name}{{task_name=\"t\",task_attempt_num=\"{attempt}\"}} {attempt}"
         )
     };
-    let [present, former] = ["Shuffle_Netty_Input_numBytesInLocal", "numBytesInLocal"];
-    let lines = [line(former, 0), line(present, 0), line(former, 1), line(present, 1)];
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    for round in 0..2 {
-        let sent = scrape(&mut tracker, &lines);
-        assert_eq!(sent.samples.len(), 2, "round {round}");
-        assert_ne!(sent.samples[0].0, sent.samples[1].0);
-        assert_eq!(dropped(&sent), [(Dropped::FormerName, 2)], "round {round}");
-        assert_eq!(sent.tally.ids_kept, if round == 0 { 2 } else { 0 });
+    for [present, former] in [
+        ["Shuffle_Netty_Input_numBytesInLocal", "numBytesInLocal"],
+        // Here naming changes the present name too.
+        ["Shuffle_Netty_Input_0_maxQueueLen", "Network_Input_0_maxQueueLen"],
+    ] {
+        let lines = [line(former, 0), line(present, 0), line(former, 1), line(present, 1)];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        for round in 0..2 {
+            let sent = scrape(&mut tracker, &lines);
+            assert_eq!(sent.samples.len(), 2, "round {round}");
+            assert_ne!(sent.samples[0].0, sent.samples[1].0);
+            assert!(sent.samples.iter().all(|(series, _)| !series.contains("exported_name")));
+            assert_eq!(dropped(&sent), [(Dropped::FormerName, 2)], "round {round}");
+            assert_eq!(sent.tally.ids_kept, if round == 0 { 2 } else { 0 });
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn list(relay: &Relay) -> Targets {
     Targets {
         active_targets,
         ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
-        receivers: relay.receivers.iter().map(|r| receiver(r)).collect(),
+        receivers: relay.receivers().iter().map(|r| receiver(r)).collect(),
     }
 }
 

@@ -5,8 +5,6 @@ use std::{
     ops::{AddAssign, SubAssign},
 };
 
-use crate::remote_write::Fragment;
-
 /// Why samples were dropped. The names are labels of exported series and do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -20,12 +18,23 @@ pub enum Reason {
     WriteRelabel,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
+    /// A reload removed the receiver, and it did not take the rest in time.
+    ReceiverRemoved,
+    /// What was written to the spool's disk cannot be read back.
+    Unreadable,
 }
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::QueueFull, Self::TooOld, Self::Rejected, Self::WriteRelabel, Self::Shutdown];
+    pub const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::TooOld,
+        Self::Rejected,
+        Self::WriteRelabel,
+        Self::Shutdown,
+        Self::ReceiverRemoved,
+        Self::Unreadable,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +44,8 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::WriteRelabel => "write_relabel",
             Self::Shutdown => "shutdown",
+            Self::ReceiverRemoved => "receiver_removed",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -50,17 +61,6 @@ pub struct Amount {
     pub fragments: u64,
     /// Compressed bytes.
     pub bytes: u64,
-}
-
-impl Amount {
-    pub(super) fn of(fragment: &Fragment) -> Self {
-        Self {
-            samples: fragment.samples().into(),
-            metadata: fragment.metadata().into(),
-            fragments: 1,
-            bytes: fragment.bytes(),
-        }
-    }
 }
 
 impl AddAssign for Amount {
@@ -95,8 +95,10 @@ impl Sum for Amount {
 /// `appended = delivered + dropped + queued`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Everything that was given to `append`.
+    /// Everything that was given to `append`, and what an earlier run had left on the disk.
     pub appended: Amount,
+    /// The part of `appended` that an earlier run had left.
+    pub recovered: Amount,
     /// What the receiver has accepted.
     pub delivered: Amount,
     /// What was put back to be sent again, once for each time.
@@ -105,8 +107,6 @@ pub struct Counts {
     pub queued: Amount,
     /// The part of `queued` that is in flight.
     pub in_flight: Amount,
-    /// Batches queued: open, sealed or in flight.
-    pub batches: u64,
     /// The latest time of a sample appended, in milliseconds since the epoch.
     pub highest_appended_ms: Option<i64>,
     /// The latest time of a sample delivered, in milliseconds since the epoch.
@@ -129,6 +129,11 @@ impl Counts {
         self.appended += amount;
         self.queued += amount;
         self.highest_appended_ms = self.highest_appended_ms.max(highest_ms);
+    }
+
+    pub(super) fn recover(&mut self, amount: Amount, highest_ms: Option<i64>) {
+        self.append(amount, highest_ms);
+        self.recovered += amount;
     }
 
     pub(super) fn deliver(&mut self, amount: Amount, highest_ms: Option<i64>) {
@@ -164,9 +169,9 @@ mod tests {
             assert_eq!(counts.dropped(reason), one);
             assert_eq!(reason as usize, place);
         }
-        let names = Reason::ALL.map(Reason::as_str);
-        assert_eq!(names, ["queue_full", "too_old", "rejected", "write_relabel", "shutdown"]);
-        assert_eq!(counts.dropped_in_all().bytes, 20);
+        let names: std::collections::BTreeSet<_> = Reason::ALL.map(Reason::as_str).into();
+        assert_eq!(names.len(), Reason::ALL.len());
+        assert_eq!(counts.dropped_in_all().bytes, 4 * Reason::ALL.len() as u64);
         assert!(counts.is_balanced());
     }
 }

@@ -1,8 +1,9 @@
-//! Random histories, played on the spool and on a model that is slow and plain: one list of
-//! batches in the order in which they were begun, searched from the front for everything.
+//! Random histories, played on a spool in memory and on a model that is slow and plain: one list of
+//! fragments in the order in which they came, searched from the front for everything.
 //!
 //! After each step the accounts must be equal. What the spool hands out must be the model's batch,
-//! decoded. At the end every fragment has had exactly one fate.
+//! decoded. At the end every fragment has had exactly one fate. `histories` does the same for a spool on a
+//! disk.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +14,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     Amount, BatchId, Counts, Next, Reason, Settings, Settled, Spool,
-    tests::{SETTINGS, contents, fragment},
+    tests::{SETTINGS, contents, fragment, spool},
 };
 
 /// One call, or time that passes.
@@ -24,13 +25,16 @@ enum Step {
     Settle { lane: u16, settled: Settled },
     Flush,
     Pass { ms: u64 },
+    Lanes(u16),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
     let append = (0..9_u64, vec(1..14_u32, 1..4));
+    let partly = |samples| Settled::Partly { samples, metadata: 0, reason: Reason::Rejected };
     let settled = prop_oneof![
         3 => Just(Settled::Delivered),
         2 => Just(Settled::Retry),
+        1 => (0..20_u64).prop_map(partly),
         1 => prop::sample::select(&Reason::ALL[..]).prop_map(Settled::Dropped),
     ];
     prop_oneof![
@@ -39,6 +43,7 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => (0..4_u16, settled).prop_map(|(lane, settled)| Step::Settle { lane, settled }),
         1 => Just(Step::Flush),
         4 => (0..4000_u64).prop_map(|ms| Step::Pass { ms }),
+        1 => (1..4_u16).prop_map(Step::Lanes),
     ]
 }
 
@@ -54,75 +59,67 @@ fn settings() -> impl Strategy<Value = Settings> {
             max_bytes,
             capacity_samples,
             sample_age_limit: Duration::from_secs(age),
+            ..SETTINGS
         },
     )
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    Open { due: Instant },
-    Sealed,
+    Waits,
+    /// It was sent and comes back; what comes back together stays together.
+    Returned(BatchId),
     InFlight(BatchId),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     id: u64,
+    key: u64,
+    scrape: u64,
     amount: Amount,
-}
-
-#[derive(Debug)]
-struct ModelBatch {
-    lane: u16,
     state: State,
     created: Instant,
-    tries: u32,
-    pieces: Vec<Piece>,
-}
-
-impl ModelBatch {
-    fn amount(&self) -> Amount {
-        self.pieces.iter().map(|piece| piece.amount).sum()
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
-    }
+    flushed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Delivered,
     Dropped(Reason),
+    Partly,
 }
 
 struct Model {
     settings: Settings,
-    batches: VecDeque<ModelBatch>,
+    pieces: VecDeque<Piece>,
+    tries: BTreeMap<BatchId, u32>,
     fates: BTreeMap<u64, (Piece, Fate)>,
     appended: Amount,
     retried: Amount,
+    /// Samples of batches that were delivered in part.
+    partly_dropped: u64,
 }
 
 impl Model {
-    fn settle(&mut self, pieces: &[Piece], fate: Fate) {
-        for piece in pieces {
-            let before = self.fates.insert(piece.id, (*piece, fate));
-            assert!(before.is_none(), "{piece:?} had {before:?} and now {fate:?}");
-        }
+    fn lane(&self, piece: &Piece) -> u64 {
+        piece.key % u64::from(self.settings.lanes)
     }
 
-    fn find(&self, is: impl Fn(&ModelBatch) -> bool) -> Option<usize> {
-        self.batches.iter().position(is)
+    fn of_lane(&self, lane: u16) -> Vec<Piece> {
+        let own = self.pieces.iter().filter(|piece| self.lane(piece) == u64::from(lane));
+        own.copied().collect()
     }
 
-    fn remove(&mut self, at: usize, fate: Fate) {
-        let batch = self.batches.remove(at).unwrap();
-        self.settle(&batch.pieces, fate);
+    fn remove(&mut self, id: u64, fate: Fate) {
+        let at = self.pieces.iter().position(|piece| piece.id == id).unwrap();
+        let piece = self.pieces.remove(at).unwrap();
+        let before = self.fates.insert(id, (piece, fate));
+        assert!(before.is_none(), "{piece:?} had {before:?} and now {fate:?}");
     }
 
     fn queued(&self) -> Amount {
-        self.batches.iter().map(ModelBatch::amount).sum()
+        self.pieces.iter().map(|piece| piece.amount).sum()
     }
 
     fn too_much(&self, amount: Amount) -> bool {
@@ -130,66 +127,55 @@ impl Model {
         amount.bytes > self.settings.max_bytes || capacity != 0 && amount.samples > capacity
     }
 
-    fn append(&mut self, lane: u16, pieces: &[Piece], now: Instant) {
-        let max = u64::from(self.settings.max_samples_per_send);
-        let all: u64 = pieces.iter().map(|piece| piece.amount.samples).sum();
-        self.seal_if(lane, |open, due| due <= now || open.amount().samples + all > max);
-        for piece in pieces {
-            self.appended += piece.amount;
-            if self.too_much(piece.amount) {
-                self.settle(&[*piece], Fate::Dropped(Reason::QueueFull));
-                continue;
-            }
-            self.seal_if(lane, |open, _| open.amount().samples + piece.amount.samples > max);
-            let due = now + self.settings.batch_send_deadline;
-            match self.batches.iter_mut().find(|b| b.lane == lane && b.is_open()) {
-                Some(open) => open.pieces.push(*piece),
-                None => self.batches.push_back(ModelBatch {
-                    lane,
-                    state: State::Open { due },
-                    created: now,
-                    tries: 0,
-                    pieces: vec![*piece],
-                }),
-            }
-            self.seal_if(lane, |open, _| open.amount().samples >= max);
-            while self.too_much(self.queued()) {
-                let sealed = self.find(|b| b.state == State::Sealed);
-                let Some(at) = sealed.or_else(|| self.find(ModelBatch::is_open)) else { break };
-                self.remove(at, Fate::Dropped(Reason::QueueFull));
-            }
+    fn append(&mut self, piece: Piece) {
+        self.appended += piece.amount;
+        self.pieces.push_back(piece);
+        if self.too_much(piece.amount) {
+            return self.remove(piece.id, Fate::Dropped(Reason::QueueFull));
+        }
+        while self.too_much(self.queued()) {
+            let oldest = self.pieces.iter().find(|p| !matches!(p.state, State::InFlight(_)));
+            self.remove(oldest.unwrap().id, Fate::Dropped(Reason::QueueFull));
         }
     }
 
-    fn seal_if(&mut self, lane: u16, when: impl Fn(&ModelBatch, Instant) -> bool) {
-        for batch in self.batches.iter_mut().filter(|batch| batch.lane == lane) {
-            if let State::Open { due } = batch.state
-                && when(batch, due)
-            {
-                batch.state = State::Sealed;
+    /// The pieces of the batch that is to be sent now; or the time to wait for.
+    fn next(&mut self, lane: u16, now: Instant) -> Result<Vec<Piece>, Option<Instant>> {
+        let limit = self.settings.sample_age_limit;
+        for piece in self.of_lane(lane) {
+            let is_old = !limit.is_zero() && now - piece.created > limit;
+            if is_old && !matches!(piece.state, State::InFlight(_)) {
+                self.remove(piece.id, Fate::Dropped(Reason::TooOld));
             }
         }
-    }
-
-    /// The batch that is to be sent now, as an index; or the time to wait for.
-    fn next(&mut self, lane: u16, now: Instant) -> Result<usize, Option<Instant>> {
-        let in_flight = |b: &ModelBatch| b.lane == lane && matches!(b.state, State::InFlight(_));
-        if self.find(in_flight).is_some() {
+        let own = self.of_lane(lane);
+        if own.iter().any(|piece| matches!(piece.state, State::InFlight(_))) {
             return Err(None);
         }
-        self.seal_if(lane, |_, due| due <= now);
-        while let Some(at) = self.find(|b| b.lane == lane && b.state == State::Sealed) {
-            let (age, limit) = (now - self.batches[at].created, self.settings.sample_age_limit);
-            if limit.is_zero() || age <= limit {
-                return Ok(at);
-            }
-            self.remove(at, Fate::Dropped(Reason::TooOld));
+        let returned = own.iter().filter(|piece| matches!(piece.state, State::Returned(_)));
+        let returned: Vec<Piece> = returned.copied().collect();
+        if !returned.is_empty() {
+            return Ok(returned);
         }
-        let open = self.batches.iter().find(|b| b.lane == lane);
-        Err(open.map(|b| match b.state {
-            State::Open { due } => due,
-            state => panic!("{state:?} should have been found"),
-        }))
+        let Some(first) = own.first() else { return Err(None) };
+        let max = u64::from(self.settings.max_samples_per_send);
+        let sum = |pieces: &[Piece]| pieces.iter().map(|piece| piece.amount.samples).sum::<u64>();
+        let mut count = (1..=own.len()).rev().find(|n| sum(&own[..*n]) <= max).unwrap_or(1);
+        let is_full = count < own.len() || sum(&own[..count]) >= max;
+        let due = first.created + self.settings.batch_send_deadline;
+        if !is_full && due > now && !first.flushed {
+            return Err(Some(due));
+        }
+        // A scrape that would be torn, does not begin the batch, and fits into the next one, waits.
+        if let Some(next) = own.get(count) {
+            let scrape: Vec<Piece> =
+                own.iter().filter(|piece| piece.scrape == next.scrape).copied().collect();
+            let begins = own.iter().position(|piece| piece.scrape == next.scrape).unwrap();
+            if begins > 0 && begins < count && sum(&scrape) <= max {
+                count = begins;
+            }
+        }
+        Ok(own[..count].to_vec())
     }
 
     /// The account, from the fates of the fragments and what is still there.
@@ -197,15 +183,20 @@ impl Model {
         let with = |fate: Fate| -> Amount {
             self.fates.values().filter(|(_, f)| *f == fate).map(|(piece, _)| piece.amount).sum()
         };
-        let in_flight = self.batches.iter().filter(|b| matches!(b.state, State::InFlight(_)));
+        let in_flight = self.pieces.iter().filter(|p| matches!(p.state, State::InFlight(_)));
         assert_eq!(counts.appended, self.appended);
-        assert_eq!(counts.delivered, with(Fate::Delivered));
+        let mut delivered: Amount = [with(Fate::Delivered), with(Fate::Partly)].into_iter().sum();
+        delivered.samples -= self.partly_dropped;
+        assert_eq!(counts.delivered, delivered);
         assert_eq!(counts.retried, self.retried);
         assert_eq!(counts.queued, self.queued());
-        assert_eq!(counts.in_flight, in_flight.map(ModelBatch::amount).sum());
-        assert_eq!(counts.batches, self.batches.len() as u64);
+        assert_eq!(counts.in_flight, in_flight.map(|piece| piece.amount).sum());
         for reason in Reason::ALL {
-            assert_eq!(counts.dropped(reason), with(Fate::Dropped(reason)), "{reason:?}");
+            let mut dropped = with(Fate::Dropped(reason));
+            if reason == Reason::Rejected {
+                dropped.samples += self.partly_dropped;
+            }
+            assert_eq!(counts.dropped(reason), dropped, "{reason:?}");
         }
         assert!(!self.too_much(counts.queued), "{counts:?}");
     }
@@ -216,28 +207,25 @@ struct Play {
     model: Model,
     now: Instant,
     next_id: u64,
+    next_scrape: u64,
     /// Last fragment delivered from each key; ids grow, so order is kept when these do.
     last_delivered: BTreeMap<u64, u64>,
-    keys: BTreeMap<u64, u64>,
 }
 
 impl Play {
     fn new(settings: Settings) -> Self {
         let model = Model {
             settings,
-            batches: VecDeque::new(),
+            pieces: VecDeque::new(),
+            tries: BTreeMap::new(),
             fates: BTreeMap::new(),
             appended: Amount::default(),
             retried: Amount::default(),
+            partly_dropped: 0,
         };
-        Self {
-            spool: Spool::new(settings).unwrap(),
-            model,
-            now: Instant::now(),
-            next_id: 0,
-            last_delivered: BTreeMap::new(),
-            keys: BTreeMap::new(),
-        }
+        let spool = spool(settings);
+        let now = spool.epoch.instant;
+        Self { spool, model, now, next_id: 0, next_scrape: 0, last_delivered: BTreeMap::new() }
     }
 
     fn step(&mut self, step: &Step) {
@@ -247,27 +235,44 @@ impl Play {
             Step::Settle { lane, settled } => self.settle(*lane, *settled),
             Step::Flush => {
                 self.spool.flush();
-                (0..self.spool.lanes()).for_each(|lane| self.model.seal_if(lane, |_, _| true));
+                self.model.pieces.iter_mut().for_each(|piece| piece.flushed = true);
             }
             Step::Pass { ms } => self.now += Duration::from_millis(*ms),
+            Step::Lanes(lanes) => self.reconfigure(*lanes),
         }
         self.model.compare(self.spool.counts());
-        assert_eq!(self.spool.is_empty(), self.model.batches.is_empty());
+        assert_eq!(self.spool.is_empty(), self.model.pieces.is_empty());
+        assert_eq!(self.spool.unaccounted(), 0);
+        let oldest = self.model.pieces.iter().map(|piece| self.now - piece.created).max();
+        assert_eq!(self.spool.oldest_age(self.now), oldest);
     }
 
     fn append(&mut self, key: u64, samples: &[u32]) {
         let mut fragments = Vec::new();
+        self.next_scrape += 1;
+        let lane = self.spool.lane_of(key);
         let mut pieces = Vec::new();
         for samples in samples {
             let fragment = fragment(self.next_id, *samples, self.now);
-            pieces.push(Piece { id: self.next_id, amount: Amount::of(&fragment) });
+            pieces.push(Piece {
+                id: self.next_id,
+                key,
+                scrape: self.next_scrape,
+                amount: Amount {
+                    samples: u64::from(*samples),
+                    metadata: 0,
+                    fragments: 1,
+                    bytes: fragment.bytes(),
+                },
+                state: State::Waits,
+                created: self.now,
+                flushed: false,
+            });
             fragments.push(fragment);
-            self.keys.insert(self.next_id, key);
             self.next_id += 1;
         }
-        let lane = self.spool.append(key, fragments, self.now);
-        assert_eq!(u64::from(lane), key % u64::from(self.spool.lanes()));
-        self.model.append(lane, &pieces, self.now);
+        assert_eq!(self.spool.append(key, fragments, self.now), lane);
+        pieces.into_iter().for_each(|piece| self.model.append(piece));
     }
 
     fn next(&mut self, lane: u16) {
@@ -276,18 +281,26 @@ impl Play {
             false => Err(None),
         };
         match (self.spool.next(lane, self.now), expect) {
-            (Next::Send(batch), Ok(at)) => {
-                let expect = &mut self.model.batches[at];
-                let pieces = expect.pieces.iter().map(|piece| (piece.id, piece.amount.samples));
+            (Next::Send(batch), Ok(expect)) => {
+                let pieces = expect.iter().map(|piece| (piece.id, piece.amount.samples));
                 let got = contents(&batch).into_iter().map(|(id, n)| (id, u64::from(n)));
                 assert!(got.eq(pieces), "{batch:?} is not {expect:?}");
-                assert_eq!((batch.tries, batch.created), (expect.tries, expect.created));
-                let highest = expect.pieces.iter().map(|piece| piece.id).max();
-                assert_eq!(
-                    batch.highest_timestamp_ms,
-                    highest.map(|id| i64::try_from(id).unwrap())
-                );
-                expect.state = State::InFlight(batch.id);
+                let created = expect.iter().map(|piece| piece.created).min().unwrap();
+                let tries = match expect[0].state {
+                    State::Returned(id) => {
+                        assert_eq!(batch.id, id);
+                        self.model.tries[&id]
+                    }
+                    _ => 0,
+                };
+                assert_eq!((batch.tries, batch.created), (tries, created));
+                let highest = expect.iter().map(|piece| i64::try_from(piece.id).unwrap()).max();
+                assert_eq!(batch.highest_timestamp_ms, highest);
+                for piece in &mut self.model.pieces {
+                    if expect.iter().any(|sent| sent.id == piece.id) {
+                        piece.state = State::InFlight(batch.id);
+                    }
+                }
             }
             (Next::WaitUntil(due), Err(Some(expect))) => assert_eq!(due, expect),
             (Next::Idle, Err(None)) => {}
@@ -296,30 +309,48 @@ impl Play {
     }
 
     fn settle(&mut self, lane: u16, settled: Settled) {
-        let in_flight = |b: &ModelBatch| b.lane == lane && matches!(b.state, State::InFlight(_));
-        let Some(at) = self.model.find(in_flight) else {
+        let sent = |piece: &Piece| matches!(piece.state, State::InFlight(_));
+        let own: Vec<Piece> = self.model.of_lane(lane).into_iter().filter(sent).collect();
+        let Some(State::InFlight(id)) = own.first().map(|piece| piece.state) else {
             let some = BatchId(self.next_id / 2);
             assert!(self.spool.settle(lane, some, settled).is_err());
             return;
         };
-        let batch = &mut self.model.batches[at];
-        let State::InFlight(id) = batch.state else { panic!("{batch:?}") };
         self.spool.settle(lane, id, settled).unwrap();
-        match settled {
-            Settled::Retry => {
-                batch.tries += 1;
-                batch.state = State::Sealed;
-                self.model.retried += batch.amount();
-            }
-            Settled::Dropped(reason) => self.model.remove(at, Fate::Dropped(reason)),
-            Settled::Delivered => {
-                for piece in &batch.pieces {
-                    let last = self.last_delivered.insert(self.keys[&piece.id], piece.id);
-                    assert!(last < Some(piece.id), "{} after {last:?}", piece.id);
+        if let Settled::Partly { samples, .. } = settled {
+            let all: u64 = own.iter().map(|piece| piece.amount.samples).sum();
+            self.model.partly_dropped += samples.min(all);
+        }
+        if settled == Settled::Retry {
+            *self.model.tries.entry(id).or_default() += 1;
+        }
+        for piece in own {
+            match settled {
+                Settled::Retry => {
+                    self.model.retried += piece.amount;
+                    let known = self.model.pieces.iter_mut().find(|p| p.id == piece.id).unwrap();
+                    known.state = State::Returned(id);
                 }
-                self.model.remove(at, Fate::Delivered);
+                Settled::Dropped(reason) => self.model.remove(piece.id, Fate::Dropped(reason)),
+                Settled::Delivered | Settled::Partly { .. } => {
+                    let last = self.last_delivered.insert(piece.key, piece.id);
+                    assert!(last < Some(piece.id), "{} after {last:?}", piece.id);
+                    let fate = match settled {
+                        Settled::Delivered => Fate::Delivered,
+                        _ => Fate::Partly,
+                    };
+                    self.model.remove(piece.id, fate);
+                }
             }
         }
+    }
+
+    /// What is in flight goes back, and is cut anew.
+    fn reconfigure(&mut self, lanes: u16) {
+        let settings = Settings { lanes, ..self.model.settings };
+        self.spool.reconfigure(settings).unwrap();
+        self.model.settings = settings;
+        self.model.pieces.iter_mut().for_each(|piece| piece.state = State::Waits);
     }
 
     /// A receiver that accepts everything empties the spool; then each fragment has one fate.
@@ -327,15 +358,15 @@ impl Play {
         if deliver {
             self.step(&Step::Flush);
             for lane in 0..self.spool.lanes() {
-                while self.model.batches.iter().any(|batch| batch.lane == lane) {
+                while !self.model.of_lane(lane).is_empty() {
                     self.step(&Step::Next { lane });
                     self.step(&Step::Settle { lane, settled: Settled::Delivered });
                 }
             }
         } else {
             assert_eq!(self.spool.close(Reason::Shutdown), self.model.queued());
-            while !self.model.batches.is_empty() {
-                self.model.remove(0, Fate::Dropped(Reason::Shutdown));
+            while let Some(piece) = self.model.pieces.front() {
+                self.model.remove(piece.id, Fate::Dropped(Reason::Shutdown));
             }
         }
         self.model.compare(self.spool.counts());
@@ -346,7 +377,7 @@ impl Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn any_history_keeps_the_account(

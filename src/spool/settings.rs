@@ -11,16 +11,32 @@ pub struct Settings {
     pub max_samples_per_send: u32,
     /// How long an open batch waits for more.
     pub batch_send_deadline: Duration,
-    /// Compressed bytes that may be queued. Each fragment costs some 200 bytes of memory more.
+    /// Compressed bytes that may be queued; on a disk, bytes of its files. Each fragment costs some 200
+    /// bytes of memory more.
     pub max_bytes: u64,
     /// Samples that may be queued; 0 is unlimited.
     pub capacity_samples: u64,
     /// Age above which a batch is dropped instead of sent, counted from the scrape of its oldest
     /// sample; zero is unlimited.
     pub sample_age_limit: Duration,
+    /// What is sent first when there is a backlog.
+    pub drain: Drain,
+    /// Samples of the backlog that are sent per second beside live data; 0 is unlimited.
+    pub backlog_samples_per_second: u64,
 }
 
-/// Settings with which nothing could ever be sent.
+/// What is sent first when there is a backlog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drain {
+    /// Everything in its order: live data waits for the backlog.
+    #[default]
+    OldestFirst,
+    /// Live data, and the backlog beside it at a limited pace, oldest first. Only for receivers that take
+    /// samples out of order.
+    NewestFirst,
+}
+
+/// Settings that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// No batch could be in flight.
@@ -76,6 +92,8 @@ mod tests {
             max_bytes: 1,
             capacity_samples: 10,
             sample_age_limit: Duration::ZERO,
+            drain: Drain::OldestFirst,
+            backlog_samples_per_second: 0,
         };
         let check = |settings: Settings, expect: &str| {
             let message = settings.check().map_err(|error| error.to_string());

@@ -7,7 +7,9 @@ use std::{
 
 use prost::Message;
 
-use super::{Amount, Batch, BatchId, Next, NotInFlight, Reason, Settings, Settled, Spool};
+use super::{
+    Amount, Batch, BatchId, Drain, Epoch, Next, NotInFlight, Reason, Settings, Settled, Spool,
+};
 use crate::{
     labels::{Labels, METRIC_NAME},
     limits::BODY_RAW_BYTES_MAX,
@@ -25,7 +27,15 @@ pub(super) const SETTINGS: Settings = Settings {
     max_bytes: 1 << 20,
     capacity_samples: 0,
     sample_age_limit: Duration::ZERO,
+    drain: Drain::OldestFirst,
+    backlog_samples_per_second: 0,
 };
+
+/// A spool in memory that begins now.
+pub(super) fn spool(settings: Settings) -> Spool {
+    let epoch = Epoch { instant: Instant::now(), unix_ms: 1_700_000_000_000 };
+    Spool::new(settings, epoch).unwrap()
+}
 
 /// A fragment of `samples` samples that can be told from others by `id`, which is its series' name
 /// and its timestamp.
@@ -68,7 +78,9 @@ struct Case {
 
 impl Case {
     fn new(settings: Settings) -> Self {
-        Self { spool: Spool::new(settings).unwrap(), start: Instant::now() }
+        let spool = spool(settings);
+        let start = spool.epoch.instant;
+        Self { spool, start }
     }
 
     fn at(&self, seconds: u64) -> Instant {
@@ -142,13 +154,15 @@ fn a_scrape_larger_than_a_batch_is_cut_between_fragments() {
     assert_eq!(case.deliver_all(0, 0), expect);
 }
 
-/// Otherwise the batch of a small target would grow for hours while the receiver is away, and the
-/// age limit would take its young samples with the old ones.
+/// After an outage small scrapes leave in full requests, however long they have waited.
 #[test]
-fn an_overdue_batch_takes_no_more_samples() {
+fn what_has_waited_is_joined_into_full_batches() {
     let mut case = Case::new(SETTINGS);
-    case.append(0, &[(1, 1)], 0).append(0, &[(2, 1)], 4).append(0, &[(3, 1)], 5);
-    assert_eq!(case.deliver_all(0, 5), [vec![(1, 1), (2, 1)], vec![(3, 1)]]);
+    for second in 0..25 {
+        case.append(0, &[(second, 1)], second);
+    }
+    let sizes: Vec<usize> = case.deliver_all(0, 99).iter().map(Vec::len).collect();
+    assert_eq!(sizes, [10, 10, 5]);
 }
 
 #[test]
@@ -161,7 +175,7 @@ fn a_fragment_larger_than_a_batch_is_a_batch() {
 #[test]
 fn a_body_stays_below_its_limit() {
     let now = Instant::now();
-    let mut spool = Spool::new(SETTINGS).unwrap();
+    let mut spool = spool(SETTINGS);
     let long = "x".repeat(usize::try_from(BODY_RAW_BYTES_MAX).unwrap() / 2 - 100);
     let labels: Labels<'_> = [(METRIC_NAME, "f"), ("sql", &long)].into_iter().collect();
     for timestamp_ms in 0..3 {
@@ -201,7 +215,10 @@ fn a_retried_batch_is_the_next_again_and_counts_its_tries() {
         case.spool.settle(0, batch.id, Settled::Retry).unwrap();
     }
     let counts = *case.spool.counts();
-    assert_eq!((counts.retried.samples, counts.queued.samples, counts.batches), (30, 20, 2));
+    assert_eq!(
+        (counts.retried.samples, counts.queued.samples, counts.queued.fragments),
+        (30, 20, 2)
+    );
     assert_eq!(case.deliver_all(0, 9), [[(1, 10)], [(2, 10)]]);
     assert_eq!(case.spool.counts().delivered, counts.appended);
 }
@@ -222,12 +239,12 @@ fn the_oldest_batch_of_all_lanes_makes_room() {
 }
 
 #[test]
-fn without_a_sealed_batch_the_oldest_open_one_makes_room() {
+fn room_is_made_fragment_by_fragment() {
     let mut case = Case::new(Settings { capacity_samples: 10, ..SETTINGS });
     case.append(1, &[(1, 4)], 0).append(0, &[(2, 4)], 0).append(1, &[(3, 4)], 0);
-    assert_eq!(case.dropped(Reason::QueueFull), 8);
+    assert_eq!(case.dropped(Reason::QueueFull), 4);
     assert_eq!(case.deliver_all(0, 0), [[(2, 4)]]);
-    assert!(case.deliver_all(1, 0).is_empty());
+    assert_eq!(case.deliver_all(1, 0), [[(3, 4)]]);
 }
 
 #[test]
@@ -289,7 +306,7 @@ fn closing_drops_all_that_is_left_and_what_comes_later() {
 #[test]
 fn metadata_is_counted_and_needs_no_samples() {
     let now = Instant::now();
-    let mut spool = Spool::new(SETTINGS).unwrap();
+    let mut spool = spool(SETTINGS);
     let mut encoder = Encoder::new(10);
     let kind = MetricType::Gauge;
     encoder.push_metadata(&Metadata { kind, family: "up", help: "", unit: "" });

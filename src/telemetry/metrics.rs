@@ -54,6 +54,7 @@ impl Collector for RelayMetrics {
         family(&mut encoder, "build_info", "Version of the relay.", Kind::Gauge, |family| {
             family.add(&build, 1.0)
         })?;
+        reloads(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
         ranges(&self.0, &mut encoder)?;
         receivers(&self.0, &mut encoder)
@@ -140,6 +141,34 @@ const TARGET_ROWS: [Row<TargetState>; 10] = [
         s.faults_total as f64
     }),
 ];
+
+fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let state = relay.reloads.state();
+    let taken = state.success_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // What a float holds exactly.
+    let hash = state.hash.0 & ((1 << 48) - 1);
+    for (name, help, value) in [
+        (
+            "config_last_reload_successful",
+            "Whether the configuration that was read last is in use.",
+            f64::from(state.successful),
+        ),
+        (
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was taken.",
+            taken.as_secs_f64(),
+        ),
+        (
+            "config_hash",
+            "Hash of the configuration file in use; the same where the same file is used.",
+            hash as f64,
+        ),
+    ] {
+        let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(gauge)?;
+    }
+    Ok(())
+}
 
 fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let targets: Vec<(Arc<TargetStatus>, TargetState)> = relay
@@ -236,7 +265,7 @@ const RECEIVER_ROWS: [Row<Account>; 12] = [
         r.receiver.numbers.bytes.load(Relaxed) as f64
     }),
     ("remote_write_batches_pending", "Batches in the spool.", Kind::Gauge, |r| {
-        r.counts.batches as f64
+        r.counts.queued.fragments as f64
     }),
     ("remote_write_pending_bytes", "Bytes in the spool.", Kind::Gauge, |r| {
         r.counts.queued.bytes as f64
@@ -272,7 +301,7 @@ fn seconds(timestamp_ms: Option<i64>) -> f64 {
 }
 
 fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let receivers = &relay.receivers;
+    let receivers = relay.receivers();
     let accounts: Vec<_> =
         receivers.iter().map(|r| Account { receiver: Arc::clone(r), counts: r.counts() }).collect();
     for (name, help, kind, value) in RECEIVER_ROWS {

@@ -17,17 +17,17 @@ use crate::{
     process::{Output, command, finish},
 };
 
-const PAGE: &str = "flink_taskmanager_Status_JVM_CPU_Time{host=\"h\",tm_id=\"tm_1\",} 1.0\n\
+pub(crate) const PAGE: &str = "flink_taskmanager_Status_JVM_CPU_Time{host=\"h\",tm_id=\"tm_1\",} 1.0\n\
                     flink_taskmanager_Status_JVM_Threads_Count{host=\"h\",tm_id=\"tm_1\",} 2.0\n";
 
-fn spawn(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+pub(crate) fn spawn(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
     let mut command = command(&[&["run", "--interval", "300ms"], arguments].concat());
     command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
 /// Sends a signal by name, as a shell does.
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     let id = child.id().expect("it runs").to_string();
     let mut kill = tokio::process::Command::new("sh");
     kill.args(["-c", "kill -s $0 $1", name, &id]);
@@ -35,14 +35,14 @@ async fn signal(child: &Child, name: &str) {
 }
 
 /// Ends the program by a signal; what it left behind, and how long that took.
-async fn end(child: Child, name: &str) -> (Output, Duration) {
+pub(crate) async fn end(child: Child, name: &str) -> (Output, Duration) {
     let asked = Instant::now();
     signal(&child, name).await;
     (finish(child).await, asked.elapsed())
 }
 
 /// A free port, to listen on later.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
@@ -139,7 +139,7 @@ async fn the_environment_does_what_the_flags_do() {
 }
 
 /// What an endpoint of the program answers, as soon as it listens.
-async fn until_answer(address: &str, path: &str) -> String {
+pub(crate) async fn until_answer(address: &str, path: &str) -> String {
     let connect = || std::net::TcpStream::connect(address).ok();
     let stream = until("the endpoints", connect).await;
     stream.set_nonblocking(true).unwrap();

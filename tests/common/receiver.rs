@@ -15,7 +15,7 @@ use std::{
 use flinkrelay::{
     labels::Labels,
     remote_write::{
-        Message, SAMPLES_WRITTEN,
+        Encoding, Message, SAMPLES_WRITTEN,
         proto::{Label, MetricMetadata, TimeSeries, WriteRequest},
         proto_v2,
         v1::STALE_NAN,
@@ -48,6 +48,8 @@ struct State {
     script: Script,
     /// `None` when it understands both messages.
     old: Option<Old>,
+    /// What it answers to zstd; `None` when it takes that.
+    refuses_zstd: Option<u16>,
     accepted: Vec<Write>,
     tries: Vec<Write>,
     newest_ms: HashMap<String, i64>,
@@ -59,6 +61,7 @@ struct State {
 pub(crate) struct Write {
     pub(crate) request: Request,
     pub(crate) message: Message,
+    pub(crate) encoding: Encoding,
     /// None when the receiver did not understand the message.
     pub(crate) samples: Vec<Sample>,
     /// As they came in 1.0. In 2.0 those of its series, under the names of these.
@@ -119,6 +122,7 @@ impl FakeReceiver {
         let state = Arc::new(Mutex::new(State {
             script: Box::new(script),
             old: None,
+            refuses_zstd: None,
             accepted: Vec::new(),
             tries: Vec::new(),
             newest_ms: HashMap::new(),
@@ -141,6 +145,11 @@ impl FakeReceiver {
     /// From the next request on it understands 1.0 alone, or both.
     pub(crate) fn set_old(&self, old: Option<Old>) {
         self.state.lock().unwrap().old = old;
+    }
+
+    /// It does not know VictoriaMetrics' zstd and answers this status to it.
+    pub(crate) fn refuse_zstd(&self, status: u16) {
+        self.state.lock().unwrap().refuses_zstd = Some(status);
     }
 
     /// Where to post. By name, as certificates want it.
@@ -195,10 +204,10 @@ impl FakeReceiver {
 
 impl State {
     fn answer(&mut self, request: Request) -> Answer {
-        let message = self.check_head(&request);
-        let (at, number) = (Instant::now(), self.tries.len());
-        let mut write =
-            Write { request, message, samples: Vec::new(), metadata: Vec::new(), at, number };
+        let (message, encoding) = self.check_head(&request);
+        let (at, number, samples, metadata) =
+            (Instant::now(), self.tries.len(), Vec::new(), Vec::new());
+        let mut write = Write { request, message, encoding, samples, metadata, at, number };
         if let (Message::V2, Some(old)) = (message, self.old) {
             self.tries.push(write);
             return match old {
@@ -206,8 +215,11 @@ impl State {
                 Old::Refuses(status) => Answer::words(status, "what is this?"),
             };
         }
-        let decoded = snap::raw::Decoder::new()
-            .decompress_vec(&write.request.body)
+        if let (Encoding::Zstd, Some(status)) = (encoding, self.refuses_zstd) {
+            self.tries.push(write);
+            return Answer::words(status, "cannot decompress");
+        }
+        let decoded = decompress(&write.request.body, encoding)
             .map_err(|error| error.to_string())
             .and_then(|raw| match message {
                 Message::V1 => WriteRequest::decode(&*raw).map_err(|error| error.to_string()),
@@ -296,14 +308,17 @@ impl State {
         self.accepted.push(write);
     }
 
-    fn check_head(&mut self, request: &Request) -> Message {
+    fn check_head(&mut self, request: &Request) -> (Message, Encoding) {
         let is = |message: &Message| request.header("content-type") == Some(message.content_type());
-        let message = Message::ALL.into_iter().find(is);
+        let message = Message::ALL.into_iter().find(is).unwrap_or_default();
+        let zstd = request.header("content-encoding") == Some("zstd") && message == Message::V1;
+        let encoding = if zstd { Encoding::Zstd } else { Encoding::Snappy };
+        let (version_name, version) = encoding.version(message);
         let length = request.body.len().to_string();
         for (header, expected) in [
-            ("content-type", message.unwrap_or_default().content_type()),
-            ("content-encoding", "snappy"),
-            ("x-prometheus-remote-write-version", message.unwrap_or_default().version()),
+            ("content-type", message.content_type()),
+            ("content-encoding", encoding.name()),
+            (version_name, version),
             ("user-agent", concat!("flinkrelay/", env!("CARGO_PKG_VERSION"))),
             ("content-length", &length),
         ] {
@@ -316,7 +331,7 @@ impl State {
         if line != "POST /api/v1/write" {
             self.faults.push(line);
         }
-        message.unwrap_or_default()
+        (message, encoding)
     }
 
     fn read_series(&mut self, series: &TimeSeries) -> Vec<Sample> {
@@ -350,6 +365,15 @@ impl State {
             bits: sample.value.to_bits(),
         };
         series.samples.iter().map(sample).collect()
+    }
+}
+
+fn decompress(body: &[u8], encoding: Encoding) -> std::io::Result<Vec<u8>> {
+    match encoding {
+        Encoding::Snappy => {
+            snap::raw::Decoder::new().decompress_vec(body).map_err(std::io::Error::other)
+        }
+        Encoding::Zstd => zstd::decode_all(body),
     }
 }
 

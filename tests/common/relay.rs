@@ -8,7 +8,7 @@ use std::{
 
 use flinkrelay::{
     config::{Config, Overrides, Source, load},
-    relay::Relay,
+    relay::{Changes, Relay},
     spool::{Counts, Reason},
 };
 use tokio::task::JoinHandle;
@@ -73,6 +73,7 @@ impl Running {
     /// Starts a relay.
     pub(crate) fn with_grace(config: &Config, grace: Duration) -> Self {
         let relay = Arc::new(Relay::new(config).unwrap_or_else(|error| panic!("{error}")));
+        relay.open_spools().unwrap_or_else(|error| panic!("{error}"));
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (relay, stop) = (Arc::clone(&relay), stop.clone());
@@ -84,14 +85,20 @@ impl Running {
     /// The account of a receiver, by its place in the configuration. It must balance at all times.
     #[track_caller]
     pub(crate) fn counts(&self, receiver: usize) -> Counts {
-        let counts = self.relay.receivers[receiver].counts();
+        let counts = self.relay.receivers()[receiver].counts();
         balanced(&counts);
         counts
     }
 
+    /// Takes another configuration, which must be good.
+    pub(crate) async fn reload(&self, config: &Config) -> Changes {
+        let reloaded = self.relay.reload(config.clone()).await;
+        reloaded.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Stops, and returns the samples that were lost by that.
     pub(crate) async fn stop(self) -> u64 {
-        let receivers = self.relay.receivers.clone();
+        let receivers = self.relay.receivers();
         self.stop.cancel();
         let lost = self.task.await.expect("the relay has not panicked");
         for receiver in receivers {

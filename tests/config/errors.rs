@@ -164,6 +164,16 @@ fn authentication() {
 }
 
 #[test]
+fn messages_and_compression() {
+    insta::assert_snapshot!(report(&[
+        &receiver("protobuf_message: 2.0"),
+        &receiver("protobuf_message: io.prometheus.write.v2.request"),
+        &receiver("compression: gzip"),
+        &receiver("compression: zstd\nprotobuf_message: io.prometheus.write.v2.Request"),
+    ]));
+}
+
+#[test]
 fn names_are_unique() {
     let two = "- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
     insta::assert_snapshot!(report(&[
@@ -178,6 +188,19 @@ fn names_are_unique() {
 }
 
 #[test]
+fn shards() {
+    let global = |key: &str| format!("global: {{{key}}}\n{}", job(""));
+    insta::assert_snapshot!(report(&[
+        &global("shard: 3"),
+        &global("shard: 3/3"),
+        &global("shard: auto/2"),
+        &global("shard: relay/2"),
+        &global("shard: 0/0"),
+        &global("final_scrape: maybe"),
+    ]));
+}
+
+#[test]
 fn flags_are_named() {
     let overrides = Overrides {
         targets: vec!["localhost".to_owned(), "h:1".to_owned()],
@@ -187,8 +210,11 @@ fn flags_are_named() {
         groups: Some(" , ".to_owned()),
         external_labels: vec!["a".to_owned(), "a-b=c".to_owned(), "__x=y".to_owned()],
         tenant: Some(String::new()),
+        shard: Some("auto/3".to_owned()),
         ..Overrides::default()
     };
+    // Nobody knows the host's name here.
+    let env = |_: &str| None;
     insta::assert_snapshot!(load(None, &overrides, &env).unwrap_err());
 }
 

@@ -7,6 +7,7 @@ use flinkrelay::{
     flink::NameMode,
     labels::Labels,
     relabel,
+    remote_write::{Encoding, Message, Wanted},
 };
 use proptest::prelude::*;
 
@@ -48,6 +49,43 @@ fn the_timeout_follows_the_interval() {
         20,
     );
     check(&job("scrape_timeout: 15s"), 15, 15);
+}
+
+#[test]
+fn the_part_of_a_relay_comes_from_file_flag_or_hostname() {
+    let check = |global: &str, flag: Option<&str>, expected: Option<&str>| {
+        let overrides = Overrides { shard: flag.map(str::to_owned), ..Overrides::default() };
+        let config = read_with(&format!("global: {{{global}}}\n{}", job("")), &overrides).unwrap();
+        let shard = config.shard.map(|shard| shard.to_string());
+        assert_eq!(shard.as_deref(), expected, "{global} {flag:?}");
+    };
+    check("", None, None);
+    check("shard: 1/3", None, Some("1/3"));
+    check("shard: auto/3", None, Some("2/3"));
+    check("shard: '${NONE:-}'", None, None);
+    check("shard: '${HOSTNAME}/3'", None, Some("2/3"));
+    check("shard: 1/3", Some("0/2"), Some("0/2"));
+    check("", Some("auto/5"), Some("2/5"));
+}
+
+#[test]
+fn the_label_of_a_replica_is_an_external_label() {
+    let labels = "external_labels: {cluster: eu, __replica__: '${HOSTNAME}'}";
+    let config = good(&format!("global: {{{labels}, final_scrape: true}}\n{}", job("")));
+    let labels: Vec<_> = config.external_labels.iter().map(|(n, v)| (&**n, &**v)).collect();
+    assert_eq!(labels, [("__replica__", "relay-2.relay.svc"), ("cluster", "eu")]);
+    assert!(config.final_scrape);
+    let flag =
+        Overrides { external_labels: vec!["__replica__=a".to_owned()], ..Overrides::default() };
+    let config = read_with(&job(""), &flag).unwrap();
+    assert_eq!(config.external_labels["__replica__"], "a");
+}
+
+#[test]
+fn the_hash_is_that_of_the_text() {
+    let [one, same, other] =
+        [job(""), job(""), job("sample_limit: 0")].map(|text| good(&text).hash);
+    assert!(one == same && one != other);
 }
 
 #[test]
@@ -155,6 +193,21 @@ fn authentication_and_tls() {
     assert_eq!(tls.client_cert, Some(("conf/c".into(), "/k".into())));
     assert_eq!(tls.server_name.as_deref(), Some("s"));
     assert!(tls.insecure_skip_verify);
+}
+
+#[test]
+fn messages_of_receivers() {
+    let check = |lines: &str, message: Wanted, compression: Encoding| {
+        let found = &good(&receiver(lines)).receivers[0];
+        assert_eq!((found.protobuf_message, found.compression), (message, compression), "{lines}");
+    };
+    check("name: a", Wanted::Auto, Encoding::Snappy);
+    check("protobuf_message: auto", Wanted::Auto, Encoding::Snappy);
+    for message in Message::ALL {
+        let lines = format!("protobuf_message: {}", message.name());
+        check(&lines, Wanted::Only(message), Encoding::Snappy);
+    }
+    check("compression: zstd", Wanted::Auto, Encoding::Zstd);
 }
 
 #[test]

@@ -76,7 +76,7 @@ async fn relay_twenty(queue: &str, scrapes: usize) {
         flinks.iter().all(|flink| flink.scrapes() >= scrapes)
     })
     .await;
-    let counts = running.relay.receivers[0].clone();
+    let counts = running.relay.receivers()[0].clone();
     assert_eq!(running.stop().await, 0, "all is delivered within the grace");
 
     let samples = remote.samples();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use flinkrelay::{
     config::Config,
     remote_write::{
+        Encoding,
         Message::{self, V1, V2},
         SAMPLES_WRITTEN,
     },
@@ -76,7 +77,7 @@ async fn a_receiver_that_understands_2_0_gets_it_with_metadata() {
     complete(&remote);
     assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
     assert_eq!(remote.tries().len(), remote.accepted().len());
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.delivered, counts.appended);
     for write in remote.accepted() {
         let about = |name: &str| {
@@ -111,7 +112,7 @@ async fn a_receiver_of_1_0_is_found_out_and_loses_nothing() {
     until_true("four scrapes", || remotes.iter().all(|r| r.samples_of("up").len() >= 4)).await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    for ((remote, (name, _, word)), receiver) in remotes.iter().zip(cases).zip(&relay.receivers) {
+    for ((remote, (name, _, word)), receiver) in remotes.iter().zip(cases).zip(relay.receivers()) {
         complete(remote);
         let messages = messages(&remote.tries());
         // The first scrape is offered as 2.0, and perhaps a second one that had begun meanwhile.
@@ -133,7 +134,9 @@ async fn receivers_of_one_view_get_different_messages() {
     let flink = counting_flink().await;
     let receivers = [&new, &old].map(|remote| receiver(&remote.url(), &asked("auto")));
     let running = Running::start(&of(&flink, &receivers));
-    assert_eq!(running.relay.receivers[0].view, running.relay.receivers[1].view);
+    let [first, second] = &running.relay.receivers()[..] else { panic!("two receivers") };
+    let views = [first, second].map(|r| r.config.write_relabel_configs.len());
+    assert_eq!(views, [0, 0], "both have one view");
     until_true("four scrapes", || [&new, &old].iter().all(|r| r.samples_of("up").len() >= 4)).await;
     assert_eq!(running.stop().await, 0);
     let of = |remote: &FakeReceiver| messages(&remote.accepted());
@@ -174,7 +177,7 @@ async fn what_was_configured_is_sent_whatever_the_answers() {
     assert_eq!(running.stop().await, 0);
     complete(&only_1);
     assert!(messages(&only_1.tries()).iter().all(|&message| message == V1));
-    for (remote, receiver) in [&only_2, &refused].into_iter().zip(&relay.receivers[1..]) {
+    for (remote, receiver) in [&only_2, &refused].into_iter().zip(&relay.receivers()[1..]) {
         assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
         let counts = receiver.counts();
         // A success that wrote nothing is no delivery.
@@ -234,8 +237,41 @@ async fn a_refusal_of_samples_is_not_taken_for_one_of_the_message() {
     for remote in [&remote, &stranger] {
         assert!(messages(&remote.tries()).iter().all(|&message| message == V2));
     }
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped(Reason::Rejected).samples, remote.tries()[1].samples.len() as u64);
-    let counts = relay.receivers[1].counts();
+    let counts = relay.receivers()[1].counts();
     assert_eq!(counts.dropped(Reason::Rejected), counts.appended);
+}
+
+/// VictoriaMetrics' zstd: given up for a receiver that does not know it, without losing a sample.
+#[tokio::test]
+async fn zstd_is_sent_to_who_takes_it() {
+    let (log, _guard) = Log::start();
+    let flink = counting_flink().await;
+    let (takes, r415, r400) =
+        (FakeReceiver::start().await, FakeReceiver::start().await, FakeReceiver::start().await);
+    r415.refuse_zstd(415);
+    r400.refuse_zstd(400);
+    let receiver =
+        |remote: &FakeReceiver| receiver(&remote.url(), &asked("auto\ncompression: zstd"));
+    let running = Running::start(&of(&flink, &[&takes, &r415, &r400].map(receiver)));
+    until_true("four scrapes", || {
+        [&takes, &r415, &r400].iter().all(|remote| remote.samples_of("up").len() >= 4)
+    })
+    .await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    for (remote, receiver) in [&takes, &r415, &r400].into_iter().zip(&relay.receivers) {
+        complete(remote);
+        assert!(messages(&remote.tries()).iter().all(|&message| message == V1));
+        let counts = receiver.counts();
+        assert_eq!((counts.delivered, counts.retried.samples), (counts.appended, 0));
+    }
+    assert!(takes.tries().iter().all(|write| write.encoding == Encoding::Zstd));
+    for remote in [&r415, &r400] {
+        let encodings: Vec<_> = remote.tries().iter().map(|write| write.encoding).collect();
+        assert_eq!(encodings[0], Encoding::Zstd);
+        assert!(encodings[1..].iter().all(|&encoding| encoding == Encoding::Snappy));
+    }
+    assert_eq!(log.lines_with("refuses zstd").len(), 2);
 }

@@ -67,7 +67,7 @@ async fn a_dead_receiver_delays_neither_scrapes_nor_the_others_and_costs_its_gra
     let lost = running.stop().await;
     let stopping = stopping.elapsed();
     assert!(stopping >= grace && stopping < grace * 4, "{stopping:?}");
-    let counts: Vec<_> = relay.receivers.iter().map(|receiver| receiver.counts()).collect();
+    let counts: Vec<_> = relay.receivers().iter().map(|receiver| receiver.counts()).collect();
     let appended = counts[3].appended;
     assert_eq!(counts[3].delivered, appended);
     assert_eq!(well.samples().len() as u64, appended.samples);
@@ -104,7 +104,7 @@ async fn a_full_queue_drops_the_oldest_and_counts_it() {
     .await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     let dropped = counts.dropped_in_all();
     assert_eq!(dropped, counts.dropped(Reason::QueueFull));
     assert_eq!(dropped.samples % SAMPLES, 0, "whole scrapes go");
@@ -136,7 +136,7 @@ async fn samples_above_the_age_limit_are_dropped_also_while_they_are_tried() {
     assert_eq!(running.stop().await, 0);
     let first = first.samples[0].timestamp_ms;
     assert!(remote.samples().iter().all(|sample| sample.timestamp_ms > first));
-    let counts = relay.receivers[0].counts();
+    let counts = relay.receivers()[0].counts();
     assert_eq!(counts.dropped_in_all(), counts.dropped(Reason::TooOld));
 }
 

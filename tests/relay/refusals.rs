@@ -79,7 +79,7 @@ async fn what_a_receiver_cannot_take_now_is_sent_again_until_it_does() {
     .await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0, "everything is delivered in the end");
-    for ((name, remote), receiver) in reluctant.iter().zip(&relay.receivers) {
+    for ((name, remote), receiver) in reluctant.iter().zip(relay.receivers()) {
         let values: Vec<_> =
             remote.samples_of("flink_taskmanager_n").iter().map(|s| s.value).collect();
         let expected: Vec<_> = (0..values.len()).map(|n| n as f64).collect();
@@ -132,7 +132,7 @@ async fn what_a_receiver_refuses_is_dropped_counted_and_logged_once() {
     .await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0, "what is refused does not wait");
-    for ((name, remote), receiver) in remotes.iter().zip(&relay.receivers) {
+    for ((name, remote), receiver) in remotes.iter().zip(relay.receivers()) {
         let counts = receiver.counts();
         assert_eq!(counts.dropped(Reason::Rejected), counts.appended, "{name}");
         let tries = remote.tries();

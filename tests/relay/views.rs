@@ -135,7 +135,7 @@ async fn tls_is_verified_as_configured() {
     .await;
     let relay = running.relay.clone();
     running.stop().await;
-    for ((name, good, remote), receiver) in remotes.iter().zip(&relay.receivers) {
+    for ((name, good, remote), receiver) in remotes.iter().zip(relay.receivers()) {
         let counts = receiver.counts();
         if *good {
             assert_eq!(counts.delivered, counts.appended, "{name}");

@@ -72,7 +72,7 @@ impl<'a> Summary<'a> {
             }
         }
         writeln!(text, "\nreceiver\n  {}", self.url)?;
-        for receiver in &self.relay.receivers {
+        for receiver in self.relay.receivers() {
             let counts = receiver.counts();
             let samples = counts.delivered.samples;
             let bytes = counts.delivered.bytes;
@@ -101,7 +101,7 @@ impl<'a> Summary<'a> {
         if undelivered > 0 {
             return Err(format!("{undelivered} samples were not delivered to {}", self.url));
         }
-        for receiver in &self.relay.receivers {
+        for receiver in self.relay.receivers() {
             let counts = receiver.counts();
             if counts.delivered.samples == 0 || counts.delivered != counts.appended {
                 return Err(format!("{} samples were dropped", counts.dropped_in_all().samples));

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     config::{
-        HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
+        Drain, HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
         raw::{RawMetadata, RawQueue, RawReceiver},
         value::{At, Origin, Scalar},
     },
-    remote_write::Wanted,
+    remote_write::{Encoding, Message, Wanted},
 };
 
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +28,12 @@ const SHARDS_LIMIT: u16 = 1024;
 const MAX_BYTES: u64 = 64 << 20;
 /// The body of one batch has to fit.
 const BYTES_LEAST: u64 = 1 << 20;
+/// What is dropped when a spool on disk is full is a segment, of 256 KiB at least.
+const DISK_BYTES_LEAST: u64 = 8 << 20;
+const DRAINS: [(&str, Drain); 2] =
+    [("oldest_first", Drain::OldestFirst), ("newest_first", Drain::NewestFirst)];
+/// Twenty times what a cluster of a hundred TaskManagers makes; a receiver that has just come back takes it.
+const BACKLOG_SAMPLES_PER_SECOND: u64 = 100_000;
 const MIN_BACKOFF: Duration = Duration::from_millis(30);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
@@ -70,14 +76,12 @@ impl Checker<'_> {
             headers: raw.headers.as_ref(),
         });
         self.tenant(raw.tenant.as_ref(), &mut http);
+        let (protobuf_message, compression) = self.message(raw);
         let receiver = Receiver {
             name: String::new(),
             timeout: self.positive_duration(raw.remote_timeout.as_ref(), REMOTE_TIMEOUT),
-            protobuf_message: self.choice(
-                raw.protobuf_message.as_ref(),
-                &Wanted::CHOICES,
-                Wanted::default(),
-            ),
+            protobuf_message,
+            compression,
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
             queue: self.queue(&raw.queue_config.clone().unwrap_or_default()),
@@ -86,6 +90,23 @@ impl Checker<'_> {
         };
         let place = raw.name.as_ref().or(raw.url.as_ref()).map_or(*origin, |key| key.origin);
         Some((receiver, Named { given: name, place }))
+    }
+
+    fn message(&mut self, raw: &RawReceiver) -> (Wanted, Encoding) {
+        let message =
+            self.choice(raw.protobuf_message.as_ref(), &Wanted::CHOICES, Wanted::default());
+        let compression =
+            self.choice(raw.compression.as_ref(), &Encoding::CHOICES, Encoding::default());
+        if let (Some(scalar), Encoding::Zstd, Wanted::Only(Message::V2)) =
+            (&raw.compression, compression, message)
+        {
+            self.note_with_help(
+                scalar.origin,
+                "remote write 2.0 is compressed with snappy and nothing else".to_owned(),
+                "remove `protobuf_message`: zstd is VictoriaMetrics' variant of 1.0",
+            );
+        }
+        (message, compression)
     }
 
     fn url(&mut self, scalar: &Scalar) -> Option<Uri> {
@@ -147,7 +168,12 @@ impl Checker<'_> {
             );
         }
         let max_bytes = self.size(raw.max_bytes.as_ref(), MAX_BYTES);
-        if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
+        if let (Some(scalar), true, true) =
+            (&raw.max_bytes, self.is_durable, max_bytes < DISK_BYTES_LEAST)
+        {
+            let message = "must be at least 8MiB with a data directory, room for its segments";
+            self.note(scalar.origin, message.to_owned());
+        } else if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
             self.note(scalar.origin, "must be at least 1MiB, room for one batch".to_owned());
         }
         Queue {
@@ -162,6 +188,12 @@ impl Checker<'_> {
             max_bytes,
             capacity: self.number(raw.capacity.as_ref(), 0..=u64::MAX, 0),
             sample_age_limit: self.duration(raw.sample_age_limit.as_ref(), Duration::ZERO),
+            drain: self.choice(raw.drain.as_ref(), &DRAINS, Drain::OldestFirst),
+            max_backlog_samples_per_second: self.number(
+                raw.max_backlog_samples_per_second.as_ref(),
+                0..=u64::MAX,
+                BACKLOG_SAMPLES_PER_SECOND,
+            ),
             min_backoff,
             max_backoff,
             retry_on_http_429: self.boolean(raw.retry_on_http_429.as_ref(), true),

@@ -1,0 +1,266 @@
+//! The task of one target: scrapes at its place in each interval, until there is a reason to end.
+//!
+//! Orders come from the job. A new assignment is adopted between two scrapes, whatever it changes; a
+//! scrape that is under way ends as it began. The lane of the target's samples stays the same for the
+//! life of the task, since samples of one series must not overtake each other in another lane.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{job::JobPlan, now_ms};
+use crate::{
+    scrape::{Scraped, Scraper},
+    status::{Before, TargetStatus},
+    target::Target,
+};
+
+/// What a target's task is to do.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    /// Scrape like this.
+    Scrape(Assignment),
+    /// Discovery no longer has the target: its series end.
+    End,
+    /// Another relay scrapes it from now on, so its series go on.
+    Leave,
+}
+
+/// A target, and how it is scraped.
+#[derive(Clone, Debug)]
+pub(super) struct Assignment {
+    pub(super) plan: Arc<JobPlan>,
+    pub(super) status: Arc<TargetStatus>,
+}
+
+/// How the relay stops scraping.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    /// The relay stops: series go on when it comes back, so they get no markers.
+    pub(super) stop: CancellationToken,
+    /// It stops in a hurry: nothing more is waited for.
+    pub(super) hurry: CancellationToken,
+    /// Longest time of the final scrape, the end of one that is under way included.
+    pub(super) final_scrape_max: Duration,
+}
+
+impl Ending {
+    fn last_call(&self) -> Instant {
+        Instant::now() + self.final_scrape_max
+    }
+}
+
+impl Assignment {
+    pub(super) fn target(&self) -> &Target {
+        &self.status.target
+    }
+}
+
+/// Why the loop over the scrapes ended.
+enum Until {
+    Stopped,
+    Gone,
+    Left,
+}
+
+/// Scrapes one target until it is gone or the relay stops.
+pub(super) async fn scrape(
+    assignment: Assignment,
+    mut orders: watch::Receiver<Order>,
+    ending: Ending,
+) {
+    let mut task = Task::new(assignment);
+    let until = task.run(&mut orders, &ending).await;
+    match until {
+        Until::Stopped => {}
+        Until::Gone => {
+            task.append_end();
+            info!(url = %task.assignment.target().url, "the target is gone, its series have ended");
+        }
+        Until::Left => {
+            info!(url = %task.assignment.target().url, "another relay scrapes the target now");
+        }
+    }
+    if !matches!(until, Until::Stopped) {
+        task.assignment.plan.status.remove(&task.assignment.status);
+    }
+}
+
+struct Task {
+    assignment: Assignment,
+    scraper: Scraper,
+    ticks: Interval,
+    lane_key: u64,
+    /// When the relay's stop leaves no more time to scrape; set by the stop.
+    last_call: Option<Instant>,
+}
+
+impl Task {
+    fn new(assignment: Assignment) -> Self {
+        let target = assignment.target();
+        Self {
+            scraper: assignment.plan.scraper(target.clone()),
+            ticks: ticks(target),
+            lane_key: target.hash(),
+            last_call: None,
+            assignment,
+        }
+    }
+
+    async fn run(&mut self, orders: &mut watch::Receiver<Order>, ending: &Ending) -> Until {
+        loop {
+            let order = orders.borrow_and_update().clone();
+            match order {
+                Order::Scrape(assignment) => self.adopt(assignment),
+                Order::End => return Until::Gone,
+                Order::Leave => return Until::Left,
+            }
+            tokio::select! {
+                biased;
+                () = ending.stop.cancelled() => {
+                    self.scrape_finally(ending).await;
+                    return Until::Stopped;
+                }
+                Ok(()) = orders.changed() => continue,
+                _ = self.ticks.tick() => {}
+            }
+            self.want();
+            let began = SystemTime::now();
+            let final_scrape = self.assignment.plan.final_scrape;
+            let scraped = {
+                let mut scrape = pin!(self.scraper.scrape(now_ms()));
+                tokio::select! {
+                    biased;
+                    () = ending.stop.cancelled() => {
+                        if !final_scrape {
+                            return Until::Stopped;
+                        }
+                        let last_call = *self.last_call.get_or_insert_with(|| ending.last_call());
+                        let ended = in_time(ending, last_call, &mut scrape).await;
+                        let Some(scraped) = ended.filter(|scraped| scraped.result.is_ok()) else {
+                            return Until::Stopped;
+                        };
+                        scraped
+                    }
+                    // It may come back at any time, and then this task must not be in its way.
+                    () = ended(orders) => continue,
+                    scraped = &mut scrape => scraped,
+                }
+            };
+            self.take(&scraped, began);
+        }
+    }
+
+    /// Goes on with another assignment. The place in the interval stays unless the interval changes.
+    fn adopt(&mut self, next: Assignment) {
+        let present = &self.assignment;
+        let same_plan = Arc::ptr_eq(&present.plan, &next.plan);
+        if same_plan && Arc::ptr_eq(&present.status, &next.status) {
+            return;
+        }
+        let target = next.target();
+        if present.target().interval != target.interval {
+            self.ticks = ticks(target);
+        }
+        let plan = &next.plan;
+        let origins = plan.wiring.origins(&present.plan.wiring);
+        let (client, shaper) = (plan.client.clone(), Arc::clone(&plan.shaper));
+        self.scraper.adopt(target.clone(), client, &plan.scrape, shaper, &origins);
+        self.assignment = next;
+    }
+
+    /// One more scrape when the relay stops. A target that does not answer is left out: that it is
+    /// gone together with the relay says nothing about its series.
+    async fn scrape_finally(&mut self, ending: &Ending) {
+        if !self.assignment.plan.final_scrape {
+            return;
+        }
+        self.want();
+        let began = SystemTime::now();
+        let last_call = *self.last_call.get_or_insert_with(|| ending.last_call());
+        let scraped = in_time(ending, last_call, self.scraper.scrape(now_ms())).await;
+        match scraped {
+            Some(scraped) if scraped.result.is_ok() => self.take(&scraped, began),
+            left_out => {
+                let failure = left_out.and_then(|scraped| scraped.result.err());
+                debug!(url = %self.assignment.target().url, ?failure, "no final scrape");
+            }
+        }
+    }
+
+    /// Tells the scraper in which messages its receivers want the next scrape.
+    fn want(&mut self) {
+        let outlets = &self.assignment.plan.wiring.outlets;
+        self.scraper.want(outlets.iter().map(|(outlet, view)| (*view, outlet.message())));
+    }
+
+    fn take(&mut self, scraped: &Scraped, began: SystemTime) {
+        let Assignment { plan, status } = &self.assignment;
+        plan.wiring.append(self.lane_key, &scraped.staged, Instant::now());
+        let before = status.record(scraped, began, Instant::now(), self.scraper.series_len());
+        log(status, scraped, &before);
+    }
+
+    fn append_end(&mut self) {
+        let staged = self.scraper.end(now_ms(), Instant::now());
+        self.assignment.plan.wiring.append(self.lane_key, &staged, Instant::now());
+    }
+}
+
+/// The ticks of a target at its place in the interval.
+fn ticks(target: &Target) -> Interval {
+    let first = target.due_in(u64::try_from(now_ms()).unwrap_or_default());
+    let mut ticks = interval_at(Instant::now() + first, target.interval);
+    // A scrape that outlasts its interval is followed by the next regular one, not by a burst.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// Until the target is not to be scraped any more. What else is ordered is seen after the scrape.
+async fn ended(orders: &mut watch::Receiver<Order>) {
+    let alone = orders.wait_for(|order| !matches!(order, Order::Scrape(_))).await.is_err();
+    if alone {
+        // Nobody is left to order anything.
+        std::future::pending().await
+    }
+}
+
+/// What the relay's end leaves time for.
+async fn in_time(
+    ending: &Ending,
+    last_call: Instant,
+    scrape: impl Future<Output = Scraped>,
+) -> Option<Scraped> {
+    let scrape = ending.hurry.run_until_cancelled(scrape);
+    timeout_at(last_call, scrape).await.ok().flatten()
+}
+
+/// One line when a target begins to fail or fails differently, one when it recovers.
+fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
+    let target = &status.target;
+    match (&scraped.result, &before.failure) {
+        (Ok(_), None) => {}
+        (Ok(tally), Some(_)) => {
+            info!(url = %target.url, samples = tally.scraped, "the target answers again");
+        }
+        (Err(failure), before) => {
+            if before.as_ref().is_none_or(|before| before.reason != failure.reason) {
+                warn!(url = %target.url, reason = failure.reason.as_str(), %failure,
+                    "scrape failed");
+            }
+        }
+    }
+    if let (Some(fault), 0) = (scraped.faults.first(), before.faults) {
+        warn!(url = %target.url, lines = scraped.faults_total, first = %fault,
+            "the page has lines that cannot be read; they are skipped and counted");
+    }
+}

@@ -1,0 +1,407 @@
+//! A change of the configuration under a running target: what receivers know stays known.
+//!
+//! Which series are sent, and under which labels, may change between two pages. What happens then is
+//! told by the encoded labels alone: a block that a receiver knows and that the next page does not
+//! send it again ends with a marker, one that is sent again goes on as if nothing had happened.
+//!
+//! ```text
+//!   same rules, same view       blocks are kept: nothing is made anew
+//!   same rules, another view    lines and series are kept, their blocks made anew on the next page;
+//!                               the old blocks are inherited until that page ends
+//!   other rules or labels       everything is made anew; all old blocks are inherited
+//! ```
+
+use std::{mem, sync::Arc};
+
+use hashbrown::HashSet;
+
+use super::{Fate, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
+use crate::{exposition, flink, labels::Labels};
+
+/// Where a view comes from, when a configuration follows another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The old configuration's view whose receivers now have this one.
+    pub view: Option<usize>,
+    /// Receivers are among them that have had none of the target's series yet.
+    pub joined: bool,
+}
+
+/// Encoded labels that receivers know from an earlier configuration, by view, until a page has told
+/// which of them go on.
+pub(super) type Inherited = Vec<HashSet<Box<[u8]>>>;
+
+impl Tracker {
+    /// Goes on with another shaper and other target labels; `origins` has an entry for each of the
+    /// shaper's views. To be called between two pages.
+    pub fn adopt(
+        &mut self,
+        shaper: Arc<Shaper>,
+        target_labels: Labels<'static>,
+        origins: &[Origin],
+    ) {
+        let old = mem::replace(&mut self.shaper, shaper);
+        let same_rules = old.has_rules_of(&self.shaper) && self.target_labels == target_labels;
+        self.target_labels = target_labels;
+        let origin = |view: usize| origins.get(view).and_then(|origin| origin.view);
+        let keeps = |view: usize, from: usize| {
+            let views = (old.views.get(from), self.shaper.views.get(view));
+            same_rules
+                && !self.remade.contains(&from)
+                && matches!(views, (Some(old), Some(new)) if old.has_labels_of(new))
+        };
+        let views = 0..self.shaper.views.len();
+        let kept: Vec<Option<usize>> =
+            views.clone().map(|view| origin(view).filter(|&from| keeps(view, from))).collect();
+        let inherit = |view: usize| {
+            let Some(from) = origin(view) else { return HashSet::new() };
+            if kept.get(view) == Some(&Some(from)) {
+                return self.inherited.get(from).cloned().unwrap_or_default();
+            }
+            self.live(from).map(Box::from).collect()
+        };
+        self.inherited = views.map(inherit).collect();
+        if same_rules {
+            for (_, series) in &mut self.series {
+                let blocks = kept.iter().map(|from| series.blocks.get((*from)?)?.clone());
+                series.blocks = blocks.collect();
+                series.numbers = Box::default();
+            }
+            let remade = kept.iter().enumerate().filter(|(_, from)| from.is_none());
+            self.remade = remade.map(|(view, _)| view).collect();
+        } else {
+            self.forget_lines();
+        }
+    }
+
+    /// Makes a known line's blocks anew, see [`Tracker::adopt`].
+    pub(super) fn reshape(&mut self, line: u32, text: &[u8]) -> Result<(), LabelLimit> {
+        let Ok(exposition::Entry::Sample(sample)) = exposition::parse(text, &self.limits) else {
+            return Ok(());
+        };
+        let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
+        let Fate::Series(series) = known.fate else { return Ok(()) };
+        // What HELP had a say in when the line was new is still in its group.
+        let found = flink::catalogue().find(sample.name);
+        let found = found.filter(|found| found.metric.group == known.group);
+        let shaped = self.shaper.shape(&sample, found.as_ref(), &self.target_labels)?;
+        let Shaped::Series { identity, blocks, .. } = shaped else { return Ok(()) };
+        let ids = self.ids_of(line);
+        let Some(series) = self.series.get_mut(series as usize) else { return Ok(()) };
+        let blocks = if series.identity == identity {
+            Some(blocks)
+        } else {
+            collide::told_apart(series.identity, identity, &blocks, &ids)
+        };
+        for &view in &self.remade {
+            let made = blocks.as_ref().and_then(|blocks| blocks.get(view)).cloned().flatten();
+            if let Some(block) = series.blocks.get_mut(view) {
+                *block = made;
+            }
+            if let Some(numbers) = series.numbers.get_mut(view) {
+                *numbers = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The page on which blocks were made anew does not count: nobody knows them.
+    pub(super) fn unmake_blocks(&mut self) {
+        for (_, series) in self.series.iter_mut().filter(|_| !self.remade.is_empty()) {
+            for &view in &self.remade {
+                if let Some(block) = series.blocks.get_mut(view) {
+                    *block = None;
+                }
+            }
+        }
+    }
+
+    /// What the closed page sends again is no longer inherited: it goes on.
+    pub(super) fn settle_inherited(&mut self) {
+        let mut inherited = mem::take(&mut self.inherited);
+        for (view, blocks) in inherited.iter_mut().enumerate().filter(|(_, b)| !b.is_empty()) {
+            for (block, ..) in self.samples(view) {
+                blocks.remove(block);
+            }
+        }
+        self.inherited = inherited;
+    }
+
+    /// The inherited blocks of one view that nothing has sent again.
+    pub(super) fn inherited(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        self.inherited.get(view).into_iter().flatten().map(AsRef::as_ref)
+    }
+
+    fn forget_lines(&mut self) {
+        self.lines.clear();
+        self.line_table.clear();
+        self.series.clear();
+        self.series_table.clear();
+        self.texts.clear();
+        self.abouts.clear();
+        self.observed.clear();
+        self.remade.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{
+        flink::{GroupFilter, LabelPolicy, NameMode},
+        relabel,
+        remote_write::v1,
+        series::{Limits, View},
+    };
+
+    const NOW: i64 = 1_000;
+
+    /// Two operators of one name, whose series are told apart by an id; two metrics that naming makes
+    /// one, and one under two names; and what else pages hold.
+    fn lines() -> Vec<String> {
+        let operator = |id: &str, task: &str| {
+            format!(
+                "flink_taskmanager_job_task_operator_numRecordsIn{{job_id=\"j\",task_id=\"{task}\",\
+                 operator_name=\"N\",operator_id=\"{id}\",host=\"h\",tm_id=\"tm\",}} 1.0"
+            )
+        };
+        let mut lines: Vec<String> =
+            ["o1", "o2", "o3"].map(|id| operator(id, "t")).into_iter().collect();
+        lines.push(operator("o1", "t2"));
+        lines.extend(["a 1", "b{x=\"1\"} 2", "b{x=\"2\"} 2", "bad", "c 1 5000"].map(str::to_owned));
+        let names = [
+            "flink_taskmanager_job_task_operator_cf_rocksdb_estimate_num_keys",
+            "flink_taskmanager_job_task_operator_column_family_rocksdb_estimate_num_keys{column_family=\"cf\"}",
+            "flink_jobmanager_job_fullRestarts",
+            "flink_jobmanager_job_numRestarts",
+        ];
+        lines.extend(names.map(|name| format!("{name} 1")));
+        lines
+    }
+
+    fn rule(action: &str, regex: &str) -> relabel::Rule {
+        let raw = relabel::RawRule {
+            action: Some(action.to_owned()),
+            regex: Some(regex.to_owned()),
+            source_labels: (!action.starts_with("label")).then(|| vec!["__name__".to_owned()]),
+            ..relabel::RawRule::default()
+        };
+        relabel::Rule::try_new(raw).unwrap()
+    }
+
+    fn views() -> Vec<View> {
+        let view = |cluster: &str, rules| View {
+            max_samples_per_send: 2000,
+            metadata_interval: None,
+            external_labels: BTreeMap::from([("cluster".to_owned(), cluster.to_owned())]),
+            write_relabel_configs: rules,
+        };
+        vec![
+            view("eu", Vec::new()),
+            view("us", Vec::new()),
+            view("eu", vec![rule("drop", "b")]),
+            view("eu", vec![rule("labeldrop", "tm_id|job_id")]),
+        ]
+    }
+
+    fn rules() -> Vec<Vec<relabel::Rule>> {
+        vec![Vec::new(), vec![rule("drop", "a")], vec![rule("labeldrop", "operator.*")]]
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A page with these lines, or a scrape that fails at its end.
+        Page { lines: BTreeSet<usize>, fails: bool },
+        /// Rules, and for each view which one it is and where it comes from.
+        Adopt { rules: usize, names: NameMode, views: Vec<(usize, Option<usize>)>, host: bool },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let page =
+            (prop::collection::btree_set(0..lines().len(), 0..12), prop::bool::weighted(0.1));
+        let view = (0..views().len(), prop::option::weighted(0.8, 0..3_usize));
+        let raw = prop::bool::weighted(0.2);
+        let adopt = (0..rules().len(), vec(view, 1..4), prop::bool::weighted(0.1), raw);
+        let step = prop_oneof![
+            3 => page.prop_map(|(lines, fails)| Step::Page { lines, fails }),
+            1 => adopt.prop_map(|(rules, views, host, raw)| {
+                let names = if raw { NameMode::Raw } else { NameMode::Canonical };
+                Step::Adopt { rules, names, views, host }
+            }),
+        ];
+        vec(step, 1..24)
+    }
+
+    fn shaper(rules: Vec<relabel::Rule>, views: Vec<View>) -> Arc<Shaper> {
+        named(NameMode::default(), rules, views)
+    }
+
+    fn named(names: NameMode, rules: Vec<relabel::Rule>, views: Vec<View>) -> Arc<Shaper> {
+        Arc::new(Shaper {
+            groups: GroupFilter::default(),
+            names,
+            labels: LabelPolicy::default(),
+            honor_labels: false,
+            honor_timestamps: true,
+            metric_relabel_configs: rules,
+            limits: Limits::default(),
+            views: views.into(),
+        })
+    }
+
+    fn target(host: bool) -> Labels<'static> {
+        let instance = if host { "other:9250" } else { "tm:9250" };
+        [("instance", instance), ("job", "flink")].into_iter().collect()
+    }
+
+    proptest! {
+        /// Whatever pages and configurations follow each other: a receiver that knows a series gets
+        /// either another sample of it or one marker.
+        #[test]
+        fn what_a_receiver_knows_goes_on_or_ends_once(steps in steps()) {
+            let (lines, all_views, rules) = (lines(), views(), rules());
+            let mut tracker = Tracker::new(shaper(Vec::new(), vec![all_views[0].clone()]), target(false));
+            // What each view's receivers know, and whether a marker may end it.
+            let mut known: Vec<BTreeSet<Vec<u8>>> = vec![BTreeSet::new()];
+            for step in steps {
+                match step {
+                    Step::Adopt { rules: of, names, views, host } => {
+                        // A view that is new to its receivers, or that comes from one there was.
+                        let from = |from: Option<usize>| from.filter(|&from| from < known.len());
+                        let origins: Vec<_> = views
+                            .iter()
+                            .map(|&(_, origin)| Origin { view: from(origin), joined: false })
+                            .collect();
+                        let past = origins.iter().map(|origin| {
+                            origin.view.map_or_else(BTreeSet::new, |view| known[view].clone())
+                        });
+                        let past = past.collect();
+                        let views = views.iter().map(|&(view, _)| all_views[view].clone());
+                        let shaper = named(names, rules[of].clone(), views.collect());
+                        tracker.adopt(shaper, target(host), &origins);
+                        known = past;
+                    }
+                    Step::Page { lines: on_page, fails } => {
+                        tracker.begin();
+                        for line in on_page {
+                            let _bad = tracker.observe(lines[line].as_bytes(), NOW);
+                        }
+                        if fails {
+                            tracker.abort();
+                        } else {
+                            tracker.close(NOW);
+                        }
+                        for (view, known) in known.iter_mut().enumerate() {
+                            let sent: BTreeMap<Vec<u8>, i64> = if fails {
+                                BTreeMap::new()
+                            } else {
+                                let samples = tracker.samples(view);
+                                samples.map(|(block, at, _)| (block.to_vec(), at)).collect()
+                            };
+                            let ended: Vec<Vec<u8>> = if fails {
+                                tracker.live(view).map(<[u8]>::to_vec).collect()
+                            } else {
+                                tracker.stale(view).map(<[u8]>::to_vec).collect()
+                            };
+                            let once: BTreeSet<_> = ended.iter().cloned().collect();
+                            prop_assert_eq!(once.len(), ended.len(), "a marker twice");
+                            let expected: BTreeSet<_> =
+                                known.iter().filter(|b| !sent.contains_key(*b)).cloned().collect();
+                            prop_assert_eq!(texts(&once), texts(&expected));
+                            // Samples with a time of their own get no markers.
+                            let marked = sent.into_iter().filter(|(_, at)| *at == NOW);
+                            *known = marked.map(|(block, _)| block).collect();
+                        }
+                        if fails {
+                            tracker.forget_live();
+                        } else {
+                            tracker.forget_stale();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn texts(blocks: &BTreeSet<Vec<u8>>) -> Vec<String> {
+        blocks.iter().map(|block| v1::decode_labels(block).unwrap().to_string()).collect()
+    }
+
+    /// Series that got an id back keep it, and their place, when only the views change.
+    #[test]
+    fn series_that_were_told_apart_stay_so_under_another_view() {
+        let (lines, views) = (lines(), views());
+        let mut tracker = Tracker::new(shaper(Vec::new(), vec![views[0].clone()]), target(false));
+        let page = |tracker: &mut Tracker, on_page: &[usize]| {
+            tracker.begin();
+            for &line in on_page {
+                tracker.observe(lines[line].as_bytes(), NOW).unwrap();
+            }
+            let tally = tracker.close(NOW);
+            let sent = tracker.samples(0).map(|(block, ..)| {
+                let labels = v1::decode_labels(block).unwrap();
+                let label = |name| labels.get(name).unwrap_or("-").to_owned();
+                format!("{} {}", label("cluster"), label("operator_id"))
+            });
+            let sent: Vec<_> = sent.collect();
+            tracker.forget_stale();
+            (sent, tally.series_added)
+        };
+        // The first was alone at first, so it has no id; the second got one when it came.
+        assert_eq!(page(&mut tracker, &[0]), (vec!["eu -".to_owned()], 1));
+        let both = vec!["eu -".to_owned(), "eu o2".to_owned()];
+        assert_eq!(page(&mut tracker, &[0, 1]), (both, 1));
+        let origin = Origin { view: Some(0), joined: false };
+        tracker.adopt(shaper(Vec::new(), vec![views[1].clone()]), target(false), &[origin]);
+        let both = vec!["us -".to_owned(), "us o2".to_owned()];
+        assert_eq!(page(&mut tracker, &[0, 1]), (both, 0), "no series is new");
+    }
+
+    /// The same for series that naming would have made one.
+    #[test]
+    fn series_that_keep_their_names_do_so_under_another_view() {
+        let (lines, views) = (lines(), views());
+        let mut tracker = Tracker::new(shaper(Vec::new(), vec![views[0].clone()]), target(false));
+        let page = |tracker: &mut Tracker| {
+            tracker.begin();
+            for line in lines.iter().filter(|line| line.contains("rocksdb")) {
+                tracker.observe(line.as_bytes(), NOW).unwrap();
+            }
+            let tally = tracker.close(NOW);
+            let sent = tracker.samples(0).map(|(block, ..)| {
+                let labels = v1::decode_labels(block).unwrap();
+                labels.get("exported_name").unwrap_or("-").to_owned()
+            });
+            let sent: BTreeSet<String> = sent.collect();
+            tracker.forget_stale();
+            (sent, tally.series_added)
+        };
+        let (names, added) = page(&mut tracker);
+        assert_eq!((names.len(), added), (2, 2));
+        let origin = Origin { view: Some(0), joined: false };
+        tracker.adopt(shaper(Vec::new(), vec![views[1].clone()]), target(false), &[origin]);
+        assert_eq!(page(&mut tracker), (names, 0), "no series is new");
+    }
+
+    #[test]
+    fn a_view_that_is_as_before_is_not_made_anew() {
+        let views = views();
+        let both = vec![views[0].clone(), views[1].clone()];
+        let mut tracker = Tracker::new(shaper(Vec::new(), both), target(false));
+        tracker.begin();
+        tracker.observe(b"a 1", NOW).unwrap();
+        tracker.close(NOW);
+        tracker.forget_stale();
+        // The first receiver is gone, the second's view moves to its place.
+        let origin = Origin { view: Some(1), joined: false };
+        tracker.adopt(shaper(Vec::new(), vec![views[1].clone()]), target(false), &[origin]);
+        assert!(tracker.remade.is_empty());
+        let clusters: Vec<_> = tracker.live(0).map(|b| v1::decode_labels(b).unwrap()).collect();
+        assert_eq!(clusters.len(), 1);
+        assert_eq!(clusters[0].get("cluster"), Some("us"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Several relays with one configuration: each target has one of them, and pairs of replicas differ in
+//! one label.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flinkrelay::{config::Config, shard};
+
+use crate::{
+    fakes::{
+        flink::FakeFlink,
+        receiver::{FakeReceiver, Sample},
+        relay::{Running, config, job, receiver},
+        until_true,
+    },
+    task_manager,
+};
+
+const TARGETS: u32 = 100;
+
+fn name_of(target: u32) -> String {
+    format!("tm-{target}.flink:9249")
+}
+
+/// The configuration of relay I of N: a hundred TaskManagers, all of them played by one fake.
+fn sharded(flink: &FakeFlink, remote: &FakeReceiver, index: u32, count: u32) -> Config {
+    let targets: Vec<_> = (0..TARGETS).map(name_of).collect();
+    let rules = format!(
+        "relabel_configs:\n\
+         - {{source_labels: [__address__], target_label: instance}}\n\
+         - {{target_label: __address__, replacement: '{}'}}\n",
+        flink.address()
+    );
+    let global = format!("global: {{scrape_interval: 1s, shard: {index}/{count}}}\n");
+    config(&[job("flink", &targets, &rules)], &[receiver(&remote.url(), "")], &global)
+}
+
+/// Who has sent a target since `from` scrapes of it by that relay: instance to relays.
+fn owners(
+    remotes: &[FakeReceiver],
+    from: &[BTreeMap<String, usize>],
+) -> BTreeMap<String, Vec<usize>> {
+    let mut owners = BTreeMap::<_, Vec<usize>>::new();
+    for (relay, (remote, from)) in remotes.iter().zip(from).enumerate() {
+        for (instance, ups) in counts(remote) {
+            if ups > from.get(&instance).copied().unwrap_or(0) {
+                owners.entry(instance).or_default().push(relay);
+            }
+        }
+    }
+    owners
+}
+
+/// Scrapes of each instance.
+fn counts(remote: &FakeReceiver) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for up in remote.samples_of("up") {
+        *counts.entry(up.label("instance").to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn targets_move_between_relays_without_a_marker_and_only_when_they_must() {
+    let flink = FakeFlink::with_page(&task_manager(&[("a", 1.0)])).await;
+    let mut remotes = Vec::new();
+    for _ in 0..5 {
+        remotes.push(FakeReceiver::start().await);
+    }
+    let mut running = BTreeMap::<usize, Running>::new();
+    let mut before: Option<(u32, BTreeMap<String, Vec<usize>>)> = None;
+    for count in [3_u32, 5, 2] {
+        for index in 0..count {
+            let config = sharded(&flink, &remotes[index as usize], index, count);
+            match running.get(&(index as usize)) {
+                Some(running) => drop(running.reload(&config).await),
+                None => drop(running.insert(index as usize, Running::start(&config))),
+            }
+        }
+        for index in count as usize..5 {
+            if let Some(gone) = running.remove(&index) {
+                assert_eq!(gone.stop().await, 0);
+            }
+        }
+        // What was under way when the number changed has arrived once everybody scrapes anew.
+        let changed: Vec<_> = remotes.iter().map(counts).collect();
+        until_true("a round", || owners(&remotes, &changed).len() == TARGETS as usize).await;
+        let settled: Vec<_> = remotes.iter().map(counts).collect();
+        until_true("another round", || owners(&remotes, &settled).len() == TARGETS as usize).await;
+        let now = owners(&remotes, &settled);
+        for target in 0..TARGETS {
+            let owner = shard::owner(shard::key("flink", &name_of(target)), count);
+            assert_eq!(now[&name_of(target)], [owner as usize], "{target} of {count}");
+        }
+        for (relay, running) in &running {
+            let own = now.values().filter(|owners| owners[0] == *relay).count();
+            assert_eq!(running.relay.configured_targets(), (own, 0));
+            assert_eq!(running.relay.status.targets().len(), own, "nothing else is scraped");
+        }
+        if let Some((fewer, before)) = before.replace((count, now.clone())) {
+            let moved = now.iter().filter(|(target, owners)| before[*target] != **owners).count();
+            let (few, many) = (fewer.min(count), fewer.max(count));
+            let fair = (TARGETS * (many - few) / many) as usize;
+            assert!(moved.abs_diff(fair) < 15, "{fewer} -> {count}: {moved} moved, not {fair}");
+        }
+    }
+    for running in running.into_values() {
+        assert_eq!(running.stop().await, 0);
+    }
+    for remote in &remotes {
+        assert!(!remote.samples().iter().any(Sample::is_stale), "no series has ended anywhere");
+    }
+}
+
+/// Ports are shared one by one, so that a range of many TaskManagers is spread too.
+#[tokio::test]
+async fn the_ports_of_a_range_fall_to_one_relay_each() {
+    let text = task_manager(&[("Status_JVM_Threads_Count", 9.0)]);
+    let flink = FakeFlink::with_page(&text).await;
+    let (host, port) = flink
+        .address()
+        .rsplit_once(':')
+        .map(|(h, p)| (h.to_owned(), p.parse::<u16>().unwrap()))
+        .unwrap();
+    let spec = format!("{host}:{}-{}", port - 9, port + 10);
+    let owner = shard::owner(shard::key("flink", &flink.address()), 2);
+    let remote = FakeReceiver::start().await;
+    let config = |index| {
+        let global = format!("global: {{scrape_interval: 300ms, shard: {index}/2}}\n");
+        config(&[job("flink", &[&spec], "")], &[receiver(&remote.url(), "")], &global)
+    };
+    let running = [0, 1].map(|index| Running::start(&config(index)));
+    let state = |relay: usize| {
+        let ranges = running[relay].relay.status.ranges();
+        ranges.values().next().map(|range| {
+            (range.instances.len(), range.instances.len() + range.ignored.len() + range.closed)
+        })
+    };
+    until_true("both to have probed", || state(0).is_some() && state(1).is_some()).await;
+    until_true("its samples", || remote.samples_of("up").len() > 2).await;
+    let (own, other) = (state(owner as usize).unwrap(), state(1 - owner as usize).unwrap());
+    assert_eq!((own.0, other.0), (1, 0));
+    assert_eq!(own.1 + other.1, 20, "every port is probed by one relay");
+    assert!(own.1 > 2 && other.1 > 2, "{own:?} {other:?}");
+    let probes = flink.requests().iter().filter(|request| !request.names().is_empty()).count();
+    assert_eq!(probes, 1);
+    for running in running {
+        assert_eq!(running.stop().await, 0);
+    }
+}
+
+/// What Mimir's HA tracker needs: the replica in a label of its own, and nothing else that differs.
+#[tokio::test]
+async fn replicas_differ_in_their_label_and_in_nothing_else() {
+    let flink = FakeFlink::with_page(&task_manager(&[("a", 1.0), ("b", 2.0)])).await;
+    let (first, second) = (FakeReceiver::start().await, FakeReceiver::start().await);
+    let config = |remote: &FakeReceiver, replica: &str| {
+        let labels = format!("external_labels: {{cluster: eu, __replica__: {replica}}}");
+        let global = format!("global: {{scrape_interval: 300ms, {labels}}}\n");
+        config(&[job("flink", &[flink.address()], "")], &[receiver(&remote.url(), "")], &global)
+    };
+    let running =
+        [Running::start(&config(&first, "relay-0")), Running::start(&config(&second, "relay-1"))];
+    until_true("scrapes of both", || {
+        [&first, &second].iter().all(|remote| remote.samples_of("up").len() >= 2)
+    })
+    .await;
+    for running in running {
+        assert_eq!(running.stop().await, 0);
+    }
+    let series = |remote: &FakeReceiver, replica: &str| -> BTreeSet<_> {
+        let samples = remote.samples().into_iter();
+        samples
+            .map(|mut sample| {
+                assert_eq!(sample.labels.remove("__replica__").as_deref(), Some(replica));
+                assert_eq!(sample.label("cluster"), "eu");
+                sample.labels
+            })
+            .collect()
+    };
+    let of_first = series(&first, "relay-0");
+    assert_eq!(of_first.len(), 5 + 2);
+    assert_eq!(of_first, series(&second, "relay-1"));
+    // Mimir takes the replica of a request from its first series.
+    for write in first.accepted().iter().filter(|write| !write.samples.is_empty()) {
+        let replicas: BTreeSet<_> = write.samples.iter().map(|s| s.label("__replica__")).collect();
+        assert_eq!(replicas.len(), 1);
+    }
+}
