@@ -24,7 +24,7 @@ def check_job_ends(stage: Stage) -> None:
     at = wait_until("no page shows the ended jobs", gone, 30) + 2 * INTERVAL_S + SLACK_S
     stage.settle(at, stage.alive())
     for job in ("logs", "clicks"):
-        stage.on_both(
+        stage.on_each(
             f"the series of {job} are stale within two intervals of its end",
             f'count({{job_id="{stage.jobs[job]}"}})',
             at,
@@ -57,12 +57,12 @@ def check_taskmanager_killed(stage: Stage) -> None:
         name = f"the TaskManager's series are there before the kill ({receiver.name})"
         stage.report.that(name, bool(count), "some", count)
     up = f'up{{instance="{instance}"}}'
-    stage.on_both("its up is 0 within two intervals", up, at, [0.0], values)
-    stage.on_both("its other series are stale within two intervals", own, at, [], values)
+    stage.on_each("its up is 0 within two intervals", up, at, [0.0], values)
+    stage.on_each("its other series are stale within two intervals", own, at, [], values)
     for name in (JM, TM2):
         # Of the last two scrapes one may find no answer while jobs restart, see `page.poll`.
         up = f'max_over_time(up{{instance="{stage.instances[name]}"}}[{2 * INTERVAL_S}s])'
-        stage.on_both(f"up of {name} is still 1", up, at, [1.0], values)
+        stage.on_each(f"up of {name} is still 1", up, at, [1.0], values)
 
 
 def check_taskmanager_back(stage: Stage) -> None:
@@ -77,15 +77,15 @@ def check_taskmanager_back(stage: Stage) -> None:
     at = served + relay.PROBE_INTERVAL_S + 2 * INTERVAL_S + SLACK_S
     stage.settle(at, stage.alive())
     name = "it is found on its new port within one probe interval and two scrapes"
-    stage.on_both(name, f'up{{instance="{new}"}}', at, [1.0], values)
-    stage.on_both(
+    stage.on_each(name, f'up{{instance="{new}"}}', at, [1.0], values)
+    stage.on_each(
         "its series carry its own id on the new port",
         f'flink_taskmanager_Status_JVM_Memory_Heap_Max{{instance="{new}"}}',
         at,
         ["tm_1"],
         lambda answer: [sanitised(dict(labels)["tm_id"]) for labels in answer],
     )
-    stage.on_both(
+    stage.on_each(
         "the web page on its old port is not up", f'up{{instance="{old}"}} == 1', at, [], values
     )
     stage.report.eventually(

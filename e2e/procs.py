@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -27,6 +27,8 @@ class Process:
     name: str
     popen: subprocess.Popen
     log: Path
+    argv: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
     more_logs: tuple[Path, ...] = ()
     # Whether its end, at this point of the run, would be a surprise.
     wanted: bool = True
@@ -48,6 +50,16 @@ class Process:
         if self.alive:
             self.popen.send_signal(signal.SIGKILL)
         self.popen.wait()
+
+    def stop(self, grace_s: float = 30) -> int | None:
+        """SIGTERM; the exit code, None when it outlived `grace_s` and was killed."""
+        self.wanted = False
+        if self.alive:
+            self.popen.terminate()
+        code = self.wait(grace_s)
+        if code is None:
+            self.kill()
+        return code
 
 
 class Processes:
@@ -79,9 +91,13 @@ class Processes:
                 # Ctrl-C must reach this script only, which then stops the others in order.
                 start_new_session=True,
             )
-        process = Process(name, popen, log, more_logs)
+        process = Process(name, popen, log, argv, env or {}, more_logs)
         self.started.append(process)
         return process
+
+    def start_again(self, process: Process) -> Process:
+        """Starts what has ended as it was started before."""
+        return self.start(process.name, process.argv, process.env, process.more_logs)
 
     def wait_until(
         self, what: str, condition: Callable[[], bool], timeout_s: float, pause_s: float = 0.25
@@ -129,6 +145,16 @@ def require_free_ports(wanted: dict[int, str]) -> None:
         raise SetupError(
             f"these ports are taken: {', '.join(taken)}; end what listens there (`ss -ltnp` names it)"
         )
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now, from the range for such, so never a server's own.
+
+    Somebody else could take it before it is used; the kernel hands them out in turn, so it takes long.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def is_taken(port: int) -> bool:

@@ -17,11 +17,13 @@ class Api:
 
     name: str
     url: str
+    # Labels that the receiver itself added: left out of every answer.
+    hidden: frozenset[str] = frozenset()
 
     def instant(self, expression: str, at: float | None = None) -> dict[Labels, float]:
         """The value of each series of `expression` at the time `at` (now)."""
         return {
-            frozenset(series["metric"].items()): float(series["value"][1])
+            self._labels(series): float(series["value"][1])
             for series in self._query(expression, at, "vector")
         }
 
@@ -38,7 +40,7 @@ class Api:
         """The stored samples (time, value) of (since, until], without staleness markers."""
         window_s = int(until - since) + 1
         return {
-            frozenset(series["metric"].items()): [
+            self._labels(series): [
                 (float(at), float(value))
                 for at, value in series["values"]
                 if value is not None and since < float(at) <= until
@@ -54,6 +56,9 @@ class Api:
             for labels, samples in self.raw(selector, now - window_s, now).items()
             if samples
         }
+
+    def _labels(self, series: dict) -> Labels:
+        return frozenset((n, v) for n, v in series["metric"].items() if n not in self.hidden)
 
     def _query(self, expression: str, at: float | None, kind: str) -> list[dict]:
         arguments = {"query": expression, "time": f"{at or time.time():.3f}", "nocache": "1"}

@@ -1,19 +1,21 @@
-"""The two real receivers: VictoriaMetrics and Prometheus, as Debian ships them."""
+"""The real receivers: VictoriaMetrics and Prometheus, as Debian ships them and as they are today."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import tools
 from net import answers, fetch
 from page import parse
-from procs import Process, Processes, require_command
+from procs import Process, Processes, free_port, require_command
 from promql import Api
-
-VICTORIA_METRICS_PORT = 18428
-PROMETHEUS_PORT = 19090
 
 # How far back an instant query looks. Far longer than any run's interval: what has no staleness
 # marker stays visible, so a series that is gone from an answer is gone because of its marker.
 LOOKBACK = "5m"
+
+# Labels that Prometheus 3 makes of the metadata that remote write 2.0 brings with each series.
+METADATA_LABELS = frozenset({"__type__", "__unit__"})
 
 
 @dataclass
@@ -25,9 +27,17 @@ class Receiver:
     process: Process
     # The receiver's own counter of samples it took in by remote write.
     ingested_metric: str
+    # What answers when it takes requests.
+    ready_path: str = "/-/ready"
+    # The newest remote write that it knows.
+    messages: str = "1.0"
     # Largest relative error of a stored value, and whether a NaN that is no marker is stored at all.
     rounding: float = 0
     keeps_nan: bool = True
+    # Whether what it answered 2xx to is still there after a kill -9.
+    survives_kill: bool = True
+    # Where it writes ahead, uncompressed; None when nothing there can be read.
+    log_directory: Path | None = None
 
     @property
     def name(self) -> str:
@@ -44,25 +54,57 @@ class Receiver:
         )
 
 
-def start(processes: Processes, directory: Path) -> list[Receiver]:
-    """Starts both; use `ready` to learn when they answer."""
-    return [_victoria_metrics(processes, directory), _prometheus(processes, directory)]
+Start = Callable[[Processes, Path], Receiver]
 
 
 def ready(receiver: Receiver) -> bool:
     """Whether it takes requests."""
-    path = "/-/ready" if receiver.name == "prometheus" else "/health"
-    return answers(receiver.api.url + path)
+    return answers(receiver.api.url + receiver.ready_path)
 
 
-def _victoria_metrics(processes: Processes, directory: Path) -> Receiver:
-    url = f"http://127.0.0.1:{VICTORIA_METRICS_PORT}"
+def victoria_metrics(processes: Processes, _cache: Path) -> Receiver:
+    """As Debian ships it, years old."""
+    command = require_command("victoria-metrics", ["victoria-metrics"])
+    return _victoria_metrics(processes, "victoriametrics", command)
+
+
+def victoria_metrics_today(processes: Processes, cache: Path) -> Receiver:
+    """As it is today."""
+    command = tools.require(tools.VICTORIA_METRICS, cache)
+    return _victoria_metrics(processes, "victoriametrics-today", command)
+
+
+def prometheus(processes: Processes, _cache: Path) -> Receiver:
+    """2.42, as Debian ships it: it knows remote write 1.0 only, and takes whatever comes for that."""
+    return _prometheus(processes, "prometheus", require_command("prometheus", ["prometheus"]))
+
+
+def prometheus_3(processes: Processes, cache: Path) -> Receiver:
+    """As it is today, with remote write 2.0."""
+    features = "--enable-feature=metadata-wal-records,type-and-unit-labels"
+    command = tools.require(tools.PROMETHEUS_3, cache)
+    options = [features, "--no-storage.tsdb.wal-compression"]
+    receiver = _prometheus(processes, "prometheus3", command, *options)
+    receiver.messages = "2.0"
+    receiver.api = Api("prometheus3", receiver.api.url, hidden=METADATA_LABELS)
+    receiver.log_directory = processes.directory / "prometheus3" / "wal"
+    return receiver
+
+
+def start(processes: Processes, cache: Path, *which: Start) -> list[Receiver]:
+    """Starts them; use `ready` to learn when they answer."""
+    return [start_one(processes, cache) for start_one in which]
+
+
+def _victoria_metrics(processes: Processes, name: str, command: str) -> Receiver:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
     process = processes.start(
-        "victoriametrics",
+        name,
         [
-            require_command("victoria-metrics", ["victoria-metrics"]),
-            f"-httpListenAddr=127.0.0.1:{VICTORIA_METRICS_PORT}",
-            f"-storageDataPath={directory / 'victoriametrics'}",
+            command,
+            f"-httpListenAddr=127.0.0.1:{port}",
+            f"-storageDataPath={processes.directory / name}",
             "-retentionPeriod=1d",
             "-memory.allowedBytes=256MiB",
             # By default the newest 30 s are hidden from queries, and a series without new samples
@@ -74,34 +116,39 @@ def _victoria_metrics(processes: Processes, directory: Path) -> Receiver:
         ],
     )
     return Receiver(
-        Api("victoriametrics", url),
+        Api(name, url),
         f"{url}/api/v1/write",
         process,
         ingested_metric="vm_rows_inserted_total promremotewrite",
+        ready_path="/health",
         # It stores decimal numbers of about twelve digits, which know no NaN.
         rounding=1e-11,
         keeps_nan=False,
+        # Up to five seconds of samples are in its memory alone.
+        survives_kill=False,
     )
 
 
-def _prometheus(processes: Processes, directory: Path) -> Receiver:
-    url = f"http://127.0.0.1:{PROMETHEUS_PORT}"
-    config = directory / "prometheus.yml"
+def _prometheus(processes: Processes, name: str, command: str, *options: str) -> Receiver:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    config = processes.directory / f"{name}.yml"
     # It scrapes nothing, not even itself: every sample it holds came by remote write.
     config.write_text("global: {}\n")
     process = processes.start(
-        "prometheus",
+        name,
         [
-            require_command("prometheus", ["prometheus"]),
+            command,
             f"--config.file={config}",
-            f"--web.listen-address=127.0.0.1:{PROMETHEUS_PORT}",
-            f"--storage.tsdb.path={directory / 'prometheus'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.tsdb.path={processes.directory / name}",
             f"--query.lookback-delta={LOOKBACK}",
             "--web.enable-remote-write-receiver",
+            *options,
         ],
     )
     return Receiver(
-        Api("prometheus", url),
+        Api(name, url),
         f"{url}/api/v1/write",
         process,
         ingested_metric="prometheus_tsdb_head_samples_appended_total",

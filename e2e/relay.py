@@ -10,10 +10,9 @@ from pathlib import Path
 
 from net import answers, fetch
 from page import Series, parse
-from procs import Process, Processes
+from procs import Process, Processes, free_port
 from receivers import Receiver
 
-LISTEN = "127.0.0.1:19480"
 JOB = "flink"
 EXTERNAL_LABELS = {"cluster": "e2e"}
 EXCLUDED_GROUP = "classloader"
@@ -42,34 +41,43 @@ SAMPLE_METRICS = (
 )
 RECEIVER_LABEL = "receiver"
 
+# 1 for the message that a receiver gets, in the label `message`.
+MESSAGE_INFO = "flinkrelay_remote_write_message_info"
+
+# Records of the spool that could not be read any more.
+RECORDS_CORRUPT = "flinkrelay_spool_records_corrupt_total"
+
 
 @dataclass
 class Relay:
     """A running relay."""
 
     process: Process
+    # host:port of its own endpoints.
+    listen: str
 
     def ready(self) -> bool:
-        return answers(f"http://{LISTEN}/-/ready")
+        return answers(f"http://{self.listen}/-/ready")
 
     def own_page(self) -> str:
-        return fetch(f"http://{LISTEN}/metrics").decode()
+        return fetch(f"http://{self.listen}/metrics").decode()
 
     def own_metrics(self) -> dict[Series, float]:
         return parse(self.own_page())
 
     def targets(self) -> dict:
         """The JSON of /targets."""
-        return json.loads(fetch(f"http://{LISTEN}/targets"))
+        return json.loads(fetch(f"http://{self.listen}/targets"))
 
 
 def start(binary: Path, ports: range, receivers: list[Receiver], processes: Processes) -> Relay:
     """Writes the config and starts the relay with it."""
     config = processes.directory / "relay.yaml"
     config.write_text(config_text(ports, receivers))
-    options = ["--listen", LISTEN, "--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
+    listen = f"127.0.0.1:{free_port()}"
+    options = ["--listen", listen, "--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
     argv = [str(binary), "run", "-c", str(config), *options]
-    return Relay(processes.start("relay", argv))
+    return Relay(processes.start("relay", argv), listen)
 
 
 def config_text(ports: range, receivers: list[Receiver]) -> str:

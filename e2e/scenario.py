@@ -2,6 +2,7 @@
 
 import changes
 import ending
+import messages
 import once
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
@@ -22,6 +23,8 @@ def play(stage: Stage) -> None:
             once.check_scrape_once(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
+        with section("remote write 1.0 and 2.0"):
+            messages.check_messages(stage)
         with section("filter and movement"):
             stored.check_filter(stage)
             stored.check_movement(stage)

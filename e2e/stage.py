@@ -1,4 +1,4 @@
-"""What the scenario plays on: one cluster, two receivers, one relay, and how they are asked.
+"""What the scenario plays on: one cluster, three receivers, one relay, and how they are asked.
 
 Times are taken from the machine's clock, and every question about "gone" or "there" is asked for a
 stated time: first the receivers must hold something newer of every target (`settle`), then they are
@@ -39,7 +39,7 @@ def address(port: int) -> str:
 
 
 class Stage:
-    """One cluster, two receivers, one relay, and what is done to them."""
+    """One cluster, three receivers, one relay, and what is done to them."""
 
     def __init__(
         self, version: str, binary: Path, cache: Path, processes: Processes, report: Report
@@ -64,12 +64,11 @@ class Stage:
         deps = libraries(self.version, self.cache)
         ports = {port: "Flink's metrics" for port in METRICS_PORTS}
         ports |= {REST_PORT: "Flink's REST API", RPC_PORT: "Flink's JobManager"}
-        ports |= {receivers.VICTORIA_METRICS_PORT: "VictoriaMetrics"}
-        ports |= {receivers.PROMETHEUS_PORT: "Prometheus", int(relay.LISTEN.split(":")[1]): "the relay"}
         require_free_ports(ports)
         directory = self.processes.directory
         self.report.heading(f"Flink {self.version} starts")
-        self.receivers = receivers.start(self.processes, directory)
+        which = (receivers.victoria_metrics, receivers.prometheus, receivers.prometheus_3)
+        self.receivers = receivers.start(self.processes, self.cache, *which)
         self.cluster = Cluster(self.version, deps, directory / "flink", self.processes)
         self.cluster.start_jobmanager()
         for number in (1, 2):
@@ -113,7 +112,7 @@ class Stage:
         return ids <= on_tasks and ids <= done.keys() and all(done[id_] >= 1 for id_ in ids)
 
     def settle(self, at: float, instances: list[str]) -> None:
-        """Waits until both receivers hold a scrape of each instance later than the time `at`."""
+        """Waits until all receivers hold a scrape of each instance later than the time `at`."""
 
         def newer() -> bool:
             return all(
@@ -123,10 +122,10 @@ class Stage:
             )
 
         self.processes.wait_until(
-            f"both receivers hold `up` of {', '.join(instances)} after {at:.3f}", newer, 30
+            f"all receivers hold `up` of {', '.join(instances)} after {at:.3f}", newer, 30
         )
 
-    def on_both(self, name: str, expression: str, at: float, expected: object, read: Read) -> None:
+    def on_each(self, name: str, expression: str, at: float, expected: object, read: Read) -> None:
         """One check per receiver: `read` of the instant answer at the time `at`."""
         for receiver in self.receivers:
             got = read(receiver.api.instant(expression, at))

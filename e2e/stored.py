@@ -14,7 +14,7 @@ from stage import INTERVAL_S, Stage, address, by_instance, label_names, values
 def check_up(stage: Stage) -> None:
     at = time.time()
     stage.settle(at, stage.alive())
-    stage.on_both(
+    stage.on_each(
         "up is 1 for the JobManager and both TaskManagers, and nothing else is a target",
         f'up{{job="{relay.JOB}"}}',
         at,
@@ -22,7 +22,7 @@ def check_up(stage: Stage) -> None:
         by_instance,
     )
     names = {"__name__", "job", "instance", *relay.EXTERNAL_LABELS}
-    stage.on_both(
+    stage.on_each(
         "up has job, instance and the external labels, no other",
         "up",
         at,
@@ -45,8 +45,8 @@ def check_presence(stage: Stage) -> None:
         ("the TaskManagers", "flink_taskmanager_job_task_numRecordsOut"),
     ):
         name = f"every job has series from {what}, under its name"
-        stage.on_both(name, metric, at, expected_jobs, names_by_id)
-    stage.on_both(
+        stage.on_each(name, metric, at, expected_jobs, names_by_id)
+    stage.on_each(
         "every TaskManager has series",
         "flink_taskmanager_Status_JVM_Memory_Heap_Max",
         at,
@@ -67,14 +67,14 @@ def check_labels(stage: Stage) -> None:
         ("a job", "flink_jobmanager_job_uptime", job | {"host"}),
         ("the JobManager", "flink_jobmanager_taskSlotsTotal", {"host"}),
     ):
-        stage.on_both(
+        stage.on_each(
             f"labels of {what}'s series are the normalised ones and no other",
             metric,
             time.time(),
             {frozenset(everywhere | kept)},
             label_names,
         )
-    stage.on_both(
+    stage.on_each(
         "no series has task_attempt_id, task_attempt_num or operator_name",
         'count({task_attempt_id!=""} or {task_attempt_num!=""} or {operator_name!=""})',
         time.time(),
@@ -149,7 +149,7 @@ def check_filter(stage: Stage) -> None:
         if relay.is_excluded(name)
     ]
     stage.report.that("the pages hold the excluded group", bool(on_page), "some", on_page)
-    stage.on_both(
+    stage.on_each(
         f"the excluded group {relay.EXCLUDED_GROUP} is absent",
         f'count({{__name__=~"{relay.EXCLUDED_METRICS}"}})',
         at,

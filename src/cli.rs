@@ -94,6 +94,10 @@ pub struct Shortcuts {
     /// Tenant, sent as `X-Scope-OrgID`
     #[arg(long, value_name = "ID", env = "FLINKRELAY_TENANT")]
     tenant: Option<String>,
+    /// URL of Flink's REST API, for the names of jobs, tasks and TaskManagers; `auto` looks on port 8081 of
+    /// each JobManager that is scraped, `off` leaves names as the reporter writes them [default: auto]
+    #[arg(long, value_name = "URL", env = "FLINKRELAY_FLINK_REST")]
+    flink_rest: Option<String>,
     /// Scrape only the targets that fall to relay I of N, counted from 0; I may be `auto`, the number
     /// at the end of the host's name [default: all targets]
     #[arg(long, value_name = "I/N", env = "FLINKRELAY_SHARD")]
@@ -204,6 +208,7 @@ impl ConfigArgs {
             groups: given(&shortcuts.groups),
             external_labels: all(&shortcuts.external_label),
             tenant: given(&shortcuts.tenant),
+            flink_rest: given(&shortcuts.flink_rest),
             shard: given(&shortcuts.shard),
             data_dir: given(&shortcuts.data_dir),
         };

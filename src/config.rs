@@ -6,6 +6,7 @@
 //! ways of configuring meet the same checks.
 
 mod check;
+mod client;
 mod duration;
 mod error;
 mod expand;
@@ -18,6 +19,10 @@ mod value;
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 pub use self::{
+    client::{
+        Auth, Authorization, AwsKeys, AwsRole, BasicAuth, Connections, HttpClient, OAuth2, Proxy,
+        ProxyServer, Secret, Sigv4, Tls, TlsVersions,
+    },
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
     overrides::{Overrides, Purpose, SHORTCUT_JOB},
@@ -171,69 +176,6 @@ pub struct TargetSpec {
     pub params: Vec<(String, String)>,
 }
 
-/// TLS, authentication and extra headers of an HTTP client.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HttpClient {
-    /// `Authorization: Basic …`.
-    pub basic_auth: Option<BasicAuth>,
-    /// `Authorization: TYPE CREDENTIALS`.
-    pub authorization: Option<Authorization>,
-    /// TLS settings.
-    pub tls: Tls,
-    /// More headers, in order.
-    pub headers: Vec<(String, Secret)>,
-}
-
-/// User name and password.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BasicAuth {
-    /// The user name.
-    pub username: Secret,
-    /// The password.
-    pub password: Secret,
-}
-
-/// A credential with its scheme.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Authorization {
-    /// The scheme, `Bearer` by default.
-    pub kind: String,
-    /// The credential.
-    pub credentials: Secret,
-}
-
-/// A secret from the config or from a file that is read again when it changes.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// Written in the config.
-    Inline(String),
-    /// Path of the file that holds it; a trailing line break is not part of it.
-    File(PathBuf),
-}
-
-/// Never shows the secret itself.
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inline(_) => f.write_str("<secret>"),
-            Self::File(path) => write!(f, "<secret from {}>", path.display()),
-        }
-    }
-}
-
-/// TLS settings of a client.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tls {
-    /// PEM file of the authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM files of the client's certificate and key; both or none.
-    pub client_cert: Option<(PathBuf, PathBuf)>,
-    /// Name to verify (and to send as SNI) instead of the URL's host.
-    pub server_name: Option<String>,
-    /// Accept any certificate.
-    pub insecure_skip_verify: bool,
-}
-
 /// One entry of `remote_write`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
@@ -334,4 +276,32 @@ pub struct Flink {
     pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// Whether and where Flink's REST API is asked for the names that people gave.
+    pub rest: Rest,
+}
+
+/// `flink.rest`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rest {
+    /// Whom to ask.
+    pub endpoints: RestEndpoints,
+    /// Time between two regular polls of one endpoint.
+    pub poll_interval: Duration,
+    /// Longest time of one request.
+    pub timeout: Duration,
+    /// Longest time that a scrape waits for the names of what is new on its page; zero is not at all.
+    pub hold: Duration,
+    /// TLS, auth and headers towards the endpoints.
+    pub http: HttpClient,
+}
+
+/// Whom to ask for names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestEndpoints {
+    /// Nobody: pages keep their names.
+    Off,
+    /// Port 8081 of each target that turns out to be a JobManager.
+    Auto,
+    /// These URLs, each one cluster's; below them are `/jobs/overview` and so on.
+    Urls(Vec<hyper::Uri>),
 }

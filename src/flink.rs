@@ -6,6 +6,7 @@
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
 //! | [`names`] | under which name is it sent, whichever version of Flink it comes from? |
+//! | [`rest`] | which names did people give, where the reporter shows underscores? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
 //!
 //! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
@@ -15,6 +16,7 @@ pub mod catalogue;
 pub mod groups;
 pub mod labels;
 pub mod names;
+pub mod rest;
 pub mod role;
 
 pub use catalogue::{Catalogue, Kind, Metric, catalogue};

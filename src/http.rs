@@ -1,88 +1,107 @@
 //! The HTTP client towards targets and receivers: the only place that opens outgoing sockets.
 //!
 //! One [`Client`] serves one scrape job or one receiver. It keeps connections alive, verifies TLS as
-//! configured, adds authentication (secrets from files are read again when the file changes) and
-//! bounds the time to the answer's head and the number of requests in flight with tower layers. The
-//! body is the caller's to read, with the caller's deadline.
+//! configured, goes through proxies, adds authentication and bounds the time to the answer's head
+//! and the number of requests in flight. The body is the caller's to read, with the caller's
+//! deadline. Secrets and certificates in files are read again when the files change.
+//!
+//! ```text
+//! Client     headers, authentication, redirects
+//!   +-- oauth2, aws     ask for credentials, by a Transport of their own
+//!   +-- Transport       pools of connections, limits
+//!         +-- connect   addresses of the name, proxy, TLS
+//! ```
 
+mod addresses;
+mod ask;
+mod aws;
+mod connect;
+mod credentials;
 mod error;
+mod oauth2;
+mod proxy;
+mod redirect;
+mod resolve;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod tls;
+mod transport;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Request, Response, Uri,
+    HeaderMap, Request, Response, StatusCode, Uri,
     body::Incoming,
-    header::{AUTHORIZATION, HeaderName, HeaderValue},
-};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use tower::{
-    ServiceBuilder, ServiceExt as _, limit::GlobalConcurrencyLimitLayer, util::BoxCloneSyncService,
+    header::{AUTHORIZATION, HOST, HeaderName, HeaderValue},
 };
 
 pub use self::error::{BuildError, Error, ErrorKind};
-use self::{error::Resolver, secret::SecretSource};
+use self::{
+    aws::Signer,
+    oauth2::OAuth2,
+    secret::SecretSource,
+    transport::{Settings, Transport},
+};
 use crate::config;
 
 /// `User-Agent` of all requests.
 pub const USER_AGENT: &str = concat!("flinkrelay/", env!("CARGO_PKG_VERSION"));
 
-/// Requests of one client that may wait for an answer's head at once. Each holds a file descriptor;
-/// the usual limit of those is 1,024 to 65,536. It is far above any number of targets that hang at
-/// once, so that one dead host never delays the others.
-const IN_FLIGHT_MAX: usize = 4096;
-
-/// How long an idle connection is kept. Longer than usual scrape intervals, so that a target's
-/// connection survives from scrape to scrape; servers that close earlier are noticed by hyper.
-const IDLE: Duration = Duration::from_secs(150);
-
-type Service = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, tower::BoxError>;
-
 /// A client for one scrape job or one receiver.
 #[derive(Clone)]
 pub struct Client {
-    service: Service,
-    headers: HeaderMap,
-    secrets: std::sync::Arc<[(HeaderName, SecretSource)]>,
+    transport: Transport,
+    own: Arc<Own>,
+}
+
+/// What a client adds to requests.
+struct Own {
+    auth: Option<Auth>,
+    /// Those whose name stands several times are sent several times.
+    headers: Vec<(HeaderName, SecretSource)>,
+    follow_redirects: bool,
+}
+
+/// Where `Authorization` comes from.
+enum Auth {
+    Header(SecretSource),
+    OAuth2(Box<OAuth2>),
+    Sigv4(Box<Signer>),
 }
 
 impl Client {
     /// Builds a client; `timeout` bounds the time to an answer's head.
     ///
     /// # Errors
-    /// A certificate, key or secret file that cannot be read or used, a header that HTTP forbids.
+    /// A certificate or key that cannot be read or used, a header that HTTP forbids. Files with
+    /// secrets are not looked at: they may come later.
     pub fn new(config: &config::HttpClient, timeout: Duration) -> Result<Self, BuildError> {
-        let mut http = HttpConnector::new_with_resolver(Resolver::default());
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(timeout));
-        http.set_keepalive(Some(Duration::from_secs(30)));
-        let connector = tls::connector(&config.tls, http)?;
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(4)
-            .build(connector);
-        let service = ServiceBuilder::new()
-            .layer(GlobalConcurrencyLimitLayer::new(IN_FLIGHT_MAX))
-            .timeout(timeout)
-            .service(client)
-            .map_err(tower::BoxError::from);
-        let mut headers = HeaderMap::new();
-        headers.insert(hyper::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        let secrets = secret_headers(config)?;
-        Ok(Self { service: BoxCloneSyncService::new(service), headers, secrets: secrets.into() })
+        let transport = Transport::new(&settings(config, timeout))?;
+        Self::with_transport(config, timeout, transport)
     }
 
-    /// Sends a request and waits for the answer's head. Headers that the request does not have are
-    /// added from the client's configuration.
+    fn with_transport(
+        config: &config::HttpClient,
+        timeout: Duration,
+        transport: Transport,
+    ) -> Result<Self, BuildError> {
+        let mut headers = Vec::new();
+        for (name, value) in &config.headers {
+            let header = HeaderName::try_from(name.as_str())
+                .map_err(|_| BuildError::Header { name: name.clone() })?;
+            headers.push((header, SecretSource::new(vec![value.clone()], <[_]>::concat)?));
+        }
+        let auth = Auth::new(config, timeout)?;
+        let follow_redirects = config.follow_redirects;
+        Ok(Self { transport, own: Arc::new(Own { auth, headers, follow_redirects }) })
+    }
+
+    /// Sends a request and waits for the answer's head, that of the last one when redirects are
+    /// followed. Headers and authentication of the client's configuration are added.
     ///
     /// # Errors
     /// What went wrong, by kind; an HTTP status is not an error here.
@@ -90,21 +109,120 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, Error> {
-        for (name, value) in &self.headers {
-            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+        let agent = request.headers_mut().entry(hyper::header::USER_AGENT);
+        agent.or_insert_with(|| HeaderValue::from_static(USER_AGENT));
+        if !self.own.follow_redirects {
+            return self.send_with_auth(request).await;
         }
-        for (name, secret) in self.secrets.iter() {
-            let value = secret.header_value().map_err(Error::secret)?;
-            request.headers_mut().insert(name, value);
+        let (origin, mut trusted, mut followed) = (request.uri().clone(), true, 0);
+        loop {
+            let answer = match trusted {
+                true => self.send_with_auth(request.clone()).await?,
+                false => self.transport.send(request.clone()).await?,
+            };
+            let (method, url) = (request.method(), request.uri());
+            let target = redirect::target(method, url, answer.status(), answer.headers());
+            let Some(target) = target.filter(|_| followed < redirect::REDIRECTS_MAX) else {
+                return Ok(answer);
+            };
+            followed += 1;
+            // Who was left once is not trusted by coming back.
+            trusted &= redirect::is_trusted(&origin, &target);
+            request.headers_mut().remove(HOST);
+            *request.uri_mut() = target;
         }
-        self.service.clone().oneshot(request).await.map_err(Error::from_service)
+    }
+
+    async fn send_with_auth(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Error> {
+        self.own.add_headers(request.headers_mut())?;
+        match &self.own.auth {
+            None => self.transport.send(request).await,
+            Some(Auth::Header(secret)) => {
+                let value = secret.header_value().map_err(secret_error)?;
+                request.headers_mut().insert(AUTHORIZATION, value);
+                self.transport.send(request).await
+            }
+            Some(Auth::Sigv4(signer)) => {
+                Box::pin(signer.sign(&mut request)).await.map_err(Error::credential)?;
+                self.transport.send(request).await
+            }
+            Some(Auth::OAuth2(oauth2)) => {
+                let token = Box::pin(oauth2.authorization()).await.map_err(Error::credential)?;
+                let mut again = request.clone();
+                request.headers_mut().insert(AUTHORIZATION, token.clone());
+                let answer = self.transport.send(request).await?;
+                if answer.status() != StatusCode::UNAUTHORIZED || !oauth2.refused(&token) {
+                    return Ok(answer);
+                }
+                // The server has forgotten the token before its time: once more with a new one.
+                let token = Box::pin(oauth2.authorization()).await.map_err(Error::credential)?;
+                again.headers_mut().insert(AUTHORIZATION, token);
+                self.transport.send(again).await
+            }
+        }
+    }
+}
+
+impl Own {
+    fn add_headers(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        for (name, _) in &self.headers {
+            headers.remove(name);
+        }
+        for (name, secret) in &self.headers {
+            headers.append(name, secret.header_value().map_err(secret_error)?);
+        }
+        Ok(())
+    }
+}
+
+impl Auth {
+    fn new(config: &config::HttpClient, timeout: Duration) -> Result<Option<Self>, BuildError> {
+        Ok(Some(match &config.auth {
+            None => return Ok(None),
+            Some(config::Auth::Basic(basic)) => {
+                let parts = vec![basic.username.clone(), basic.password.clone()];
+                let encode =
+                    |parts: &[String]| format!("Basic {}", STANDARD.encode(parts.join(":")));
+                Self::Header(SecretSource::new(parts, encode)?)
+            }
+            Some(config::Auth::Authorization(authorization)) => {
+                let kind = authorization.kind.clone();
+                let encode =
+                    move |credentials: &[String]| format!("{kind} {}", credentials.concat());
+                let parts = vec![authorization.credentials.clone()];
+                Self::Header(SecretSource::new(parts, encode)?)
+            }
+            Some(config::Auth::OAuth2(oauth2)) => {
+                Self::OAuth2(Box::new(OAuth2::new(oauth2, timeout)?))
+            }
+            Some(config::Auth::Sigv4(sigv4)) => {
+                Self::Sigv4(Box::new(Signer::new(sigv4, config.proxy.as_ref(), timeout)?))
+            }
+        }))
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("headers", &self.headers).finish_non_exhaustive()
+        f.debug_struct("Client").finish_non_exhaustive()
     }
+}
+
+fn settings(config: &config::HttpClient, timeout: Duration) -> Settings<'_> {
+    Settings {
+        tls: &config.tls,
+        proxy: config.proxy.as_ref(),
+        http2: config.http2,
+        connections: config.connections,
+        timeout,
+    }
+}
+
+fn secret_error(error: secret::SecretError) -> Error {
+    Error::credential(Arc::new(error.into()))
 }
 
 /// Whether the URL's host is this machine by its spelling; names other than `localhost` are not
@@ -112,46 +230,4 @@ impl std::fmt::Debug for Client {
 pub fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn secret_headers(
-    config: &config::HttpClient,
-) -> Result<Vec<(HeaderName, SecretSource)>, BuildError> {
-    let mut headers = Vec::new();
-    for (name, value) in &config.headers {
-        let header = HeaderName::try_from(name.as_str())
-            .map_err(|_| BuildError::Header { name: name.clone() })?;
-        headers.push((header, SecretSource::new(vec![value.clone()], <[_]>::concat)?));
-    }
-    if let Some(basic) = &config.basic_auth {
-        let parts = vec![basic.username.clone(), basic.password.clone()];
-        let encode = |parts: &[String]| format!("Basic {}", STANDARD.encode(parts.join(":")));
-        headers.push((AUTHORIZATION, SecretSource::new(parts, encode)?));
-    }
-    if let Some(authorization) = &config.authorization {
-        let kind = authorization.kind.clone();
-        let encode = move |credentials: &[String]| format!("{kind} {}", credentials.concat());
-        let parts = vec![authorization.credentials.clone()];
-        headers.push((AUTHORIZATION, SecretSource::new(parts, encode)?));
-    }
-    Ok(headers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_is_told_by_the_host_as_written() {
-        for (url, expected) in [
-            ("http://127.0.0.1:9250/metrics", true),
-            ("http://127.3.2.1/", true),
-            ("http://localhost:9250/", true),
-            ("http://[::1]:9250/", true),
-            ("http://10.0.0.1:9250/", false),
-            ("http://localhost.example.com/", false),
-        ] {
-            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
-        }
-    }
 }

@@ -18,6 +18,7 @@ pub mod discovery;
 pub mod disk;
 pub mod exposition;
 pub mod flink;
+pub mod flink_rest;
 pub mod http;
 pub mod labels;
 pub mod limits;

@@ -63,3 +63,22 @@ pub const CURSOR_BYTES_MAX: usize = 64 << 10;
 /// Compressed bytes that are written to a spool's disk at a time, so that reads and settled batches
 /// wait at most that long.
 pub const SPOOL_WRITE_BYTES_MAX: u64 = 1 << 20;
+
+/// Ids on pages that no REST API has explained, remembered to ask for them. A session cluster with a
+/// thousand jobs of some tasks each fits; beyond it pages keep their own names.
+pub const WANTS_MAX: usize = 16_384;
+
+/// Polls of a REST endpoint that new ids on pages may cause at once, beside the regular ones: a start, where
+/// each target brings new ids, takes as many.
+pub const EARLY_POLLS: u32 = 6;
+
+/// Time after which one of them comes back.
+pub const EARLY_POLL_EVERY: Duration = Duration::from_secs(10);
+
+/// Largest answer of Flink's REST API. A TaskManager's entry has 0.8 KiB and a vertex with its plan
+/// some KiB, so this is a cluster of ten thousand TaskManagers.
+pub const REST_BYTES_MAX: usize = 16 << 20;
+
+/// REST endpoints found at JobManager targets. Each may be polled; a person who has more clusters
+/// runs more than one relay.
+pub const REST_ENDPOINTS_MAX: usize = 256;

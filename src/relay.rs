@@ -48,6 +48,8 @@ pub use self::{
 use crate::{
     config::Config,
     disk::{DataDirectory, DirectoryError},
+    flink_rest::Rest,
+    http::BuildError,
     push::{Left, Receiver, ReceiverError, SpoolError},
     scrape::{Scraped, Scraper},
     spool::Reason,
@@ -110,6 +112,12 @@ pub enum StartError {
         name: String,
         /// What is wrong.
         source: SpoolError,
+    },
+    /// The TLS files, secrets or headers of `flink.rest`.
+    #[error("flink.rest")]
+    Rest {
+        /// What is wrong.
+        source: BuildError,
     },
     /// A scrape job's TLS files, headers or targets.
     #[error("scrape job {name}")]
@@ -290,10 +298,22 @@ impl Relay {
         present.chain(&state.leaving).map(|outlet| outlet.receiver()).collect()
     }
 
-    /// Scrapes each target once, the ports of ranges that answer among them, and sends nothing.
+    /// Scrapes each target once, the ports of ranges that answer among them, and sends nothing. A target
+    /// whose names became known by another's scrape is scraped a second time.
     pub async fn scrape_once(&self) -> Once {
-        let mut once = Once::default();
-        for job in &self.plan().jobs {
+        match self.rest() {
+            None => self.scrape_round().await,
+            Some(rest) => tokio::select! {
+                once = self.scrape_round() => once,
+                () = rest.run(CancellationToken::new()) => Once::default(),
+            },
+        }
+    }
+
+    async fn scrape_round(&self) -> Once {
+        let (mut once, mut done) = (Once::default(), Vec::new());
+        let plan = self.plan();
+        for job in &plan.jobs {
             let (ranges, targets) = job.find_once().await;
             once.ranges.extend(ranges);
             let mut scrapes = JoinSet::new();
@@ -305,8 +325,19 @@ impl Relay {
                 });
             }
             while let Some(scraped) = scrapes.join_next().await {
-                once.targets.extend(scraped.ok());
+                done.extend(scraped.ok().map(|(scraper, scraped)| (job, scraper, scraped)));
             }
+        }
+        if let Some(rest) = &plan.rest {
+            let unknown = rest.unknown().into_iter().collect();
+            rest.hold(&unknown, None, rest.hold_max()).await;
+        }
+        for (job, mut scraper, mut scraped) in done {
+            if scraper.is_outdated() {
+                scraper = job.scraper(scraper.target().clone());
+                scraped = scraper.scrape(now_ms()).await;
+            }
+            once.targets.push((scraper, scraped));
         }
         once
     }
@@ -318,6 +349,11 @@ impl Relay {
         sources.fold((0, 0), |(targets, ranges), sources| {
             (targets + sources.targets.len(), ranges + sources.ranges.len())
         })
+    }
+
+    /// Where names come from; `None` when pages keep theirs.
+    pub fn rest(&self) -> Option<Arc<Rest>> {
+        self.state().plan.rest.clone()
     }
 
     /// Whether the relay scrapes and pushes.

@@ -7,6 +7,7 @@
 //! target's series.
 
 mod families;
+mod names;
 mod page;
 mod report;
 mod stage;
@@ -31,6 +32,7 @@ use crate::{
     config::{self, Compression, PromDuration},
     exposition::Fault,
     flink::Role,
+    flink_rest::Rest,
     http,
     remote_write::v2::Symbols,
     series::{Origin, Shaper, Tally, Tracker, View},
@@ -138,6 +140,9 @@ pub struct Scraped {
 pub struct Scraper {
     target: Target,
     client: http::Client,
+    rest: Option<Arc<Rest>>,
+    /// The last page had the info series of its cluster.
+    has_info: bool,
     accept_encoding: &'static str,
     page: Page,
     tracker: Tracker,
@@ -154,16 +159,19 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// A scraper for a target of a scrape job.
+    /// A scraper for a target of a scrape job; with `rest` its series get the names that people gave.
     pub fn new(
         target: Target,
         client: http::Client,
         scrape: &config::Scrape,
         shaper: Arc<Shaper>,
+        rest: Option<Arc<Rest>>,
     ) -> Self {
         let views = Arc::clone(&shaper.views);
         Self {
             client,
+            rest,
+            has_info: false,
             accept_encoding: accept_encoding(scrape, &target),
             page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
             report: Report::new(&target.labels, &views),
@@ -214,11 +222,10 @@ impl Scraper {
         let now_ms = now_ms.max(self.newest_ms.saturating_add(1));
         self.newest_ms = now_ms;
         let metadata_due = self.metadata_due(started);
-        self.tracker.begin();
-        self.page.begin(metadata_due.iter().any(|&due| due), now_ms);
-        let fetched = tokio::time::timeout(self.target.timeout, self.fetch()).await;
-        let fetched = fetched.unwrap_or_else(|_| Err(self.timed_out()));
-        let result = match fetched.and_then(|()| self.page.finish(&mut self.tracker)) {
+        let with_families = metadata_due.iter().any(|&due| due);
+        let limit = self.target.timeout;
+        let read = tokio::time::timeout(limit, self.read_named(with_families, now_ms)).await;
+        let result = match read.unwrap_or_else(|_| Err(self.timed_out())) {
             Ok(()) => Ok(self.tracker.close(now_ms)),
             Err(failure) => {
                 self.tracker.abort();
@@ -251,6 +258,14 @@ impl Scraper {
     /// The series of the last page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> {
         self.tracker.samples(view)
+    }
+
+    /// Reads the page to its end.
+    async fn read(&mut self, with_families: bool, now_ms: i64) -> Result<(), Failure> {
+        self.tracker.begin();
+        self.page.begin(with_families, now_ms);
+        self.fetch().await?;
+        self.page.finish(&mut self.tracker)
     }
 
     async fn fetch(&mut self) -> Result<(), Failure> {

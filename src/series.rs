@@ -19,6 +19,8 @@
 
 mod adopt;
 mod collide;
+mod forget;
+mod names;
 mod numbered;
 mod places;
 mod shape;
@@ -35,7 +37,10 @@ pub use self::numbered::{Numbered, known_kind, page_kind};
 pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
 use crate::{
     exposition::{self, Sample, SyntaxError},
-    flink::{self, Group},
+    flink::{
+        self, Group,
+        rest::{SubjectId, Subjects},
+    },
     labels::Labels,
     remote_write::v2::{self, About},
 };
@@ -180,6 +185,8 @@ struct Line {
     name: Option<Arc<[u8]>>,
     /// Whether it stands back for a line that has the series' values under their present name.
     stands_back: bool,
+    /// Whose names it bears.
+    subject: SubjectId,
 }
 
 /// A label set that is or was sent.
@@ -217,6 +224,7 @@ pub struct Tracker {
     texts: HashSet<Arc<[u8]>>,
     abouts: HashSet<Arc<About>>,
     comments: Comments,
+    subjects: Subjects,
     observed: Vec<Observed>,
     tally: Tally,
     /// See [`Tracker::adopt`].
@@ -240,6 +248,7 @@ impl Tracker {
             texts: HashSet::new(),
             abouts: HashSet::new(),
             comments: Comments::default(),
+            subjects: Subjects::default(),
             observed: Vec::new(),
             tally: Tally::default(),
             inherited: Vec::new(),
@@ -307,9 +316,12 @@ impl Tracker {
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
         let known =
             flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
-        let group = known.map_or(Group::Custom, |known| known.metric.group);
+        let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
-        let shaped = self.shaper.shape(sample, known.as_ref(), &self.target_labels)?;
+        let subject = self.subjects.enter(sample.name, sample.labels());
+        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+        let shaped =
+            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?;
         let stands_back = self.shaper.names.stands_back(known.as_ref());
         let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
@@ -317,6 +329,9 @@ impl Tracker {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
                 let ids = ids.map(|ids| self.intern(&ids));
+                if !self.remade.is_empty() {
+                    self.remake(identity, &blocks);
+                }
                 let about = self.about(sample.name, known.as_ref());
                 (
                     Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
@@ -326,7 +341,9 @@ impl Tracker {
             }
         };
         let (born, seen) = (self.page, 0);
-        let line = Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back };
+        self.subjects.add_line(subject);
+        let line =
+            Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back, subject };
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
@@ -340,7 +357,6 @@ impl Tracker {
         Arc::clone(self.texts.get_or_insert_with(text, |text| Arc::from(text)))
     }
 
-    #[expect(clippy::type_complexity, reason = "blocks as in Shaped::Series")]
     fn find_or_insert_series(
         &mut self,
         identity: u128,
@@ -394,16 +410,6 @@ impl Tracker {
         self.observed.len() as u64
     }
 
-    /// Takes back everything of a page that failed in the middle.
-    pub fn abort(&mut self) {
-        let page = self.page;
-        self.observed.clear();
-        self.tally = Tally::default();
-        self.drop_lines(|line| line.born != page);
-        self.drop_series(|series| series.live || series.line != u32::MAX);
-        self.unmake_blocks();
-    }
-
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
         self.observed.iter().filter_map(move |sample| {
@@ -426,22 +432,6 @@ impl Tracker {
         self.live_series().filter(move |series| series.seen != page)
     }
 
-    /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
-    pub fn forget_stale(&mut self) {
-        let page = self.page;
-        self.drop_lines(|line| line.seen == page);
-        self.drop_series(|series| series.seen == page);
-        self.inherited.clear();
-        self.remade.clear();
-        let live = self.lines.len();
-        if self.texts.len() > 64.max(live) {
-            self.texts.retain(|text| Arc::strong_count(text) > 1);
-        }
-        if self.abouts.len() > 64.max(live) {
-            self.abouts.retain(|about| Arc::strong_count(about) > 1);
-        }
-    }
-
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
     pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
@@ -453,35 +443,9 @@ impl Tracker {
         self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
     }
 
-    /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
-    /// What the lines mean is kept, since a target that comes back shows them again.
-    pub fn forget_live(&mut self) {
-        for (_, series) in &mut self.series {
-            series.live = false;
-        }
-        self.inherited.clear();
-    }
-
     /// Number of series on the last page.
     pub fn series_len(&self) -> usize {
         self.series.len()
-    }
-
-    fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let lines = &mut self.lines;
-        self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
-        lines.retain(|_, line| keep(line));
-    }
-
-    fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {
-        let table = &mut self.series_table;
-        self.series.retain(|_, series| {
-            let kept = keep(series);
-            if !kept {
-                table.remove(&series.identity);
-            }
-            kept
-        });
     }
 }
 

@@ -18,6 +18,8 @@ mod failures;
 mod fakes;
 #[path = "relay/final_scrape.rs"]
 mod final_scrape;
+#[path = "relay/names.rs"]
+mod names;
 #[path = "relay/negotiation.rs"]
 mod negotiation;
 #[path = "relay/outages.rs"]
@@ -30,8 +32,12 @@ mod refusals;
 mod reload;
 #[path = "relay/sharding.rs"]
 mod sharding;
+#[path = "relay/spool.rs"]
+mod spool;
 #[path = "relay/staleness.rs"]
 mod staleness;
+#[path = "transport/clients.rs"]
+mod transport;
 #[path = "relay/views.rs"]
 mod views;
 

@@ -3,10 +3,8 @@
 //! reads.
 
 #![expect(
-    clippy::panic,
-    clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "the lints spare test functions, not the functions they call"
+    reason = "the lint spares test functions, not the functions they call"
 )]
 
 #[path = "remote_write/v2.rs"]

@@ -96,6 +96,8 @@ impl Demo {
             remote_write: vec![url.to_owned()],
             interval: Some(self.interval.clone()),
             timeout: Some(self.interval.clone()),
+            // Nobody asked to talk to anything outside the process.
+            flink_rest: Some("off".to_owned()),
             ..Overrides::default()
         };
         let mut config = config::load(None, &overrides, &|_| None)

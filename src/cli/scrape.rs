@@ -142,7 +142,8 @@ impl TargetReport {
         let series = samples.into_iter().flatten().filter_map(|(block, timestamp_ms, value)| {
             let labels = v1::decode_labels(block).ok()?.into_owned();
             let known = catalogue().lookup_canonical(labels.metric_name());
-            let group = known.map_or(Group::Custom, |metric| metric.group);
+            let group = known
+                .map_or_else(|| catalogue().group(labels.metric_name()), |metric| metric.group);
             Some(Series { labels, timestamp_ms, value, group })
         });
         let (families, series) = (known.collect(), series.collect());

@@ -4,6 +4,7 @@
 //! is wrong; the result counts only when nothing was noted.
 
 mod client;
+mod rest;
 mod rules;
 mod scalars;
 mod scrape;
@@ -239,6 +240,7 @@ impl Checker<'_> {
             groups: self.groups(raw.groups),
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
+            rest: self.rest(raw.rest),
         }
     }
 

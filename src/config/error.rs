@@ -169,8 +169,15 @@ impl Snippet {
     fn new(text: &str, spot: Spot) -> Option<Self> {
         // The parser does not count a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let line = text.lines().nth(spot.line.checked_sub(1)?)?;
-        let shown: Vec<char> = without_secret(line)
+        let before = spot.line.checked_sub(1)?;
+        let line = text.lines().nth(before)?;
+        let above: Vec<&str> = text.lines().take(before).collect();
+        let shown = if is_inside_secret(&above, line) {
+            format!("{:1$}…", "", indent_of(line))
+        } else {
+            without_secret(line)
+        };
+        let shown: Vec<char> = shown
             .chars()
             .map(|c| match c {
                 '\t' => ' ',
@@ -199,22 +206,61 @@ impl Snippet {
     }
 }
 
-/// A line without what follows a key that holds a secret, and without a password in a URL. Keys that
-/// name a file stay whole.
-fn without_secret(line: &str) -> String {
+/// Whether the key, in small letters, holds a secret. Those that name a file or a URL do not.
+fn is_secret(key: &str) -> bool {
     // Stems, because a key with a typing error holds the secret all the same.
     const SECRET: [&str; 7] = ["pas", "pwd", "cred", "tok", "secr", "auth", "key"];
+    let harmless = key.ends_with("_file") || key.ends_with("_url") || key.contains('/');
+    !harmless && (is_all_secret(key) || SECRET.iter().any(|stem| key.contains(stem)))
+}
+
+/// Whether all that is below the key is secret, whatever it looks like.
+fn is_all_secret(key: &str) -> bool {
+    key == "secrets" || key.contains("connect_header")
+}
+
+/// Whether a line is part of a secret that began above it: of a text in several lines, or of a list.
+fn is_inside_secret(above: &[&str], line: &str) -> bool {
+    let item = line.trim_start();
+    let is_pair = item.trim_start_matches("- ").split_once(':').is_some_and(|(key, _)| {
+        key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-\"'".contains(&b))
+    });
+    let (mut indent, mut is_item) = (indent_of(line), item.starts_with("- "));
+    for parent in above.iter().rev() {
+        let text = parent.trim_start();
+        let parent_indent = indent_of(parent);
+        // The items of a list may stand as far to the left as the list's key.
+        let is_parent =
+            parent_indent < indent || is_item && parent_indent == indent && !text.starts_with('-');
+        if text.is_empty() || text.starts_with('#') || !is_parent {
+            continue;
+        }
+        (indent, is_item) = (parent_indent, text.starts_with("- "));
+        let Some((key, value)) = text.trim_start_matches("- ").split_once(':') else { continue };
+        let (key, value) = (key.trim_matches(['"', '\'']).to_ascii_lowercase(), value.trim());
+        let is_text = value.starts_with(['|', '>']);
+        if is_secret(&key) && (is_text || is_all_secret(&key) || value.is_empty() && !is_pair) {
+            return true;
+        }
+    }
+    false
+}
+
+fn indent_of(line: &str) -> usize {
+    line.chars().take_while(|c| c.is_whitespace()).count()
+}
+
+/// A line without what follows a key that holds a secret, and without a password in a URL.
+fn without_secret(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     let secret = lower.match_indices(':').map(|(at, _)| at).find(|at| {
         let key = lower.get(..*at).unwrap_or_default();
         let key = key.rsplit(['{', '[', ',', ' ', '\t']).next().unwrap_or_default();
         let key = key.trim_matches(['"', '\'']);
         let value = lower.get(at + 1..).unwrap_or_default().trim();
-        let harmless = key.ends_with("_file")
-            || key.contains('/')
-            || value.is_empty()
-            || value.starts_with(['{', '#']);
-        !harmless && SECRET.iter().any(|word| key.contains(word))
+        let shown = value.is_empty() || value.starts_with('#');
+        let shown = shown || value.starts_with('{') && !is_all_secret(key);
+        !shown && is_secret(key)
     });
     without_userinfo(match secret {
         Some(at) => format!("{}: …", line.get(..at).unwrap_or_default()),
@@ -305,8 +351,33 @@ mod tests {
         check("  authorization:", "  authorization:");
         check("  authorization: {credentials: x}", "  authorization: {credentials: …");
         check("  X-Auth: x", "  X-Auth: …");
+        check("  token_url: http://u:p@h/", "  token_url: http://…@h/");
+        check("  proxy_connect_header: {x-a: [b]}", "  proxy_connect_header: …");
+        check("  http_headers: {X-A: {secrets: [b]}}", "  http_headers: {X-A: {secrets: …");
         check("  targets: [http://h:1/a@b]", "  targets: [http://h:1/a@b]");
         check("  targets: [u:p@h:1, 'v:q@h:2', w@h]", "  targets: […@h:1, '…@h:2', w@h]");
+    }
+
+    #[test]
+    fn lines_inside_of_a_secret_are_not_shown() {
+        let check = |text: &str, expected: &str| {
+            let lines = text.lines().count();
+            let spot = Spot { line: lines, column: 1, width: 99 };
+            assert_eq!(Snippet::new(text, spot).unwrap().text, expected, "{text}");
+        };
+        check("key: |\n  hunter2", "  …");
+        check("a:\n  - key: |-\n      one\n\n      two: three", "      …");
+        check("secrets:\n  - hunter2", "  …");
+        check("secrets:\n- hunter2", "…");
+        check("proxy_connect_header:\n  x-a:\n    - hunter2", "    …");
+        check("proxy_connect_header:\n  x-a: [hunter2]", "  …");
+        check("password:\n  hunter2", "  …");
+        check("password: a\nuser: b", "user: b");
+        check("basic_auth:\n  username: a", "  username: a");
+        check("oauth2:\n  tls_config:\n    ca_file: a", "    ca_file: a");
+        check("tls_config:\n  key: |\n    hunter2\n  ca_file: a", "  ca_file: a");
+        check("ca: |\n  one", "  one");
+        check("key_file:\n  - a", "  - a");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the command line adds to the file, joined before anything is checked.
 
 use super::{
-    raw::{RawConfig, RawGlobal, RawReceiver, RawScrape, RawSpool, RawStatic},
+    raw::{RawConfig, RawGlobal, RawReceiver, RawRest, RawScrape, RawSpool, RawStatic},
     value::{At, Form, Origin, Scalar},
 };
 
@@ -25,6 +25,8 @@ pub struct Overrides {
     pub external_labels: Vec<String>,
     /// `--tenant`: the tenant of every receiver.
     pub tenant: Option<String>,
+    /// `--flink-rest`: `off`, `auto` or a URL: replaces `flink.rest.mode` and `flink.rest.urls`.
+    pub flink_rest: Option<String>,
     /// `--shard`: replaces `global.shard`.
     pub shard: Option<String>,
     /// `--data-dir`: replaces `spool.directory`; relative to the working directory.
@@ -51,6 +53,7 @@ pub(super) const TIMEOUT: &str = "--timeout";
 pub(super) const GROUPS: &str = "--groups";
 pub(super) const EXTERNAL_LABEL: &str = "--external-label";
 pub(super) const TENANT: &str = "--tenant";
+pub(super) const FLINK_REST: &str = "--flink-rest";
 pub(super) const SHARD: &str = "--shard";
 pub(super) const DATA_DIR: &str = "--data-dir";
 
@@ -107,7 +110,27 @@ impl Overrides {
             let flink = raw.flink.get_or_insert_with(|| whole(Default::default()));
             flink.value.groups = Some(At::flag(Form::List(list), GROUPS));
         }
+        if let Some(rest) = &self.flink_rest {
+            let flink = raw.flink.get_or_insert_with(|| whole(Default::default()));
+            // What the file says of authentication and pace stays.
+            let kept = match flink.value.rest.take() {
+                Some(At { value: Form::Map(map), .. }) => map,
+                _ => RawRest::default(),
+            };
+            let rest = RawRest {
+                mode: Some(scalar(rest, FLINK_REST)).filter(|mode| is_mode(&mode.value)),
+                urls: (!is_mode(rest))
+                    .then(|| At::flag(vec![scalar(rest, FLINK_REST)], FLINK_REST)),
+                ..kept
+            };
+            flink.value.rest = Some(At::flag(Form::Map(rest), FLINK_REST));
+        }
     }
+}
+
+/// Whether it is a word for `flink.rest.mode` and no URL.
+pub(super) fn is_mode(text: &str) -> bool {
+    matches!(text, "off" | "auto")
 }
 
 const fn whole<T>(value: T) -> At<T> {

@@ -71,8 +71,16 @@ section!(RawScrape = "scrape_configs" {
     authorization: At<RawAuthorization>,
     bearer_token: Scalar,
     bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
     tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
     headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 section!(RawStatic = "static_configs" {
@@ -106,12 +114,48 @@ section!(RawAuthorization = "authorization" {
     credentials_file: Scalar,
 });
 
+section!(RawOAuth2 = "oauth2" {
+    client_id: Scalar,
+    client_secret: Scalar,
+    client_secret_file: Scalar,
+    token_url: Scalar,
+    scopes: Vec<Scalar>,
+    endpoint_params: Pairs<Scalar>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+});
+
+section!(RawSigv4 = "sigv4" {
+    region: Scalar,
+    service_name: Scalar,
+    access_key: Scalar,
+    secret_key: Scalar,
+    profile: Scalar,
+    role_arn: Scalar,
+    external_id: Scalar,
+    use_fips_sts_endpoint: Scalar,
+});
+
 section!(RawTls = "tls_config" {
+    ca: Scalar,
     ca_file: Scalar,
+    cert: Scalar,
     cert_file: Scalar,
+    key: Scalar,
     key_file: Scalar,
     server_name: Scalar,
     insecure_skip_verify: Scalar,
+    min_version: Scalar,
+    max_version: Scalar,
+});
+
+section!(RawHeader = "http_headers" {
+    values: Vec<Scalar>,
+    secrets: Vec<Scalar>,
+    files: Vec<Scalar>,
 });
 
 section!(RawReceiver = "remote_write" {
@@ -126,7 +170,16 @@ section!(RawReceiver = "remote_write" {
     authorization: At<RawAuthorization>,
     bearer_token: Scalar,
     bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    sigv4: At<RawSigv4>,
     tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    http_headers: Pairs<RawHeader>,
     write_relabel_configs: Vec<At<RawRelabel>>,
     queue_config: RawQueue,
     metadata_config: RawMetadata,
@@ -161,6 +214,7 @@ section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
+    rest: At<Form<RawRest>>,
 });
 
 section!(RawGroups = "flink.groups" {
@@ -171,6 +225,28 @@ section!(RawGroups = "flink.groups" {
 section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
+});
+
+section!(RawRest = "flink.rest" {
+    mode: Scalar,
+    urls: At<Vec<Scalar>>,
+    poll_interval: Scalar,
+    timeout: Scalar,
+    hold: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 /// A field's name without the `r#` of one that is a word of the language.
@@ -190,7 +266,10 @@ pub const SECTIONS: &[Section] = &[
     RawRelabel::SECTION,
     RawBasicAuth::SECTION,
     RawAuthorization::SECTION,
+    RawOAuth2::SECTION,
+    RawSigv4::SECTION,
     RawTls::SECTION,
+    RawHeader::SECTION,
     RawReceiver::SECTION,
     RawQueue::SECTION,
     RawMetadata::SECTION,
@@ -198,4 +277,5 @@ pub const SECTIONS: &[Section] = &[
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,
+    RawRest::SECTION,
 ];

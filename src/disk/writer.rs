@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{dispatcher, info, warn};
 
 use super::FsDisk;
 use crate::spool::{Log, Orders, Spool, StoreState};
@@ -117,7 +117,10 @@ impl Writer {
             damaged,
             damage_told: None,
         };
-        let thread = Builder::new().name("spool".to_owned()).spawn(move || hand.run())?;
+        // Its lines go where those of the caller go.
+        let log = dispatcher::get_default(Clone::clone);
+        let run = move || dispatcher::with_default(&log, || hand.run());
+        let thread = Builder::new().name("spool".to_owned()).spawn(run)?;
         Ok(Self { signal, owner, thread: Some(thread) })
     }
 

@@ -108,9 +108,10 @@ impl Catalogue {
         }
     }
 
-    /// The group of a sample, [`Group::Custom`] when the catalogue does not know it.
+    /// The group of a sample, [`Group::Custom`] when the catalogue does not know it. The info series,
+    /// which are the relay's own, have one too.
     pub fn group(&self, sample_name: &str) -> Group {
-        self.lookup(sample_name).map_or(Group::Custom, |metric| metric.group)
+        group(self.find(sample_name).as_ref(), sample_name)
     }
 
     /// All metrics, by group in the order of [`Group::ALL`], within a group as in the file.
@@ -132,6 +133,12 @@ impl Catalogue {
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.iter()
     }
+}
+
+/// The group of a sample of which the catalogue says `known`, as [`Catalogue::group`].
+pub fn group(known: Option<&Found<'_, '_>>, sample_name: &str) -> Group {
+    let known = known.map(|known| known.metric.group);
+    known.or_else(|| super::rest::info::group(sample_name)).unwrap_or(Group::Custom)
 }
 
 /// What the reporter appends for the number of observations of a histogram.

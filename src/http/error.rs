@@ -1,19 +1,8 @@
 //! What can go wrong between a request and its answer, sorted into the kinds that users see.
 
-use std::{
-    error::Error as StdError,
-    fmt, io,
-    net::SocketAddr,
-    path::PathBuf,
-    pin::Pin,
-    task::{Context, Poll},
-    vec,
-};
+use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc};
 
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use tower::Service;
-
-use super::secret::SecretError;
+use super::{credentials::CredentialError, resolve::ResolveError, secret::SecretError};
 
 /// A client that cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +45,7 @@ pub enum ErrorKind {
     Timeout,
     /// The answer's body ended early.
     Truncated,
-    /// A credential could not be read; nothing was sent.
+    /// A credential could not be read, or who gives it out did not; nothing was sent.
     Secret,
 }
 
@@ -69,7 +58,11 @@ pub struct Error {
 }
 
 impl Error {
-    pub(super) fn secret(error: SecretError) -> Self {
+    pub(super) fn new(kind: ErrorKind, source: tower::BoxError) -> Self {
+        Self { kind, source }
+    }
+
+    pub(super) fn credential(error: Arc<CredentialError>) -> Self {
         Self { kind: ErrorKind::Secret, source: error.into() }
     }
 
@@ -78,6 +71,8 @@ impl Error {
             ErrorKind::Timeout
         } else if caused_by::<ResolveError>(&*source) {
             ErrorKind::Dns
+        } else if caused_by::<SecretError>(&*source) {
+            ErrorKind::Secret
         } else if io_kind(&*source) == Some(io::ErrorKind::TimedOut) {
             ErrorKind::Timeout
         } else {
@@ -154,42 +149,4 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
         cause = error.source();
     }
     None
-}
-
-/// The system's resolver, with an error type that can be told from a refused connection.
-#[derive(Clone)]
-pub(super) struct Resolver(GaiResolver);
-
-impl Default for Resolver {
-    fn default() -> Self {
-        Self(GaiResolver::new())
-    }
-}
-
-/// A name that could not be resolved.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot resolve {name}: {source}")]
-pub(super) struct ResolveError {
-    name: String,
-    source: io::Error,
-}
-
-impl Service<Name> for Resolver {
-    type Response = vec::IntoIter<SocketAddr>;
-    type Error = ResolveError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let mut system = self.0.clone();
-        Box::pin(async move {
-            let addresses = system.call(name.clone()).await;
-            let addresses = addresses
-                .map_err(|source| ResolveError { name: name.as_str().to_owned(), source })?;
-            Ok(addresses.collect::<Vec<_>>().into_iter())
-        })
-    }
 }

@@ -1,12 +1,12 @@
-//! Secrets of a client: from the config, or from a file that is read again when it changes.
+//! Secrets and certificates: from the config, or from a file that is read again when it changes.
 //!
-//! Kubernetes swaps a mounted secret by renaming a link, so the file is looked at before each
-//! request (one `stat`), and read again when its time or size differs.
+//! Kubernetes swaps a mounted secret by renaming a link, so the file is looked at before each use
+//! (one `stat`), and read again when its time, size or inode differs.
 
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -15,24 +15,35 @@ use hyper::header::HeaderValue;
 use super::BuildError;
 use crate::config::Secret;
 
+/// A text of the config or of a file, without the line break at the file's end.
+///
+/// As long as it does not change, [`Text::read`] returns the same allocation, so that what was made
+/// of a text can be kept until [`Arc::ptr_eq`] says otherwise.
+pub(super) struct Text {
+    secret: Secret,
+    cached: Mutex<Option<(Stamp, Arc<[u8]>)>>,
+}
+
 /// Puts the parts of a credential together.
 type Encode = Box<dyn Fn(&[String]) -> String + Send + Sync>;
 
 /// Where a header's value comes from: one or more secrets, put together.
 pub(super) struct SecretSource {
-    parts: Vec<Secret>,
+    parts: Vec<Text>,
     encode: Encode,
     cached: Mutex<Option<Cached>>,
 }
 
-/// A header value, and what the files looked like when it was made.
-struct Cached {
-    stamps: Vec<Stamp>,
-    value: HeaderValue,
-}
+/// A header value, and the texts that it was made of.
+type Cached = (Vec<Arc<[u8]>>, HeaderValue);
 
-/// Time and size of a file; `None` for a secret from the config.
-type Stamp = Option<(Option<SystemTime>, u64)>;
+/// What tells that a file was replaced; the default for a secret from the config.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    inode: u64,
+}
 
 /// A secret that cannot be used now.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +54,64 @@ pub(super) enum SecretError {
     NotAHeader,
 }
 
+impl Text {
+    pub(super) const fn new(secret: Secret) -> Self {
+        Self { secret, cached: Mutex::new(None) }
+    }
+
+    /// The bytes as they are now.
+    pub(super) fn read(&self) -> Result<Arc<[u8]>, SecretError> {
+        let stamp = self.stamp()?;
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, bytes)) = cached.as_ref()
+            && *of == stamp
+        {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes: Arc<[u8]> = match &self.secret {
+            Secret::Inline(text) => text.as_bytes().into(),
+            Secret::File(path) => {
+                let read = fs::read(path).map_err(|source| self.unreadable(source))?;
+                let end = read.iter().rposition(|b| !matches!(b, b'\r' | b'\n'));
+                read.get(..end.map_or(0, |at| at + 1)).unwrap_or_default().into()
+            }
+        };
+        *cached = Some((stamp, Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+
+    /// As [`Text::read`], for what has to be text.
+    pub(super) fn read_text(&self) -> Result<String, SecretError> {
+        String::from_utf8(self.read()?.to_vec()).map_err(|_| SecretError::NotAHeader)
+    }
+
+    /// Where it is from, for messages.
+    pub(super) fn place(&self) -> String {
+        match &self.secret {
+            Secret::Inline(_) => "the configuration".to_owned(),
+            Secret::File(path) => path.display().to_string(),
+        }
+    }
+
+    fn stamp(&self) -> Result<Stamp, SecretError> {
+        let Secret::File(path) = &self.secret else { return Ok(Stamp::default()) };
+        let metadata = fs::metadata(path).map_err(|source| self.unreadable(source))?;
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Ok(Stamp { modified: metadata.modified().ok(), bytes: metadata.len(), inode })
+    }
+
+    fn unreadable(&self, source: io::Error) -> SecretError {
+        let path = match &self.secret {
+            Secret::File(path) => path.clone(),
+            Secret::Inline(_) => PathBuf::new(),
+        };
+        SecretError::Read { path, source }
+    }
+}
+
 impl SecretSource {
     /// A header made from these secrets. Files are read at the first request, since a secret that is
     /// mounted late must not stop the relay.
@@ -51,6 +120,7 @@ impl SecretSource {
         encode: impl Fn(&[String]) -> String + Send + Sync + 'static,
     ) -> Result<Self, BuildError> {
         let inline = parts.iter().all(|part| matches!(part, Secret::Inline(_)));
+        let parts = parts.into_iter().map(Text::new).collect();
         let source = Self { parts, encode: Box::new(encode), cached: Mutex::default() };
         match source.header_value() {
             Err(_) if inline => Err(BuildError::InlineSecret),
@@ -59,35 +129,19 @@ impl SecretSource {
     }
 
     pub(super) fn header_value(&self) -> Result<HeaderValue, SecretError> {
-        let stamps = self.parts.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
+        let read = self.parts.iter().map(Text::read).collect::<Result<Vec<_>, _>>()?;
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = cached.as_ref().filter(|cached| cached.stamps == stamps) {
-            return Ok(cached.value.clone());
+        let is_same = |of: &[Arc<[u8]>]| of.iter().zip(&read).all(|(was, is)| Arc::ptr_eq(was, is));
+        if let Some((_, value)) = cached.as_ref().filter(|(of, _)| is_same(of)) {
+            return Ok(value.clone());
         }
-        let texts = self.parts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let texts = read.iter().map(|bytes| str::from_utf8(bytes).map(str::to_owned));
+        let texts = texts.collect::<Result<Vec<_>, _>>().map_err(|_| SecretError::NotAHeader)?;
         let value = (self.encode)(&texts);
         let mut value = HeaderValue::try_from(value).map_err(|_| SecretError::NotAHeader)?;
         value.set_sensitive(true);
-        *cached = Some(Cached { stamps, value: value.clone() });
+        *cached = Some((read, value.clone()));
         Ok(value)
-    }
-}
-
-fn stamp(secret: &Secret) -> Result<Stamp, SecretError> {
-    let Secret::File(path) = secret else { return Ok(None) };
-    let metadata = fs::metadata(path);
-    let metadata = metadata.map_err(|source| SecretError::Read { path: path.clone(), source })?;
-    Ok(Some((metadata.modified().ok(), metadata.len())))
-}
-
-fn read(secret: &Secret) -> Result<String, SecretError> {
-    match secret {
-        Secret::Inline(text) => Ok(text.clone()),
-        Secret::File(path) => {
-            let text = fs::read_to_string(path);
-            let text = text.map_err(|source| SecretError::Read { path: path.clone(), source })?;
-            Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-        }
     }
 }
 
@@ -107,6 +161,23 @@ mod tests {
         assert_eq!(source.header_value().unwrap(), "Bearer first");
         fs::write(file.path(), "second-longer\r\n").unwrap();
         assert_eq!(source.header_value().unwrap(), "Bearer second-longer");
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_by_one_of_the_same_size_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        fs::write(&path, "one").unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let text = Text::new(Secret::File(path.clone()));
+        let first = text.read().unwrap();
+        assert!(Arc::ptr_eq(&first, &text.read().unwrap()), "nothing has changed");
+        // As a rotation does it: another file, moved into the place of the first.
+        let next = directory.path().join("next");
+        fs::write(&next, "two").unwrap();
+        fs::File::options().write(true).open(&next).unwrap().set_modified(time).unwrap();
+        fs::rename(next, path).unwrap();
+        assert_eq!(&*text.read().unwrap(), b"two");
     }
 
     #[test]

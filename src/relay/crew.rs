@@ -6,6 +6,7 @@ use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
@@ -28,6 +29,9 @@ pub(super) struct Crew {
     job_orders: HashMap<String, watch::Sender<JobOrder>>,
     /// Jobs that were ended and have not ended yet.
     jobs_leaving: usize,
+    /// What asks for names, and how to end the present one.
+    rests: JoinSet<()>,
+    rest_stop: CancellationToken,
 }
 
 /// What a task that ended means.
@@ -52,6 +56,8 @@ impl Crew {
             jobs: JoinSet::new(),
             job_orders: HashMap::new(),
             jobs_leaving: 0,
+            rests: JoinSet::new(),
+            rest_stop: CancellationToken::new(),
         }
     }
 
@@ -60,6 +66,7 @@ impl Crew {
         for (outlet, _) in &plan.wiring.outlets {
             self.begin_outlet(outlet);
         }
+        self.run_rest(plan);
         for job in &plan.jobs {
             self.run_job(job);
         }
@@ -72,6 +79,13 @@ impl Crew {
         }
         for (outlet, receiver) in &moves.replaced {
             self.replace(outlet, receiver);
+        }
+        let same_rest = match (&before.rest, &next.rest) {
+            (Some(before), Some(next)) => Arc::ptr_eq(before, next),
+            (before, next) => before.is_none() && next.is_none(),
+        };
+        if !same_rest {
+            self.run_rest(next);
         }
         // Scrapers first: what a removed receiver gets until then is still delivered.
         for job in &next.jobs {
@@ -129,11 +143,24 @@ impl Crew {
         self.job_orders.insert(name.clone(), orders);
     }
 
+    fn run_rest(&mut self, plan: &Plan) {
+        self.rest_stop.cancel();
+        self.rest_stop = self.ending.stop.child_token();
+        if let Some(rest) = plan.rest.clone() {
+            let stop = self.rest_stop.clone();
+            self.rests.spawn(async move { rest.run(stop).await });
+        }
+    }
+
     /// Waits until a task ends.
     pub(super) async fn news(&mut self) -> News {
         tokio::select! {
             Some(ended) = self.outlets.join_next() => self.outlet_ended(ended),
             Some(ended) = self.jobs.join_next() => self.job_ended(ended),
+            Some(ended) = self.rests.join_next() => match ended {
+                Ok(()) => News::Expected,
+                Err(_) => broken(&ended),
+            },
             else => std::future::pending().await,
         }
     }
@@ -145,10 +172,7 @@ impl Crew {
                 self.outlet_orders.retain(|known, orders| *known != name || !orders.is_closed());
                 News::Removed(name)
             }
-            ended => {
-                error!(?ended, "a part of the relay broke, so it stops");
-                News::Broken
-            }
+            ended => broken(&ended),
         }
     }
 
@@ -157,13 +181,13 @@ impl Crew {
             self.jobs_leaving -= 1;
             return News::Expected;
         }
-        error!(?ended, "a part of the relay broke, so it stops");
-        News::Broken
+        broken(&ended)
     }
 
     /// Waits until nothing is scraped any more.
     pub(super) async fn join_jobs(&mut self) {
         while self.jobs.join_next().await.is_some() {}
+        while self.rests.join_next().await.is_some() {}
     }
 
     /// Lets the lanes end when they are empty, and waits for them.
@@ -177,4 +201,9 @@ impl Crew {
         self.stops.abort.cancel();
         while self.outlets.join_next().await.is_some() {}
     }
+}
+
+fn broken(ended: &dyn std::fmt::Debug) -> News {
+    error!(?ended, "a part of the relay broke, so it stops");
+    News::Broken
 }

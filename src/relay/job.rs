@@ -21,6 +21,7 @@ use super::{
 use crate::{
     config::{self, Config, Scrape},
     discovery::{Sources, range::Ports},
+    flink_rest::Rest,
     http::{BuildError, Client},
     scrape::Scraper,
     series::Shaper,
@@ -39,6 +40,7 @@ pub(super) struct JobPlan {
     /// Whether each target is scraped once more at the end.
     pub(super) final_scrape: bool,
     pub(super) status: Arc<Status>,
+    pub(super) rest: Option<Arc<Rest>>,
 }
 
 /// A scrape job that cannot start.
@@ -68,6 +70,7 @@ impl JobPlan {
         config: &Config,
         wiring: &Arc<Wiring>,
         status: &Arc<Status>,
+        rest: Option<&Arc<Rest>>,
         before: Option<&Self>,
     ) -> Result<Self, JobError> {
         let sources = Sources::new(scrape, config.shard)?;
@@ -87,6 +90,7 @@ impl JobPlan {
             wiring: Arc::clone(wiring),
             final_scrape: config.final_scrape,
             status: Arc::clone(status),
+            rest: rest.cloned(),
         })
     }
 
@@ -107,7 +111,8 @@ impl JobPlan {
 
     /// A scraper for a target of this job.
     pub(super) fn scraper(&self, target: Target) -> Scraper {
-        Scraper::new(target, self.client.clone(), &self.scrape, Arc::clone(&self.shaper))
+        let (client, shaper) = (self.client.clone(), Arc::clone(&self.shaper));
+        Scraper::new(target, client, &self.scrape, shaper, self.rest.clone())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{StartError, job::JobPlan, outlet::Outlet, wiring::Wiring};
-use crate::{config::Config, push::Receiver, status::Status};
+use crate::{config::Config, flink_rest::Rest, push::Receiver, status::Status};
 
 /// A configuration, ready to run.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) wiring: Arc<Wiring>,
     pub(super) jobs: Vec<Arc<JobPlan>>,
+    /// Where names come from; the same as before when nothing about it has changed.
+    pub(super) rest: Option<Arc<Rest>>,
 }
 
 /// What a plan does to the outlets that are there.
@@ -73,17 +75,29 @@ impl Plan {
         }
         let before = present.map(|present| &*present.wiring);
         let wiring = Arc::new(Wiring::new(&config, outlets, before));
+        let same = |present: &&Self| present.config.flink.rest == config.flink.rest;
+        let rest = match present.filter(same) {
+            Some(present) => present.rest.clone(),
+            None => Rest::new(&config.flink.rest).map_or_else(
+                |source| {
+                    errors.push(StartError::Rest { source });
+                    None
+                },
+                |rest| rest.map(Arc::new),
+            ),
+        };
         let mut jobs = Vec::with_capacity(config.scrapes.len());
         for scrape in &config.scrapes {
             let before = present.and_then(|present| present.job(&scrape.job_name));
-            match JobPlan::new(scrape, &config, &wiring, status, before.map(AsRef::as_ref)) {
+            let before = before.map(AsRef::as_ref);
+            match JobPlan::new(scrape, &config, &wiring, status, rest.as_ref(), before) {
                 Ok(job) => jobs.push(Arc::new(job)),
                 Err(source) => {
                     errors.push(StartError::Job { name: scrape.job_name.clone(), source });
                 }
             }
         }
-        (Self { config, wiring, jobs }, moves, errors)
+        (Self { config, wiring, jobs, rest }, moves, errors)
     }
 
     pub(super) fn job(&self, name: &str) -> Option<&Arc<JobPlan>> {

@@ -141,7 +141,14 @@ pub(super) fn state(plan: &JobPlan, ports: &Shared) -> RangeState {
 /// The targets that the range's instances are.
 pub(super) fn instances(plan: &JobPlan, source: &Range, ports: &Shared) -> Vec<Target> {
     let instances: Vec<_> = ports.lock().instances().collect();
-    let resolve = |(port, role)| resolve(plan, source, port, Some(role));
+    let resolve = |(port, role)| {
+        let target = resolve(plan, source, port, Some(role))?;
+        // So that names are known before the first scrape, whoever's turn that is.
+        if let (Role::JobManager | Role::Both, Some(rest)) = (role, &plan.rest) {
+            rest.found_job_manager(&target.url);
+        }
+        Some(target)
+    };
     instances.into_iter().filter_map(resolve).collect()
 }
 

@@ -175,6 +175,7 @@ impl Task {
         let origins = plan.wiring.origins(&present.plan.wiring);
         let (client, shaper) = (plan.client.clone(), Arc::clone(&plan.shaper));
         self.scraper.adopt(target.clone(), client, &plan.scrape, shaper, &origins);
+        self.scraper.name_from(plan.rest.clone());
         self.assignment = next;
     }
 

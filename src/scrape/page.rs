@@ -80,6 +80,16 @@ impl Page {
         })
     }
 
+    /// Adds lines of the relay's own to a page that has ended.
+    pub(super) fn add(&mut self, text: &str, tracker: &mut Tracker) -> Result<(), Failure> {
+        let (number, offset) = (self.lines.lines() + 1, self.lines.bytes());
+        for line in text.lines() {
+            let line = Line { bytes: line.as_bytes(), number, offset };
+            self.state.take(Ok(line), &self.limits, &mut self.families, tracker);
+        }
+        self.check(tracker)
+    }
+
     fn check(&mut self, tracker: &Tracker) -> Result<(), Failure> {
         if let Some(failure) = self.state.failure.take() {
             return Err(failure);

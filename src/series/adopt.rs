@@ -15,7 +15,7 @@ use std::{mem, sync::Arc};
 
 use hashbrown::HashSet;
 
-use super::{Fate, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
+use super::{Fate, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
 use crate::{exposition, flink, labels::Labels};
 
 /// Where a view comes from, when a configuration follows another.
@@ -81,10 +81,13 @@ impl Tracker {
         };
         let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
         let Fate::Series(series) = known.fate else { return Ok(()) };
+        let (subject, group) = (known.subject, known.group);
         // What HELP had a say in when the line was new is still in its group.
         let found = flink::catalogue().find(sample.name);
-        let found = found.filter(|found| found.metric.group == known.group);
-        let shaped = self.shaper.shape(&sample, found.as_ref(), &self.target_labels)?;
+        let found = found.filter(|found| found.metric.group == group);
+        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+        let shaped =
+            self.shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
         let Shaped::Series { identity, blocks, .. } = shaped else { return Ok(()) };
         let ids = self.ids_of(line);
         let Some(series) = self.series.get_mut(series as usize) else { return Ok(()) };
@@ -105,9 +108,30 @@ impl Tracker {
         Ok(())
     }
 
+    /// A new line is of a series that is known: its blocks are made anew with this line.
+    pub(super) fn remake(&mut self, identity: u128, blocks: &[Option<Box<[u8]>>]) {
+        let known = self.series_table.get(&identity).copied();
+        let Some(series) = known.and_then(|at| self.series.get_mut(at as usize)) else { return };
+        for &view in &self.remade {
+            if let (Some(block), Some(made)) = (series.blocks.get_mut(view), blocks.get(view)) {
+                block.clone_from(made);
+            }
+            if let Some(numbers) = series.numbers.get_mut(view) {
+                *numbers = None;
+            }
+        }
+    }
+
     /// The page on which blocks were made anew does not count: nobody knows them.
     pub(super) fn unmake_blocks(&mut self) {
-        for (_, series) in self.series.iter_mut().filter(|_| !self.remade.is_empty()) {
+        self.unmake(|_| true);
+    }
+
+    fn unmake(&mut self, which: impl Fn(&Series) -> bool) {
+        if self.remade.is_empty() {
+            return;
+        }
+        for (_, series) in self.series.iter_mut().filter(|(_, series)| which(series)) {
             for &view in &self.remade {
                 if let Some(block) = series.blocks.get_mut(view) {
                     *block = None;
@@ -118,6 +142,10 @@ impl Tracker {
 
     /// What the closed page sends again is no longer inherited: it goes on.
     pub(super) fn settle_inherited(&mut self) {
+        // A series whose block was made anew for a line that then got an id: what receivers know of it
+        // is inherited.
+        let page = self.page;
+        self.unmake(|series| series.seen != page);
         let mut inherited = mem::take(&mut self.inherited);
         for (view, blocks) in inherited.iter_mut().enumerate().filter(|(_, b)| !b.is_empty()) {
             for (block, ..) in self.samples(view) {
@@ -133,7 +161,7 @@ impl Tracker {
     }
 
     fn forget_lines(&mut self) {
-        self.lines.clear();
+        self.drop_lines(|_| false);
         self.line_table.clear();
         self.series.clear();
         self.series_table.clear();
@@ -329,6 +357,27 @@ mod tests {
 
     fn texts(blocks: &BTreeSet<Vec<u8>>) -> Vec<String> {
         blocks.iter().map(|block| v1::decode_labels(block).unwrap().to_string()).collect()
+    }
+
+    /// A job may restart between the last page under the old views and the first under the new ones.
+    #[test]
+    fn a_series_whose_line_is_new_goes_on_under_another_view() {
+        let views = views();
+        let mut tracker = Tracker::new(shaper(Vec::new(), vec![views[0].clone()]), target(false));
+        let page = |tracker: &mut Tracker, attempt: u8| {
+            let line = format!("flink_taskmanager_job_x{{task_attempt_num=\"{attempt}\"}} 1");
+            tracker.begin();
+            tracker.observe(line.as_bytes(), NOW).unwrap();
+            tracker.close(NOW);
+            let sent = (tracker.samples(0).count(), tracker.stale(0).count());
+            tracker.forget_stale();
+            sent
+        };
+        assert_eq!(page(&mut tracker, 0), (1, 0));
+        let origins = [Origin { view: Some(0), joined: false }];
+        tracker.adopt(shaper(Vec::new(), vec![views[1].clone()]), target(false), &origins);
+        assert_eq!(page(&mut tracker, 1), (1, 1), "the new labels begin, the old ones end");
+        assert_eq!(page(&mut tracker, 1), (1, 0));
     }
 
     /// Series that got an id back keep it, and their place, when only the views change.

@@ -1,7 +1,8 @@
 //! From a parsed sample to the labels that are sent: the cold path of a line.
 //!
 //! ```text
-//!   page labels -> group filter -> canonical name -> Flink normalisation -> target labels (honor_labels)
+//!   page labels -> group filter -> names from Flink's REST API -> canonical name -> Flink normalisation
+//!       -> target labels (honor_labels)
 //!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs
 //! ```
 //!
@@ -152,14 +153,17 @@ impl Shaper {
     }
 
     /// Decides what the sample is, see the module's documentation for the order of the steps; `known`
-    /// is what the catalogue says of it.
+    /// is what the catalogue says of it, and `names` puts the names that people gave into the labels
+    /// of the page.
     pub fn shape<'a>(
         &self,
         sample: &Sample<'a>,
+        group: Group,
         known: Option<&Found<'a, 'a>>,
         target: &'a Labels<'static>,
+        names: impl FnOnce(&mut Labels<'a>),
     ) -> Result<Shaped, LabelLimit> {
-        if !self.groups.allows(known.map_or(Group::Custom, |known| known.metric.group)) {
+        if !self.groups.allows(group) {
             return Ok(Shaped::Dropped(Dropped::Group));
         }
         let mut labels = Labels::with_capacity(16);
@@ -167,8 +171,13 @@ impl Shaper {
         for (name, value) in sample.labels() {
             labels.push(name, value);
         }
+        names(&mut labels);
         self.names.apply(known, &mut labels);
-        let ids = self.labels.normalise(&mut labels);
+        let ids = if flink::rest::info::is_info(sample.name) {
+            flink::labels::Dropped::default()
+        } else {
+            self.labels.normalise(&mut labels)
+        };
         self.add_target_labels(&mut labels, target);
         labels.sort();
         let normal = labels.identity();

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::{
     flink::Group,
+    flink_rest::{EndpointState, Rest},
+    limits::FAULTS_KEPT_MAX,
     push::Receiver,
     relay::Relay,
     spool::Reason,
@@ -20,6 +22,35 @@ pub(super) struct Targets {
     active_targets: Vec<Target>,
     ranges: Vec<Range>,
     receivers: Vec<ReceiverState>,
+    /// Absent when it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flink_rest: Option<FlinkRest>,
+}
+
+/// Where names come from.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FlinkRest {
+    endpoints: Vec<RestEndpoint>,
+    /// Ids on pages that no endpoint has explained: the first ones, and how many there are.
+    unknown: Vec<String>,
+    unknown_total: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RestEndpoint {
+    url: String,
+    health: &'static str,
+    last_error: String,
+    /// Seconds since the epoch; absent before the first good poll.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_poll: Option<f64>,
+    polls: u64,
+    requests: u64,
+    flink_version: String,
+    jobs: usize,
+    task_managers: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +114,33 @@ pub(super) fn list(relay: &Relay) -> Targets {
         active_targets,
         ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
         receivers: relay.receivers().iter().map(|r| receiver(r)).collect(),
+        flink_rest: relay.rest().as_ref().map(|rest| flink_rest(rest)),
+    }
+}
+
+fn flink_rest(rest: &Rest) -> FlinkRest {
+    let unknown = rest.unknown();
+    let endpoint = |(url, state): (hyper::Uri, EndpointState)| RestEndpoint {
+        url: url.to_string(),
+        health: match (state.polls, &state.failure) {
+            (0, _) => "unknown",
+            (_, None) => "up",
+            (_, Some(_)) => "down",
+        },
+        last_error: state.failure.unwrap_or_default(),
+        last_poll: state
+            .last_ok
+            .and_then(|at| Some(at.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())),
+        polls: state.polls,
+        requests: state.requests,
+        flink_version: state.cluster.version.to_string(),
+        jobs: state.cluster.jobs.len(),
+        task_managers: state.cluster.task_managers.len(),
+    };
+    FlinkRest {
+        endpoints: rest.endpoints().into_iter().map(endpoint).collect(),
+        unknown_total: unknown.len(),
+        unknown: unknown.iter().take(FAULTS_KEPT_MAX).map(ToString::to_string).collect(),
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
     tests::{SETTINGS, contents, fragment},
 };
 
-const SEEDS: u64 = 4000;
+const SEEDS: u64 = 2000;
 const STEPS: usize = 120;
 
 /// What became of a record in the model.

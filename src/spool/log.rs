@@ -10,8 +10,8 @@
 //! is never used for something else.
 //!
 //! After a failed sync nothing is known of what was written before it: the kernel may have thrown it away,
-//! and a second sync that succeeds would not say so. The log is poisoned then. It still reads and removes,
-//! and writes nothing more.
+//! and a second sync that succeeds would not say so. Nor is anything known when the directory itself has
+//! gone. The log is poisoned then. It still reads and removes, and writes nothing more.
 
 use std::sync::Arc;
 
@@ -356,7 +356,7 @@ impl<D: Disk> Log<D> {
 
     fn begin(&mut self, base: u64) -> Result<(), DiskError> {
         let name = segment_name(base);
-        self.disk.create(&name)?;
+        self.disk.create(&name).inspect_err(|error| self.suspect(error))?;
         if let Err(error) = self.disk.append(&name, &frame::head()) {
             // It holds nothing; the next try makes it anew.
             let _left = self.disk.remove(&name);
@@ -391,6 +391,14 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// A file that cannot be made because there is no directory: what is written goes to files that nobody
+    /// will find.
+    fn suspect(&mut self, error: &DiskError) {
+        if let DiskError::Gone(words) = error {
+            self.poisoned.get_or_insert_with(|| words.clone());
+        }
+    }
+
     /// Writes the new cursor beside the old one and puts it in its place.
     fn replace_cursor(&mut self, cursor: &[u8], report: &mut Report) {
         let sync = self.cut.fsync != Fsync::Never;
@@ -398,6 +406,7 @@ impl<D: Disk> Log<D> {
             self.disk.create(CURSOR_NEW).and_then(|()| self.disk.append(CURSOR_NEW, cursor));
         if let Err(error) = written {
             let _left = self.disk.remove(CURSOR_NEW);
+            self.suspect(&error);
             report.errors.push(error);
             return;
         }

@@ -175,9 +175,9 @@ impl Spool {
             }
             Health::Good => String::new(),
             Health::Paused { words, .. } => words.clone(),
-            Health::Poisoned { words } => format!(
-                "a sync failed, so nothing more is written until the relay is started again: {words}"
-            ),
+            Health::Poisoned { words } => {
+                format!("the spool's disk failed, nothing more is written until a restart: {words}")
+            }
         };
         Some(StoreState {
             disk_bytes: store.segments.bytes(),

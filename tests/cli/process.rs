@@ -23,6 +23,8 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // What listens on port 8081 of the machine is none of a test's business.
+    command.env("FLINKRELAY_FLINK_REST", "off");
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command
 }

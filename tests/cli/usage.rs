@@ -122,7 +122,7 @@ async fn a_good_file_is_exit_code_0() {
     );
     let example = flinkrelay(&["check", "-c", "deploy/example.yaml"]).await;
     assert_eq!(example.code, 0, "{}", example.stderr);
-    let valid = "deploy/example.yaml: valid, 2 scrape job(s), 3 receiver(s)\n";
+    let valid = "deploy/example.yaml: valid, 2 scrape job(s), 5 receiver(s)\n";
     assert_eq!(example.stdout, valid);
 }
 

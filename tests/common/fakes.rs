@@ -8,6 +8,7 @@ pub(crate) mod flink;
 pub(crate) mod http;
 pub(crate) mod receiver;
 pub(crate) mod relay;
+pub(crate) mod rest;
 pub(crate) mod tls;
 
 use std::{

@@ -57,7 +57,10 @@ pub(crate) fn config(jobs: &[String], receivers: &[String], sections: &str) -> C
     let (jobs, receivers) = (jobs.concat(), receivers.concat());
     let text = format!("{global}{sections}\nscrape_configs:\n{jobs}remote_write:\n{receivers}");
     let source = Source { path: "flinkrelay.yaml".into(), text };
-    load(Some(&source), &Overrides::default(), &|_| None).unwrap_or_else(|e| panic!("{e}"))
+    // What listens on port 8081 of the machine is none of a test's business.
+    let flink_rest = (!sections.contains("rest:")).then(|| "off".to_owned());
+    load(Some(&source), &Overrides { flink_rest, ..Overrides::default() }, &|_| None)
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn indented(lines: &str) -> String {
@@ -72,8 +75,20 @@ impl Running {
 
     /// Starts a relay.
     pub(crate) fn with_grace(config: &Config, grace: Duration) -> Self {
-        let relay = Arc::new(Relay::new(config).unwrap_or_else(|error| panic!("{error}")));
+        let relay = Relay::new(config).unwrap_or_else(|error| panic!("{error}"));
         relay.open_spools().unwrap_or_else(|error| panic!("{error}"));
+        Self::run(relay, grace)
+    }
+
+    /// Starts a relay, unless another one has its data directory.
+    pub(crate) fn try_start(config: &Config) -> Option<Self> {
+        let relay = Relay::new(config).unwrap_or_else(|error| panic!("{error}"));
+        relay.open_spools().ok()?;
+        Some(Self::run(relay, Duration::from_secs(10)))
+    }
+
+    fn run(relay: Relay, grace: Duration) -> Self {
+        let relay = Arc::new(relay);
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (relay, stop) = (Arc::clone(&relay), stop.clone());
@@ -94,6 +109,22 @@ impl Running {
     pub(crate) async fn reload(&self, config: &Config) -> Changes {
         let reloaded = self.relay.reload(config.clone()).await;
         reloaded.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Ends the relay where it is, as a kill of the process does.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+
+    /// Stops, and returns the samples that were lost by that, and those that the first receiver's spool
+    /// keeps.
+    pub(crate) async fn stop_durable(self) -> (u64, u64) {
+        let receivers = self.relay.receivers();
+        self.stop.cancel();
+        let lost = self.task.await.expect("the relay has not panicked");
+        receivers.iter().for_each(|receiver| balanced(&receiver.counts()));
+        (lost, receivers[0].counts().queued.samples)
     }
 
     /// Stops, and returns the samples that were lost by that.

@@ -12,6 +12,7 @@ use rustls::{
     crypto::ring,
     pki_types::{PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
+    version::TLS13,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -51,23 +52,25 @@ impl Authority {
     /// theirs.
     pub(crate) fn server(&self, name: &str, clients: Option<&Self>) -> TlsAcceptor {
         let (certificate, key) = self.sign(name);
-        let provider = Arc::new(ring::default_provider());
-        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+        acceptor(&certificate, &key, clients, &[])
+    }
+
+    /// A server that speaks TLS 1.3 only.
+    pub(crate) fn tls13_server(&self, name: &str) -> TlsAcceptor {
+        let (certificate, key) = self.sign(name);
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13])
             .unwrap();
-        let config = match clients {
-            None => config.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.issuer.der().clone()).unwrap();
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                config.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let certificates = vec![certificate.der().clone()];
+        let config = config.with_no_client_auth().with_single_cert(certificates, key).unwrap();
         TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A server that offers HTTP/2 and HTTP/1.1.
+    pub(crate) fn http2_server(&self, name: &str) -> TlsAcceptor {
+        let (certificate, key) = self.sign(name);
+        acceptor(&certificate, &key, None, &[b"h2", b"http/1.1"])
     }
 
     fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
@@ -75,4 +78,40 @@ impl Authority {
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
+}
+
+/// A server whose certificate is its own authority, as `openssl req -x509` makes them; written to
+/// the file, too.
+pub(crate) fn self_signed(name: &str, file: &Path) -> TlsAcceptor {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(file, certificate.pem()).unwrap();
+    acceptor(&certificate, &key, None, &[])
+}
+
+fn acceptor(
+    certificate: &rcgen::Certificate,
+    key: &KeyPair,
+    clients: Option<&Authority>,
+    protocols: &[&[u8]],
+) -> TlsAcceptor {
+    let provider = Arc::new(ring::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.issuer.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            config.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let mut config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -28,7 +28,7 @@ fn is_default(line: &str) -> bool {
 fn the_example_is_valid_as_it_is() {
     let config = good(EXAMPLE);
     assert_eq!(config.scrapes.len(), 2);
-    assert_eq!(config.receivers.len(), 3);
+    assert_eq!(config.receivers.len(), 5);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn alternatives_of_the_example_are_valid_in_their_place() {
             .collect();
         good(&edited.join("\n"));
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 10);
 }
 
 /// The reference's tables: section name to rows of key and default.
@@ -157,12 +157,21 @@ fn around(section: &str, line: &str) -> Option<String> {
         }
         "basic_auth" => job(&format!("basic_auth: {}", inline(line, "username: a"))),
         "authorization" => job(&format!("authorization: {}", inline(line, "credentials: a"))),
+        "oauth2" => {
+            let required = "client_id: a, token_url: 'http://a/'";
+            job(&format!("oauth2: {}", inline(line, required)))
+        }
+        "sigv4" => {
+            receiver(&format!("sigv4: {}", inline(line, "region: a, access_key: b, secret_key: c")))
+        }
+        "http_headers" => job(&format!("http_headers: {{X-A: {}}}", inline(line, "secrets: [a]"))),
         "tls_config" => job(&format!("tls_config: {}", inline(line, ""))),
         "remote_write" => receiver(line),
         "queue_config" => receiver(&format!("queue_config: {}", inline(line, ""))),
         "metadata_config" => receiver(&format!("metadata_config: {}", inline(line, ""))),
         "flink" => format!("flink: {}\n{}", inline(line, ""), job("")),
         "flink.groups" => format!("flink: {{groups: {}}}\n{}", inline(line, ""), job("")),
+        "flink.rest" => format!("flink: {{rest: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })
@@ -201,7 +210,16 @@ fn a_value_other_than_the_default_shows() {
         ("queue_config", "max_bytes: 65MiB"),
         ("metadata_config", "send: false"),
         ("flink.labels", "mode: raw"),
+        ("flink.rest", "mode: off"),
+        ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),
+        ("scrape_configs", "follow_redirects: false"),
+        ("remote_write", "follow_redirects: true"),
+        ("remote_write", "enable_http2: false"),
+        ("oauth2", "scopes: [a]"),
+        ("sigv4", "service_name: b"),
+        ("tls_config", "max_version: TLS12"),
+        ("http_headers", "values: [b]"),
     ] {
         let changed = format!("{:?}", good(&around(section, line).unwrap()));
         let default = format!("{:?}", good(&around(section, "").unwrap()));

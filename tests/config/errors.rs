@@ -174,6 +174,71 @@ fn messages_and_compression() {
 }
 
 #[test]
+fn one_authorization_header() {
+    insta::assert_snapshot!(report(&[
+        &job("basic_auth: {username: a}\noauth2: {client_id: a, token_url: 'http://idp/'}"),
+        &receiver("authorization: {credentials: hunter2}\nsigv4: {region: eu-west-1}"),
+        &receiver(
+            "bearer_token_file: t\noauth2: {client_id: a, token_url: 'http://idp/'}\nsigv4: {region: r, access_key: a, secret_key: hunter2}"
+        ),
+        &job("sigv4: {region: eu-west-1}"),
+    ]));
+}
+
+#[test]
+fn tokens_and_signatures() {
+    insta::assert_snapshot!(report(&[
+        &job("oauth2: {client_secret: hunter2}"),
+        &job(
+            "oauth2:\n  client_id: a\n  client_secret: hunter2\n  client_secret_file: f\n  token_url: idp"
+        ),
+        &job(
+            "oauth2:\n  client_id: a\n  token_url: http://idp/\n  endpoint_params: {scope: b, audience: c}"
+        ),
+        &receiver("sigv4: {}"),
+        &receiver("sigv4: {region: 'eu west', access_key: a}"),
+        &receiver("sigv4: {region: r, secret_key: hunter2}"),
+        &receiver("sigv4: {region: r, external_id: x, profile: p}"),
+        &receiver("sigv4: {regoin: r}"),
+    ]));
+}
+
+#[test]
+fn proxies() {
+    insta::assert_snapshot!(report(&[
+        &job("proxy_url: proxy:3128"),
+        &job("proxy_url: socks5://proxy:1080"),
+        &job("proxy_url: http://u:hunter2@proxy:0"),
+        &job("proxy_url: http://u:hunter2@proxy:1\nproxy_from_environment: true"),
+        &job("no_proxy: a,b"),
+        &job("proxy_from_environment: true\nno_proxy: a"),
+        &job("proxy_connect_header: {x-a: [hunter2]}"),
+        &job("proxy_url: http://proxy:1\nproxy_connect_header: {x a: [\"hun\\nter2\"]}"),
+        &job(
+            "oauth2: {client_id: a, token_url: 'http://idp/', proxy_url: 'ftp://u:hunter2@proxy'}"
+        ),
+    ]));
+}
+
+#[test]
+fn tls_and_headers() {
+    insta::assert_snapshot!(report(&[
+        &job("tls_config: {min_version: TLS13, max_version: TLS12}"),
+        &job("tls_config: {max_version: TLS11}"),
+        &job("tls_config: {min_version: '1.2'}"),
+        &job("tls_config:\n  ca: x\n  ca_file: y"),
+        &job("tls_config:\n  cert: x"),
+        &job("tls_config:\n  key: |\n    hunter2\n    hunter2"),
+        &job(
+            "http_headers:\n  X-A: {}\n  Authorization: {secrets: [hunter2]}\n  X-Amz-Date: {values: [b]}"
+        ),
+        &job("headers: {x-a: b}\nhttp_headers: {X-A: {files: [c]}}"),
+        &job("http_headers: {X-A: {secrets: [\"hun\\nter2\"]}}"),
+        &receiver("follow_redirects: on\nenable_http2: 2"),
+    ]));
+}
+
+#[test]
 fn names_are_unique() {
     let two = "- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
     insta::assert_snapshot!(report(&[
@@ -236,6 +301,25 @@ fn an_unknown_group_is_shown_in_its_place() {
 }
 
 #[test]
+fn flinks_rest_api() {
+    let files = [
+        "flink: {rest: on}\n",
+        "flink: {rest: flink-jobmanager:8081}\n",
+        "flink: {rest: []}\n",
+        "flink: {rest: {urls: ['http://a:8081/?x=1', 'ftp://b']}}\n",
+        "flink: {rest: {mode: of, poll_interval: 0s}}\n",
+        "flink: {rest: {bearer_token: a, basic_auth: {username: b}}}\n",
+        "flink: {rest: {url: 'http://a'}}\n",
+    ];
+    let shown = files.map(|file| error(&format!("{file}{}", job(""))));
+    insta::assert_snapshot!(shown.join("\n"));
+    let overrides =
+        Overrides { flink_rest: Some("jobmanager:8081".to_owned()), ..Overrides::default() };
+    let shown = read_with(&job(""), &overrides).unwrap_err().to_string();
+    assert!(shown.starts_with("--flink-rest: "), "{shown}");
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     let secret = "hunter2";
     for file in [
@@ -251,6 +335,15 @@ fn no_error_shows_a_secret() {
             1,
         ),
         job("authorization:\n  type: basic\n  credentials: hunter2"),
+        job("tls_config:\n  key: |\n    hunter2\n    more of hunter2\n"),
+        job("proxy_url: http://u:hunter2@proxy:0"),
+        job("proxy_url: socks5://u:hunter2@proxy"),
+        job("proxy_connect_header: {x-a: [hunter2]}"),
+        job("http_headers:\n  X-A: {secrets: [\"hunter2\\n\"]}"),
+        job("http_headers:\n  X-A:\n    secrets:\n      - \"hunter2\\n\"\n"),
+        job("oauth2: {client_secret: hunter2}"),
+        receiver("sigv4: {secret_key: hunter2}"),
+        receiver("sigv4:\n  secret_key: hunter2"),
         format!("{}  - url: http://u:hunter2@vm/\n", job("")),
         format!("{}  - url: vm:${{X:-a}}@hunter2\n", job("")).replace("@hunter2", ":hunter2@x"),
     ] {

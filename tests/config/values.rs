@@ -1,9 +1,12 @@
 //! What a good configuration says.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use flinkrelay::{
-    config::{Compression, Overrides, Scheme, Secret, load},
+    config::{
+        Auth, AwsKeys, Compression, ConfigError, HttpClient, Overrides, ProxyServer, RestEndpoints,
+        Scheme, Secret, Source, TlsVersions, load,
+    },
     flink::NameMode,
     labels::Labels,
     relabel,
@@ -11,7 +14,7 @@ use flinkrelay::{
 };
 use proptest::prelude::*;
 
-use super::{env, good, job, read, read_with, receiver, scrape_only};
+use super::{env, good, indented, job, read, read_with, receiver, scrape_only};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -166,22 +169,28 @@ fn scrape_settings() {
 #[test]
 fn authentication_and_tls() {
     let client = |lines: &str| good(&job(lines)).scrapes[0].http.clone();
-    let basic = client("basic_auth: {username: u, password: p}").basic_auth.unwrap();
+    let basic = |lines: &str| match client(lines).auth {
+        Some(Auth::Basic(basic)) => basic,
+        other => panic!("{other:?}"),
+    };
+    let found = basic("basic_auth: {username: u, password: p}");
     assert_eq!(
-        (basic.username, basic.password),
+        (found.username, found.password),
         (Secret::Inline("u".into()), Secret::Inline("p".into()))
     );
-    let basic = client("basic_auth: {username_file: u, password_file: /p}").basic_auth.unwrap();
+    let found = basic("basic_auth: {username_file: u, password_file: /p}");
     // Relative paths begin at the file's directory.
-    assert_eq!(basic.username, Secret::File("conf/u".into()));
-    assert_eq!(basic.password, Secret::File("/p".into()));
+    assert_eq!(found.username, Secret::File("conf/u".into()));
+    assert_eq!(found.password, Secret::File("/p".into()));
     for (line, kind, secret) in [
         ("authorization: {credentials: c}", "Bearer", Secret::Inline("c".into())),
         ("authorization: {type: Token, credentials_file: /c}", "Token", Secret::File("/c".into())),
         ("bearer_token: '${HOST}'", "Bearer", Secret::Inline("vm".into())),
         ("bearer_token_file: c", "Bearer", Secret::File("conf/c".into())),
     ] {
-        let authorization = client(line).authorization.unwrap();
+        let Some(Auth::Authorization(authorization)) = client(line).auth else {
+            panic!("{line}");
+        };
         assert_eq!(
             (authorization.kind.as_str(), authorization.credentials),
             (kind, secret),
@@ -189,8 +198,9 @@ fn authentication_and_tls() {
         );
     }
     let tls = client("tls_config: {ca_file: ca, cert_file: c, key_file: /k, server_name: s, insecure_skip_verify: true}").tls;
-    assert_eq!(tls.ca_file.as_deref(), Some(Path::new("conf/ca")));
-    assert_eq!(tls.client_cert, Some(("conf/c".into(), "/k".into())));
+    assert_eq!(tls.ca, Some(Secret::File("conf/ca".into())));
+    let pair = (Secret::File("conf/c".into()), Secret::File("/k".into()));
+    assert_eq!(tls.client_cert, Some(pair));
     assert_eq!(tls.server_name.as_deref(), Some("s"));
     assert!(tls.insecure_skip_verify);
 }
@@ -208,6 +218,136 @@ fn messages_of_receivers() {
         check(&lines, Wanted::Only(message), Encoding::Snappy);
     }
     check("compression: zstd", Wanted::Auto, Encoding::Zstd);
+}
+
+#[test]
+fn transport_settings() {
+    let clients = |lines: &str| {
+        let config = good(&(job(lines) + &indented(lines)));
+        (config.scrapes[0].http.clone(), config.receivers[0].http.clone())
+    };
+    let (target, receiver) = clients("");
+    assert!(target.follow_redirects && !receiver.follow_redirects);
+    assert!(target.http2 && receiver.http2);
+    assert_eq!((target.connections.0, receiver.connections.0), (1, 4));
+    let (target, _) = clients(
+        "headers: {X-A: a}\nhttp_headers:\n  X-B:\n    values: [b, '${HOST}']\n    secrets: [c]\n    \
+         files: [d]",
+    );
+    let inline = |text: &str| Secret::Inline(text.to_owned());
+    let expected = [
+        ("X-A".to_owned(), inline("a")),
+        ("X-B".to_owned(), inline("b")),
+        ("X-B".to_owned(), inline("vm")),
+        ("X-B".to_owned(), inline("c")),
+        ("X-B".to_owned(), Secret::File("conf/d".into())),
+    ];
+    assert_eq!(target.headers, expected);
+    for (lines, versions) in [
+        ("{}", TlsVersions::Both),
+        ("{min_version: TLS10}", TlsVersions::Both),
+        ("{min_version: TLS12, max_version: TLS12}", TlsVersions::Tls12),
+        ("{min_version: TLS11, max_version: TLS12}", TlsVersions::Tls12),
+        ("{min_version: TLS13}", TlsVersions::Tls13),
+    ] {
+        let (target, _) = clients(&format!("tls_config: {lines}"));
+        assert_eq!(target.tls.versions, versions, "{lines}");
+    }
+    let (target, _) = clients("tls_config: {ca: 'a\n\n  b', cert_file: c, key: d}");
+    assert_eq!(target.tls.ca, Some(inline("a\nb")));
+    assert_eq!(target.tls.client_cert, Some((Secret::File("conf/c".into()), inline("d"))));
+}
+
+/// A receiver's configuration where these variables are set.
+fn receiver_in(env: &[(&str, &str)], lines: &str) -> Result<HttpClient, ConfigError> {
+    let source = Source { path: "conf/flinkrelay.yaml".into(), text: receiver(lines) };
+    let env = |name: &str| {
+        env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    let config = load(Some(&source), &Overrides::default(), &env)?;
+    Ok(config.receivers[0].http.clone())
+}
+
+#[test]
+fn proxies_of_the_environment() {
+    let proxies = |env: &[(&str, &str)]| {
+        let proxy = receiver_in(env, "proxy_from_environment: true").unwrap().proxy?;
+        let url = |server: Option<ProxyServer>| server.map(|server| server.url.to_string());
+        Some((url(proxy.http), url(proxy.https), proxy.no_proxy))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(proxies(&[]), None);
+    assert_eq!(proxies(&[("NO_PROXY", "a"), ("HTTP_PROXY", "")]), None);
+    assert_eq!(
+        proxies(&[("http_proxy", "proxy:3128"), ("no_proxy", "a,b")]),
+        Some((text("http://proxy:3128/"), None, text("a,b")))
+    );
+    let both = [("HTTPS_PROXY", "https://u:p@proxy"), ("https_proxy", "http://other")];
+    assert_eq!(proxies(&both), Some((None, text("https://proxy/"), text(""))));
+    let error = receiver_in(&[("HTTP_PROXY", "socks5://u:p@x")], "proxy_from_environment: true");
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("the variable HTTP_PROXY: SOCKS proxies are not supported"), "{error}");
+    assert!(!error.contains("u:p"), "{error}");
+    assert!(receiver_in(&[], "proxy_url: ${PROXY:-}").unwrap().proxy.is_none());
+    // Without the key the environment plays no role.
+    assert!(receiver_in(&both, "").unwrap().proxy.is_none());
+}
+
+#[test]
+fn aws_keys_come_from_the_first_source_that_is_there() {
+    const EVERYWHERE: [(&str, &str); 9] = [
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "b"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
+        ("AWS_ROLE_ARN", "arn"),
+        ("AWS_PROFILE", "p"),
+        ("HOME", "/srv/relay"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ];
+    let sigv4 = |env: &[(&str, &str)], lines: &str| {
+        let auth = receiver_in(env, &format!("sigv4: {{{lines}}}")).unwrap().auth;
+        let Some(Auth::Sigv4(sigv4)) = auth else { panic!("{auth:?}") };
+        sigv4
+    };
+    let keys = |env: &[(&str, &str)], lines: &str| match sigv4(env, lines).keys {
+        AwsKeys::Fixed { access_key, session_token, .. } => {
+            format!("fixed {access_key} {}", session_token.is_some())
+        }
+        AwsKeys::WebIdentity { token, role } => format!("web {token:?} {role:?}"),
+        AwsKeys::Profile { file, name } => format!("profile {} {name}", file.display()),
+        AwsKeys::Container { url, .. } => format!("container {url}"),
+        AwsKeys::Instance { url } => format!("instance {url}"),
+    };
+    let check = |from: usize, lines: &str, expected: &str| {
+        assert_eq!(keys(&EVERYWHERE[from..], lines), expected, "{from} {lines}");
+    };
+    check(0, "access_key: c, secret_key: d", "fixed c false");
+    check(0, "profile: q", "profile /srv/relay/.aws/credentials q");
+    check(0, "", "fixed a false");
+    check(
+        1,
+        "",
+        "web <secret from /token> AwsRole { arn: \"arn\", session: \"flinkrelay\", external_id: None }",
+    );
+    check(3, "", "profile /srv/relay/.aws/credentials p");
+    check(5, "", "container http://169.254.170.2/v2/x");
+    check(7, "", "instance http://169.254.169.254/");
+    assert_eq!(sigv4(&EVERYWHERE, "").region, "eu-west-1");
+    assert_eq!(sigv4(&EVERYWHERE[8..], "").region, "us-east-1");
+    assert_eq!(sigv4(&EVERYWHERE, "region: ap-south-1").region, "ap-south-1");
+    let sts = |lines: &str| sigv4(&[], lines).sts.to_string();
+    assert_eq!(sts("region: eu-west-1"), "https://sts.eu-west-1.amazonaws.com/");
+    assert_eq!(sts("region: cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn/");
+    let fips = "region: us-east-1, use_fips_sts_endpoint: true";
+    assert_eq!(sts(fips), "https://sts-fips.us-east-1.amazonaws.com/");
+    let nothing = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_REGION", "r")];
+    let error = receiver_in(&nothing, "sigv4: {}").unwrap_err().to_string();
+    assert!(
+        error.contains("there are no AWS keys, neither here nor in the environment"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -342,4 +482,39 @@ fn names_are_canonical_unless_raw() {
     assert_eq!(names(""), NameMode::Canonical);
     assert_eq!(names("flink: {names: canonical}\n"), NameMode::Canonical);
     assert_eq!(names("flink: {names: raw}\n"), NameMode::Raw);
+}
+
+#[test]
+fn flinks_rest_api_is_found_named_or_left_alone() {
+    let urls =
+        |urls: &[&str]| RestEndpoints::Urls(urls.iter().map(|url| url.parse().unwrap()).collect());
+    let check = |rest: &str, flag: Option<&str>, expected: RestEndpoints| {
+        let flink_rest = flag.map(str::to_owned);
+        let overrides = Overrides { flink_rest, ..Overrides::default() };
+        let config = read_with(&format!("{rest}{}", job("")), &overrides).unwrap();
+        assert_eq!(config.flink.rest.endpoints, expected, "{rest:?} {flag:?}");
+    };
+    let (a, b) = ("http://a:8081", "https://b/flink/eu");
+    check("", None, RestEndpoints::Auto);
+    check("flink: {rest: auto}\n", None, RestEndpoints::Auto);
+    check("flink: {rest: off}\n", None, RestEndpoints::Off);
+    check("flink: {rest: false}\n", None, RestEndpoints::Off);
+    check(&format!("flink: {{rest: '{a}'}}\n"), None, urls(&[a]));
+    check("flink: {rest: 'http://${HOST}:${PORT}'}\n", None, urls(&["http://vm:8428"]));
+    check(&format!("flink: {{rest: ['{a}', '{b}']}}\n"), None, urls(&[a, b]));
+    check(&format!("flink: {{rest: {{urls: ['{a}']}}}}\n"), None, urls(&[a]));
+    check(&format!("flink: {{rest: {{mode: off, urls: ['{a}']}}}}\n"), None, RestEndpoints::Off);
+    check("", Some(a), urls(&[a]));
+    check("", Some("off"), RestEndpoints::Off);
+    check(&format!("flink: {{rest: '{a}'}}\n"), Some("auto"), RestEndpoints::Auto);
+    check(&format!("flink: {{rest: '{a}'}}\n"), Some(b), urls(&[b]));
+    check("flink: {rest: off}\n", Some(b), urls(&[b]));
+
+    // The flag says where; how is the file's.
+    let overrides = Overrides { flink_rest: Some(b.to_owned()), ..Overrides::default() };
+    let file = format!("flink: {{rest: {{timeout: 7s, bearer_token: t}}}}\n{}", job(""));
+    let rest = read_with(&file, &overrides).unwrap().flink.rest;
+    assert_eq!(rest.timeout, seconds(7));
+    let Some(Auth::Authorization(token)) = rest.http.auth else { panic!("{:?}", rest.http.auth) };
+    assert_eq!(token.credentials, Secret::Inline("t".to_owned()));
 }

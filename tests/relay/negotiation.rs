@@ -194,11 +194,11 @@ async fn what_is_queued_as_2_0_goes_out_as_1_0() {
     let running = Running::start(&of(&flink, &[receiver(&remote.url(), &asked("auto"))]));
     until_true("two scrapes", || remote.samples_of("up").len() >= 2).await;
     remote.set(|_| Answer::words(503, "upgrading"));
-    until_true("a backlog", || running.counts(0).batches >= 3).await;
+    until_true("a backlog", || running.counts(0).queued.fragments >= 3).await;
     // An older one comes up in its place.
     remote.set_old(Some(Old::Silent));
     remote.set(|_| Answer::new(204, &[], ""));
-    until_true("delivery of it", || running.counts(0).batches == 0).await;
+    until_true("delivery of it", || running.counts(0).queued.fragments == 0).await;
     let before = remote.samples_of("up").len();
     until_true("two more scrapes", || remote.samples_of("up").len() >= before + 2).await;
     assert_eq!(running.stop().await, 0);
@@ -261,7 +261,7 @@ async fn zstd_is_sent_to_who_takes_it() {
     .await;
     let relay = running.relay.clone();
     assert_eq!(running.stop().await, 0);
-    for (remote, receiver) in [&takes, &r415, &r400].into_iter().zip(&relay.receivers) {
+    for (remote, receiver) in [&takes, &r415, &r400].into_iter().zip(relay.receivers()) {
         complete(remote);
         assert!(messages(&remote.tries()).iter().all(|&message| message == V1));
         let counts = receiver.counts();

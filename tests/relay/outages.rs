@@ -23,7 +23,7 @@ use crate::{
 const SAMPLES: u64 = 10 + 5;
 
 /// A process with ten series, whose values are the number of the page.
-async fn counting_flink() -> FakeFlink {
+pub(crate) async fn counting_flink() -> FakeFlink {
     let pages = AtomicU64::new(0);
     FakeFlink::with_script(move |_| {
         let n = pages.fetch_add(1, Relaxed);

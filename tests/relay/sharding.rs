@@ -1,9 +1,12 @@
 //! Several relays with one configuration: each target has one of them, and pairs of replicas differ in
 //! one label.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
-use flinkrelay::{config::Config, shard};
+use flinkrelay::{config::Config, relay::now_ms, shard};
 
 use crate::{
     fakes::{
@@ -34,29 +37,17 @@ fn sharded(flink: &FakeFlink, remote: &FakeReceiver, index: u32, count: u32) -> 
     config(&[job("flink", &targets, &rules)], &[receiver(&remote.url(), "")], &global)
 }
 
-/// Who has sent a target since `from` scrapes of it by that relay: instance to relays.
-fn owners(
-    remotes: &[FakeReceiver],
-    from: &[BTreeMap<String, usize>],
-) -> BTreeMap<String, Vec<usize>> {
-    let mut owners = BTreeMap::<_, Vec<usize>>::new();
-    for (relay, (remote, from)) in remotes.iter().zip(from).enumerate() {
-        for (instance, ups) in counts(remote) {
-            if ups > from.get(&instance).copied().unwrap_or(0) {
-                owners.entry(instance).or_default().push(relay);
+/// Who has scraped a target after a moment: instance to relays.
+fn owners(remotes: &[FakeReceiver], after_ms: i64) -> BTreeMap<String, BTreeSet<usize>> {
+    let mut owners = BTreeMap::<_, BTreeSet<usize>>::new();
+    for (relay, remote) in remotes.iter().enumerate() {
+        for up in remote.samples_of("up") {
+            if up.timestamp_ms > after_ms {
+                owners.entry(up.label("instance").to_owned()).or_default().insert(relay);
             }
         }
     }
     owners
-}
-
-/// Scrapes of each instance.
-fn counts(remote: &FakeReceiver) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for up in remote.samples_of("up") {
-        *counts.entry(up.label("instance").to_owned()).or_insert(0) += 1;
-    }
-    counts
 }
 
 #[tokio::test]
@@ -67,7 +58,7 @@ async fn targets_move_between_relays_without_a_marker_and_only_when_they_must() 
         remotes.push(FakeReceiver::start().await);
     }
     let mut running = BTreeMap::<usize, Running>::new();
-    let mut before: Option<(u32, BTreeMap<String, Vec<usize>>)> = None;
+    let mut before: Option<(u32, BTreeMap<String, BTreeSet<usize>>)> = None;
     for count in [3_u32, 5, 2] {
         for index in 0..count {
             let config = sharded(&flink, &remotes[index as usize], index, count);
@@ -81,20 +72,28 @@ async fn targets_move_between_relays_without_a_marker_and_only_when_they_must() 
                 assert_eq!(gone.stop().await, 0);
             }
         }
-        // What was under way when the number changed has arrived once everybody scrapes anew.
-        let changed: Vec<_> = remotes.iter().map(counts).collect();
-        until_true("a round", || owners(&remotes, &changed).len() == TARGETS as usize).await;
-        let settled: Vec<_> = remotes.iter().map(counts).collect();
-        until_true("another round", || owners(&remotes, &settled).len() == TARGETS as usize).await;
-        let now = owners(&remotes, &settled);
-        for target in 0..TARGETS {
-            let owner = shard::owner(shard::key("flink", &name_of(target)), count);
-            assert_eq!(now[&name_of(target)], [owner as usize], "{target} of {count}");
-        }
-        for (relay, running) in &running {
-            let own = now.values().filter(|owners| owners[0] == *relay).count();
+        let owner_of = |target| shard::owner(shard::key("flink", &name_of(target)), count) as usize;
+        for (&relay, running) in &running {
+            let own = (0..TARGETS).filter(|&target| owner_of(target) == relay).count();
             assert_eq!(running.relay.configured_targets(), (own, 0));
-            assert_eq!(running.relay.status.targets().len(), own, "nothing else is scraped");
+            until_true("the others to be let go", || running.relay.status.targets().len() == own)
+                .await;
+        }
+        // From here on only the owners scrape, and each of them does so within a second.
+        let (moment, after_ms) = (SystemTime::now(), now_ms());
+        for running in running.values() {
+            until_true("a round of scrapes", || {
+                let targets = running.relay.status.targets();
+                let began = targets.iter().map(|target| target.state().last_scrape);
+                began.into_iter().all(|last| last.is_some_and(|(began, _)| began > moment))
+            })
+            .await;
+        }
+        let all = || owners(&remotes, after_ms).len() == TARGETS as usize;
+        until_true("their samples", all).await;
+        let now = owners(&remotes, after_ms);
+        for target in 0..TARGETS {
+            assert_eq!(now[&name_of(target)], [owner_of(target)].into(), "{target} of {count}");
         }
         if let Some((fewer, before)) = before.replace((count, now.clone())) {
             let moved = now.iter().filter(|(target, owners)| before[*target] != **owners).count();

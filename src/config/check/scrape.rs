@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Checker, Pace, client::RawClient};
+use super::{
+    Checker, Pace,
+    client::{Side, client_keys},
+};
 use crate::{
     config::{
         Compression, Scheme, Scrape, StaticConfig,
@@ -102,14 +105,7 @@ impl Checker<'_> {
             static_configs: self.static_configs(raw.static_configs.as_ref(), *origin),
             relabel_configs: self.rules(raw.relabel_configs.as_ref()),
             metric_relabel_configs: self.rules(raw.metric_relabel_configs.as_ref()),
-            http: self.client(&RawClient {
-                basic_auth: raw.basic_auth.as_ref(),
-                authorization: raw.authorization.as_ref(),
-                bearer_token: raw.bearer_token.as_ref(),
-                bearer_token_file: raw.bearer_token_file.as_ref(),
-                tls_config: raw.tls_config.as_ref(),
-                headers: raw.headers.as_ref(),
-            }),
+            http: self.client(&client_keys!(raw), &Side::Target),
         }
     }
 

@@ -6,7 +6,7 @@ use hyper::Uri;
 
 use super::{
     Checker,
-    client::{RawClient, TENANT_HEADER},
+    client::{Side, TENANT_HEADER, client_keys},
 };
 use crate::{
     config::{
@@ -17,6 +17,7 @@ use crate::{
     remote_write::{Encoding, Message, Wanted},
 };
 
+const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_SAMPLES_PER_SEND: u32 = 2000;
 /// Above it the compressed body outgrows what receivers accept.
@@ -65,16 +66,11 @@ impl Checker<'_> {
         if raw.url.is_none() {
             self.note(*origin, "the receiver has no `url`".to_owned());
         }
-        let url = raw.url.as_ref().and_then(|url| self.url(url));
+        let url = raw.url.as_ref().and_then(|url| self.url(url, EXAMPLE));
         let name = self.filled(raw.name.as_ref(), "name");
-        let mut http = self.client(&RawClient {
-            basic_auth: raw.basic_auth.as_ref(),
-            authorization: raw.authorization.as_ref(),
-            bearer_token: raw.bearer_token.as_ref(),
-            bearer_token_file: raw.bearer_token_file.as_ref(),
-            tls_config: raw.tls_config.as_ref(),
-            headers: raw.headers.as_ref(),
-        });
+        let queue = self.queue(&raw.queue_config.clone().unwrap_or_default());
+        let side = Side::Receiver { sigv4: raw.sigv4.as_ref(), lanes: queue.max_shards };
+        let mut http = self.client(&client_keys!(raw), &side);
         self.tenant(raw.tenant.as_ref(), &mut http);
         let (protobuf_message, compression) = self.message(raw);
         let receiver = Receiver {
@@ -84,7 +80,7 @@ impl Checker<'_> {
             compression,
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
-            queue: self.queue(&raw.queue_config.clone().unwrap_or_default()),
+            queue,
             metadata: self.metadata(&raw.metadata_config.clone().unwrap_or_default()),
             url: url?,
         };
@@ -109,9 +105,9 @@ impl Checker<'_> {
         (message, compression)
     }
 
-    fn url(&mut self, scalar: &Scalar) -> Option<Uri> {
+    /// An absolute URL; `example` is shown when it is none.
+    pub(super) fn url(&mut self, scalar: &Scalar, example: &str) -> Option<Uri> {
         let text = self.text(scalar)?;
-        let example = "expected one such as http://victoria-metrics:8428/api/v1/write";
         let lower = text.to_ascii_lowercase();
         // The text may hold a password, so it is not shown.
         let wrong = if text.is_empty() {
@@ -119,7 +115,7 @@ impl Checker<'_> {
         } else if !lower.starts_with("http://") && !lower.starts_with("https://") {
             Some(format!("the URL must begin with http:// or https://: {example}"))
         } else if text.contains('#') {
-            Some("a receiver's URL cannot have a fragment (`#…`)".to_owned())
+            Some("the URL cannot have a fragment (`#…`)".to_owned())
         } else {
             match text.parse::<Uri>() {
                 Err(error) => Some(format!("not a URL: {error}; {example}")),
@@ -244,7 +240,7 @@ impl Checker<'_> {
 }
 
 /// Whether the port, if the URL has one, is a port. `Uri` takes any text for one.
-fn has_good_port(url: &Uri) -> bool {
+pub(super) fn has_good_port(url: &Uri) -> bool {
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let host = url.host().unwrap_or_default();
     match authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {

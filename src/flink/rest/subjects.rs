@@ -1,0 +1,487 @@
+//! What the lines of one target are about, and which names they have been given.
+//!
+//! Thousands of lines share a few subjects: the combinations of TaskManager, job and task on the page. A
+//! subject's names are looked up when its first line appears, and once more when REST has told something
+//! new; so are looked up a few dozen names where a page has a hundred thousand lines, and a line's
+//! labels change at most once:
+//!
+//! ```text
+//!   first line of a subject --names known--------------------------> true names, for the life of its lines
+//!              `--unknown--> the page's names --REST tells them----> true names; the lines are shaped anew
+//! ```
+//!
+//! Nothing takes names away again: neither REST's silence nor another word of it.
+//!
+//! **A process's own series** (`flink_taskmanager_Status_…`) belong to no job. Where all jobs on a TaskManager's
+//! page are one, they get its `job_id` and `job_name`. The page tells which jobs run there, at no cost to
+//! the JobManager. When that job ends the labels stay until another comes, which takes its place;
+//! when a second one runs beside it they go for good: that TaskManager is shared.
+//!
+//! **Two spellings.** A proxy may serve two reporters' pages as one, filtered and not, so that giving a
+//! name back makes two series equal. That is noticed, and the target keeps its page's names.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use slab::Slab;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use super::{Names, Want, info, spelling};
+use crate::{flink::NAME_PREFIX, labels::Labels};
+
+/// A subject of one target, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubjectId(u32);
+
+/// The subjects of one target, see the module's documentation.
+#[derive(Debug, Default)]
+pub struct Subjects {
+    /// `None` while names are not given back at all.
+    names: Option<Arc<Names>>,
+    subjects: Slab<Subject>,
+    index: HashMap<u128, u32>,
+    /// By id on the page.
+    processes: BTreeMap<Box<str>, Use>,
+    /// What was given, by what it was given to.
+    spellings: HashMap<u128, u64>,
+    two_spellings: bool,
+    /// Series of a process itself have job labels of their own.
+    has_own_jobs: bool,
+    /// Something since the last [`Subjects::adopt`] asks for another look at the page.
+    is_outdated: bool,
+}
+
+/// The jobs of a TaskManager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Use {
+    One { job: Box<str>, page_name: Box<str> },
+    Shared,
+}
+
+#[derive(Debug, Default)]
+struct Subject {
+    key: u128,
+    tm: Option<Given>,
+    job_id: Option<Box<str>>,
+    job_name: Option<Given>,
+    task_id: Option<Box<str>>,
+    task_name: Option<Given>,
+    /// A process's own series: the job that uses it alone, by id and true name.
+    own: Option<Option<(Box<str>, Arc<str>)>>,
+    /// Only the JobManager that leads shows it.
+    tells_leader: bool,
+    lines: usize,
+    /// It was not there before this page.
+    is_new: bool,
+}
+
+/// A label's value on the page, and the true one where it is known.
+#[derive(Debug)]
+struct Given {
+    page: Box<str>,
+    name: Option<Arc<str>>,
+}
+
+impl SubjectId {
+    /// Of a line that is about nothing that has a name.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+// === impl Subjects ===
+
+impl Subjects {
+    /// Gives names back from now on, from what REST has told so far. Called before each page. Returns the
+    /// subjects whose names have changed: what is known of their lines must be forgotten.
+    pub fn adopt(&mut self, names: &Arc<Names>) -> BTreeSet<SubjectId> {
+        let same = self.names.as_ref().is_some_and(|before| Arc::ptr_eq(before, names));
+        if same && !std::mem::take(&mut self.is_outdated) {
+            return BTreeSet::new();
+        }
+        self.is_outdated = false;
+        self.names = Some(Arc::clone(names));
+        if self.two_spellings {
+            return self.take_back();
+        }
+        let mut changed = BTreeSet::new();
+        for (id, subject) in &mut self.subjects {
+            let jobs = (!self.has_own_jobs).then_some(&self.processes);
+            if subject.complete(names, jobs) {
+                changed.insert(SubjectId(id as u32));
+            }
+        }
+        changed
+    }
+
+    /// What a new line of the page is about.
+    pub fn enter<'l, V: Into<Cow<'l, str>>>(
+        &mut self,
+        name: &str,
+        labels: impl Iterator<Item = (&'l str, V)>,
+    ) -> SubjectId {
+        let Some(names) = self.names.as_ref().filter(|_| is_flinks(name)) else {
+            return SubjectId::NONE;
+        };
+        let mut found = Found::default();
+        labels.for_each(|(name, value)| found.label(name, value.into()));
+        let is_process = is_process(name);
+        let tells_leader = LEADER.contains(&name);
+        let is_named = found.tm.is_some() || found.job_id.is_some();
+        if !is_named && !tells_leader {
+            return SubjectId::NONE;
+        }
+        if is_process && (found.job_id.is_some() || found.job_name.is_some()) {
+            self.is_outdated |= !self.has_own_jobs;
+            self.has_own_jobs = true;
+        }
+        let key = found.key(is_process, tells_leader);
+        if let Some(&id) = self.index.get(&key) {
+            return SubjectId(id);
+        }
+        let mut subject = found.subject(key);
+        subject.own = (is_process && found.tm.is_some() && found.job_id.is_none()).then_some(None);
+        subject.tells_leader = tells_leader;
+        if !self.two_spellings {
+            let jobs = (!self.has_own_jobs).then_some(&self.processes);
+            subject.complete(names, jobs);
+        }
+        let id = u32::try_from(self.subjects.insert(subject)).unwrap_or(u32::MAX);
+        self.index.insert(key, id);
+        SubjectId(id)
+    }
+
+    /// A line about this subject is known from now on.
+    pub fn add_line(&mut self, id: SubjectId) {
+        if let Some(subject) = self.subjects.get_mut(id.0 as usize) {
+            subject.lines += 1;
+        }
+    }
+
+    /// A line about this subject is forgotten.
+    pub fn drop_line(&mut self, id: SubjectId) {
+        if let Some(subject) = self.subjects.get_mut(id.0 as usize) {
+            subject.lines = subject.lines.saturating_sub(1);
+        }
+    }
+
+    /// Puts the true names into the labels of a line about this subject, before normalisation.
+    pub fn give_back(&mut self, id: SubjectId, labels: &mut Labels<'_>) {
+        let Some(subject) = self.subjects.get(id.0 as usize).filter(|_| !self.two_spellings) else {
+            return;
+        };
+        let chain = subject.task_name.as_ref().and_then(|task| task.name.as_deref());
+        let operator = labels.get(OPERATOR).unwrap_or_default();
+        let true_operator = chain.and_then(|chain| spelling::operator(operator, chain));
+        let given = subject.given_key(true_operator.unwrap_or(operator));
+        let page = subject.page_key(operator);
+        if *self.spellings.entry(given).or_insert(page) != page {
+            self.two_spellings = true;
+            self.is_outdated = true;
+            return;
+        }
+        if let Some(operator) = true_operator {
+            let operator = operator.to_owned();
+            labels.set(OPERATOR, operator);
+        }
+        let given =
+            [(TM, &subject.tm), (JOB_NAME, &subject.job_name), (TASK_NAME, &subject.task_name)];
+        for (label, given) in given {
+            if let Some(Given { name: Some(name), .. }) = given {
+                labels.set(label, name.to_string());
+            }
+        }
+        if let Some(Some((id, name))) = &subject.own {
+            labels.set(JOB_ID, id.to_string());
+            labels.set(JOB_NAME, name.to_string());
+        }
+    }
+
+    /// What the page shows and nobody has explained yet.
+    pub fn wants(&self) -> BTreeSet<Want> {
+        self.wanted(|_| true)
+    }
+
+    /// The same, of subjects that were not there before this page: those that are worth waiting for.
+    pub fn new_wants(&self) -> BTreeSet<Want> {
+        self.wanted(|subject| subject.is_new)
+    }
+
+    /// Whether the page, now that it was seen as a whole, would be shaped otherwise than it was.
+    pub fn wants_another_look(&mut self) -> bool {
+        self.is_outdated |= self.count_jobs();
+        let Some(names) = self.names.clone() else { return false };
+        let jobs = (!self.has_own_jobs).then_some(&self.processes);
+        let mut subjects = self.subjects.iter();
+        self.two_spellings && self.is_outdated
+            || subjects
+                .any(|(_, s)| s.is_new && s.own.is_some() && s.used_by(&names, jobs) != s.own)
+    }
+
+    /// Ids of the jobs on the page; what has left since the last page still counts.
+    pub fn jobs(&self) -> BTreeSet<&str> {
+        let shown = self.subjects.iter().filter(|(_, subject)| subject.lines > 0);
+        shown.filter_map(|(_, subject)| subject.job_id.as_deref()).collect()
+    }
+
+    /// Whether the page is that of the JobManager that leads: a standby shows its JVM alone.
+    pub fn is_leader(&self) -> bool {
+        self.subjects.iter().any(|(_, subject)| subject.tells_leader && subject.lines > 0)
+    }
+
+    /// The page has ended, and so have the lines that are not on it.
+    pub fn end_page(&mut self) {
+        self.is_outdated |= self.count_jobs();
+        self.sweep();
+        if self.subjects.is_empty() {
+            // The process has gone; what comes next may spell things another way.
+            self.spellings.clear();
+            self.processes.clear();
+            (self.two_spellings, self.has_own_jobs) = (false, false);
+        }
+    }
+
+    /// Forgets what no line is about any more. What was learnt of the process is kept: a page that is
+    /// read once more begins with it.
+    pub fn sweep(&mut self) {
+        let index = &mut self.index;
+        self.subjects.retain(|_, subject| {
+            subject.is_new = false;
+            if subject.lines == 0 {
+                index.remove(&subject.key);
+            }
+            subject.lines > 0
+        });
+    }
+
+    /// Brings the uses of the page's processes up to date; whether one has changed.
+    fn count_jobs(&mut self) -> bool {
+        let mut jobs = BTreeMap::<&str, BTreeMap<&str, &str>>::new();
+        for (_, subject) in &self.subjects {
+            let Some(tm) = subject.tm.as_ref().filter(|_| subject.lines > 0) else { continue };
+            let jobs = jobs.entry(&tm.page).or_default();
+            if let Some(id) = &subject.job_id {
+                jobs.insert(id, subject.job_name.as_ref().map_or("", |name| &name.page));
+            }
+        }
+        let mut changed = false;
+        for (tm, jobs) in jobs {
+            let mut jobs = jobs.into_iter();
+            let next = match (jobs.next(), jobs.next()) {
+                (None, _) => continue,
+                (Some((job, name)), None) => Use::One { job: job.into(), page_name: name.into() },
+                (Some(_), Some(_)) => Use::Shared,
+            };
+            let before = self.processes.get(tm);
+            if before != Some(&Use::Shared) && before != Some(&next) {
+                self.processes.insert(tm.into(), next);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn wanted(&self, which: impl Fn(&Subject) -> bool) -> BTreeSet<Want> {
+        if self.two_spellings {
+            return BTreeSet::new();
+        }
+        let shown = self.subjects.iter().filter(|(_, s)| s.lines > 0 && which(s));
+        shown.flat_map(|(_, subject)| subject.wants()).collect()
+    }
+
+    fn take_back(&mut self) -> BTreeSet<SubjectId> {
+        let mut changed = BTreeSet::new();
+        for (id, subject) in &mut self.subjects {
+            let given = [&mut subject.tm, &mut subject.job_name, &mut subject.task_name];
+            let mut had_names = false;
+            for given in given.into_iter().flatten() {
+                had_names |= given.name.take().is_some();
+            }
+            had_names |= subject.own.as_mut().is_some_and(|own| own.take().is_some());
+            if had_names {
+                changed.insert(SubjectId(id as u32));
+            }
+        }
+        changed
+    }
+}
+
+impl PartialOrd for SubjectId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SubjectId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// Looks up what is not known yet; whether something is now that was not.
+    fn complete(&mut self, names: &Names, jobs: Option<&BTreeMap<Box<str>, Use>>) -> bool {
+        let mut changed = false;
+        let mut fill = |given: &mut Option<Given>, name: &dyn Fn(&str) -> Option<Arc<str>>| {
+            if let Some(given) = given.as_mut().filter(|given| given.name.is_none()) {
+                given.name = name(&given.page);
+                changed |= given.name.is_some();
+            }
+        };
+        fill(&mut self.tm, &|page| names.task_manager(page));
+        if let Some(job) = &self.job_id {
+            fill(&mut self.job_name, &|page| names.job(job, page));
+            if let Some(task) = &self.task_id {
+                fill(&mut self.task_name, &|page| names.task(job, task, page));
+            }
+        }
+        let own = self.used_by(names, jobs);
+        changed |= own != self.own;
+        self.own = own;
+        changed
+    }
+
+    /// Of a process's own series: the job to name in them.
+    fn used_by(
+        &self,
+        names: &Names,
+        jobs: Option<&BTreeMap<Box<str>, Use>>,
+    ) -> Option<Option<(Box<str>, Arc<str>)>> {
+        let before = self.own.as_ref()?;
+        let used = self.tm.as_ref().and_then(|tm| jobs?.get(&tm.page));
+        Some(match used {
+            Some(Use::One { job, page_name }) => match before {
+                Some((named, _)) if named == job => before.clone(),
+                // While its name is not known the job before it would be a lie.
+                _ => names.job(job, page_name).map(|name| (job.clone(), name)),
+            },
+            Some(Use::Shared) | None => None,
+        })
+    }
+
+    fn wants(&self) -> Vec<Want> {
+        let mut wants = Vec::new();
+        let is_unknown = |given: &Option<Given>| given.as_ref().is_some_and(|g| g.name.is_none());
+        if let Some(tm) = self.tm.as_ref().filter(|tm| tm.name.is_none()) {
+            wants.push(Want::TaskManager(tm.page.clone()));
+        }
+        if let Some(job) = &self.job_id {
+            if is_unknown(&self.job_name) {
+                wants.push(Want::Job(job.clone()));
+            }
+            if let Some(task) = self.task_id.as_ref().filter(|_| is_unknown(&self.task_name)) {
+                wants.push(Want::Task(job.clone(), task.clone()));
+            }
+        }
+        wants
+    }
+
+    /// What tells this subject's series from those of others, as they are sent.
+    fn given_key(&self, operator: &str) -> u128 {
+        let name = |given: &Option<Given>| match given {
+            Some(Given { name: Some(name), .. }) => name.to_string(),
+            Some(Given { page, .. }) => page.to_string(),
+            None => String::new(),
+        };
+        let (tm, job, task) = (name(&self.tm), name(&self.job_name), name(&self.task_name));
+        let id = self.job_id.as_deref().unwrap_or_default();
+        hash([&tm, id, &job, &task, operator]).digest128()
+    }
+
+    /// The same, as they stand on the page.
+    fn page_key(&self, operator: &str) -> u64 {
+        fn page(given: &Option<Given>) -> &str {
+            given.as_ref().map_or("", |given| &given.page)
+        }
+        let id = self.job_id.as_deref().unwrap_or_default();
+        let parts = [page(&self.tm), id, page(&self.job_name), page(&self.task_name), operator];
+        hash(parts).digest()
+    }
+}
+
+/// The labels of a line that matter here.
+#[derive(Default)]
+struct Found<'l> {
+    tm: Option<Cow<'l, str>>,
+    job_id: Option<Cow<'l, str>>,
+    job_name: Option<Cow<'l, str>>,
+    task_id: Option<Cow<'l, str>>,
+    task_name: Option<Cow<'l, str>>,
+}
+
+impl<'l> Found<'l> {
+    fn label(&mut self, name: &str, value: Cow<'l, str>) {
+        let place = match name {
+            TM => &mut self.tm,
+            JOB_ID => &mut self.job_id,
+            JOB_NAME => &mut self.job_name,
+            TASK_ID => &mut self.task_id,
+            TASK_NAME => &mut self.task_name,
+            _ => return,
+        };
+        *place = Some(value).filter(|value| !value.is_empty());
+    }
+
+    fn key(&self, is_process: bool, tells_leader: bool) -> u128 {
+        let parts = [&self.tm, &self.job_id, &self.job_name, &self.task_id, &self.task_name];
+        let mut hash = hash(parts.map(|part| part.as_deref().unwrap_or_default()));
+        hash.update(&[u8::from(is_process), u8::from(tells_leader)]);
+        hash.digest128()
+    }
+
+    fn subject(&self, key: u128) -> Subject {
+        let given = |page: &Option<Cow<'l, str>>| {
+            page.as_deref().map(|page| Given { page: page.into(), name: None })
+        };
+        Subject {
+            key,
+            tm: given(&self.tm),
+            job_id: self.job_id.as_deref().map(Into::into),
+            job_name: given(&self.job_name),
+            task_id: self.task_id.as_deref().map(Into::into),
+            task_name: given(&self.task_name),
+            is_new: true,
+            ..Subject::default()
+        }
+    }
+}
+
+fn hash<const N: usize>(parts: [&str; N]) -> Xxh3Default {
+    let mut hash = Xxh3Default::new();
+    for part in parts {
+        // The lengths keep two lists of one concatenation apart.
+        hash.update(&xxh3_64(part.as_bytes()).to_le_bytes());
+        hash.update(&part.len().to_le_bytes());
+    }
+    hash
+}
+
+fn is_flinks(name: &str) -> bool {
+    name.starts_with(NAME_PREFIX) && !info::is_info(name)
+}
+
+/// Whether it is a metric of a TaskManager's process and not of a job on it.
+fn is_process(name: &str) -> bool {
+    let rest = name.strip_prefix("flink_taskmanager_");
+    rest.is_some_and(|rest| !rest.starts_with("job_"))
+}
+
+const TM: &str = "tm_id";
+const JOB_ID: &str = "job_id";
+const JOB_NAME: &str = "job_name";
+const TASK_ID: &str = "task_id";
+const TASK_NAME: &str = "task_name";
+const OPERATOR: &str = "operator_name";
+
+/// Metrics of the Dispatcher and the ResourceManager, which run in the leading JobManager only.
+const LEADER: [&str; 3] = [
+    "flink_jobmanager_numRunningJobs",
+    "flink_jobmanager_numRegisteredTaskManagers",
+    "flink_jobmanager_taskSlotsTotal",
+];
+
+#[cfg(test)]
+mod tests;

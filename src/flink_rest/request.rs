@@ -1,0 +1,139 @@
+//! One poll: a few GETs, one after the other.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{
+    Request, StatusCode, Uri,
+    header::{ACCEPT, ACCEPT_ENCODING, LOCATION},
+};
+
+use super::endpoint::Endpoint;
+use crate::{
+    flink::rest::{AnswerError, Ask, Cluster, Want, answer},
+    http::{self, Client},
+    limits::REST_BYTES_MAX,
+};
+
+/// An endpoint that could not be asked. The text is for people; it has no path that changes, so that
+/// one trouble is one text.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("it answered {status} to {ask}{words}{help}")]
+    Status { status: StatusCode, ask: &'static str, words: String, help: String },
+    #[error("the answer to {ask} is larger than {REST_BYTES_MAX} bytes")]
+    TooLarge { ask: &'static str },
+    #[error("the answer to {ask} broke off: {reason}")]
+    Broken { ask: &'static str, reason: String },
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+/// Asks for all that is needed. What came before a failure is in `cluster`.
+pub(super) async fn ask_all(
+    client: &Client,
+    endpoint: &Endpoint,
+    cluster: &mut Cluster,
+    wants: &[Want],
+    carries: bool,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    for ask in cluster.first_asks() {
+        take(client, endpoint, cluster, &ask, timeout).await?;
+    }
+    for ask in cluster.further_asks(wants, carries) {
+        match take(client, endpoint, cluster, &ask, timeout).await {
+            Ok(()) => {}
+            // The job may have ended since, or not be there yet; that says nothing about the others.
+            Err(Failure::Status { status, .. }) if is_of_job(&ask) => {
+                if status == StatusCode::NOT_FOUND {
+                    cluster.take_missing(&ask);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+async fn take(
+    client: &Client,
+    endpoint: &Endpoint,
+    cluster: &mut Cluster,
+    ask: &Ask,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let answer = tokio::time::timeout(limit, get(client, &endpoint.url, ask)).await;
+    let answer = answer.unwrap_or(Err(Failure::Timeout(limit)));
+    let taken = answer.and_then(|body| Ok(cluster.take(ask, &body)?));
+    endpoint.count(taken.is_ok());
+    taken
+}
+
+async fn get(client: &Client, base: &Uri, ask: &Ask) -> Result<Bytes, Failure> {
+    let answer = match client.send(request(base, ask)).await {
+        // The server closed a connection that had been idle, as hyper noticed only now.
+        Err(error) if error.is_closed_early() => client.send(request(base, ask)).await?,
+        answer => answer?,
+    };
+    let (head, body) = answer.into_parts();
+    let ask = shape(ask);
+    let body = Limited::new(body, REST_BYTES_MAX).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Failure::TooLarge { ask };
+        }
+        Failure::Broken { ask, reason: error.to_string() }
+    })?;
+    let body = body.to_bytes();
+    if head.status == StatusCode::OK {
+        return Ok(body);
+    }
+    let help = match head.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "; set `basic_auth` or `authorization` under `flink.rest`".to_owned()
+        }
+        status if status.is_redirection() => {
+            let to = head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("?");
+            format!(" to {to}; redirects are not followed: name the address itself in `flink.rest`")
+        }
+        _ => String::new(),
+    };
+    let words = match answer::words(&body) {
+        words if words.is_empty() => words,
+        words => format!(": {words}"),
+    };
+    Err(Failure::Status { status: head.status, ask, words, help })
+}
+
+fn request(base: &Uri, ask: &Ask) -> Request<Full<Bytes>> {
+    let base = base.to_string();
+    let url = format!("{}{ask}", base.trim_end_matches('/'));
+    let mut request = Request::new(Full::new(Bytes::new()));
+    if let Ok(url) = url.parse() {
+        *request.uri_mut() = url;
+    }
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, hyper::header::HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, hyper::header::HeaderValue::from_static("identity"));
+    request
+}
+
+const fn is_of_job(ask: &Ask) -> bool {
+    matches!(ask, Ask::Job(_) | Ask::Checkpoints(_))
+}
+
+/// What is asked, without the ids in it.
+const fn shape(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Version => "/config",
+        Ask::Overview => "/jobs/overview",
+        Ask::TaskManagers => "/taskmanagers",
+        Ask::Job(_) => "/jobs/:jobid",
+        Ask::Checkpoints(_) => "/jobs/:jobid/checkpoints",
+    }
+}

@@ -1,0 +1,67 @@
+//! What a tracker forgets, and when: lines and series that have left, and a page that does not count.
+
+use std::sync::Arc;
+
+use super::{Line, Series, Tally, Tracker};
+
+impl Tracker {
+    /// Takes back everything of a page that failed in the middle.
+    pub fn abort(&mut self) {
+        let page = self.page;
+        self.observed.clear();
+        self.tally = Tally::default();
+        self.drop_lines(|line| line.born != page);
+        self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.unmake_blocks();
+        self.subjects.sweep();
+    }
+
+    /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
+    pub fn forget_stale(&mut self) {
+        let page = self.page;
+        self.drop_lines(|line| line.seen == page);
+        self.drop_series(|series| series.seen == page);
+        self.inherited.clear();
+        self.remade.clear();
+        let live = self.lines.len();
+        if self.texts.len() > 64.max(live) {
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
+        }
+        if self.abouts.len() > 64.max(live) {
+            self.abouts.retain(|about| Arc::strong_count(about) > 1);
+        }
+        self.subjects.end_page();
+    }
+
+    /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
+    /// What the lines mean is kept, since a target that comes back shows them again.
+    pub fn forget_live(&mut self) {
+        for (_, series) in &mut self.series {
+            series.live = false;
+        }
+        self.inherited.clear();
+    }
+
+    pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
+        let (lines, subjects) = (&mut self.lines, &mut self.subjects);
+        self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
+        lines.retain(|_, line| {
+            let kept = keep(line);
+            if !kept {
+                subjects.drop_line(line.subject);
+            }
+            kept
+        });
+    }
+
+    pub(super) fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {
+        let table = &mut self.series_table;
+        self.series.retain(|_, series| {
+            let kept = keep(series);
+            if !kept {
+                table.remove(&series.identity);
+            }
+            kept
+        });
+    }
+}

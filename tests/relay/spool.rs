@@ -1,0 +1,239 @@
+//! The spool on a real disk: what was written outlives the relay, whatever ended it.
+
+use std::{path::Path, time::Duration};
+
+use flinkrelay::{
+    config::Config,
+    relay::{Relay, StartError},
+    spool::Reason,
+};
+
+use crate::{
+    fakes::{
+        flink::FakeFlink,
+        http::Answer,
+        receiver::FakeReceiver,
+        relay::{Log, Running, config, job, receiver},
+        until, until_true,
+    },
+    outages::counting_flink,
+    task_manager,
+};
+
+fn durable(flink: &FakeFlink, remote: &FakeReceiver, directory: &Path, queue: &str) -> Config {
+    let jobs = [job("flink", &[flink.address()], "")];
+    let queue = format!(
+        "name: remote\nqueue_config: {{batch_send_deadline: 50ms, max_backoff: 100ms{queue}}}\n"
+    );
+    let spool = format!("spool: {{directory: {}, fsync: always}}\n", directory.display());
+    config(&jobs, &[receiver(&remote.url(), &queue)], &spool)
+}
+
+/// Starts a relay as soon as the one before has let go of the directory.
+async fn start_again(config: &Config) -> Running {
+    until("the directory is free", || Running::try_start(config)).await
+}
+
+/// The values of the first series: numbers of pages, in the order in which they arrived.
+fn pages(remote: &FakeReceiver) -> Vec<u64> {
+    let samples = remote.samples_of("flink_taskmanager_n");
+    let first = samples.iter().filter(|sample| sample.labels["i"] == "0" && !sample.is_stale());
+    first.map(|sample| sample.value as u64).collect()
+}
+
+/// Scrapes whose samples are on disk.
+fn written(running: &Running) -> u64 {
+    let counts = running.counts(0);
+    let store = running.relay.receivers()[0].store().expect("there is a data directory");
+    assert_eq!(store.trouble, "");
+    match store.unwritten_bytes {
+        0 => counts.queued.samples / 15,
+        _ => 0,
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_delivered_after_a_kill_in_order_and_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let flink = counting_flink().await;
+    let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
+    // Another number of lanes each time: records know their target.
+    let config =
+        |lanes: u16| durable(&flink, &remote, directory.path(), &format!(", max_shards: {lanes}"));
+    let mut owed = 0;
+    for lanes in [4, 1, 3] {
+        let running = start_again(&config(lanes)).await;
+        let recovered = running.counts(0).recovered.samples;
+        assert!(recovered >= owed * 15, "{recovered} samples of {owed} scrapes");
+        owed = until("three more scrapes", || Some(written(&running)).filter(|n| *n >= owed + 3))
+            .await;
+        running.kill().await;
+    }
+    assert!(remote.accepted().is_empty() && !remote.tries().is_empty());
+    remote.set(|_| Answer::words(204, ""));
+    let running = start_again(&config(2)).await;
+    until_true("everything arrives", || running.counts(0).delivered.samples > owed * 15).await;
+    assert_eq!(running.stop().await, 0);
+    // The receiver itself refuses what is out of order or twice.
+    let pages = pages(&remote);
+    let scraped = flink.scrapes() as u64;
+    // A page may be under way when a relay is killed, one at each kill and one at the end.
+    assert!(
+        pages.len() as u64 + 4 >= scraped && pages.len() as u64 >= owed,
+        "{pages:?} of {scraped}"
+    );
+    assert!(pages.is_sorted_by(|a, b| a < b), "{pages:?}");
+}
+
+#[tokio::test]
+async fn a_stop_keeps_what_is_left_and_says_so() {
+    let (log, _guard) = Log::start();
+    let directory = tempfile::tempdir().unwrap();
+    let flink = counting_flink().await;
+    let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
+    let config = durable(&flink, &remote, directory.path(), "");
+    let running = Running::with_grace(&config, Duration::from_millis(100));
+    until_true("three scrapes", || running.counts(0).queued.samples >= 45).await;
+    let relay = running.relay.clone();
+    let (lost, queued) = running.stop_durable().await;
+    assert_eq!((lost, queued > 0), (0, true));
+    assert_eq!(relay.receivers()[0].counts().dropped_in_all().samples, 0);
+    let kept = log.lines_with("kept on disk");
+    assert!(kept.len() == 1 && kept[0].contains(&format!("kept={queued}")), "{kept:?}");
+    drop(relay);
+
+    remote.set(|_| Answer::words(204, ""));
+    let running = start_again(&config).await;
+    let counts = running.counts(0);
+    assert_eq!(counts.recovered.samples, queued);
+    until_true("it arrives", || running.counts(0).delivered.samples > queued).await;
+    let (lost, queued) = running.stop_durable().await;
+    assert_eq!((lost, queued), (0, 0));
+    assert_eq!(pages(&remote), (0..flink.scrapes() as u64).collect::<Vec<_>>());
+    // Nothing of it is on the disk any more.
+    let segments = walk(directory.path());
+    assert!(segments.iter().all(|name| !name.ends_with(".seg")), "{segments:?}");
+}
+
+fn walk(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let names = entries.flat_map(|path| match path.is_dir() {
+        true => walk(&path),
+        false => vec![path.display().to_string()],
+    });
+    names.collect()
+}
+
+#[tokio::test]
+async fn a_second_relay_on_the_directory_does_not_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (flink, remote) = (counting_flink().await, FakeReceiver::start().await);
+    let config = durable(&flink, &remote, directory.path(), "");
+    let first = Running::start(&config);
+    let second = Relay::new(&config).unwrap();
+    let error = second.open_spools().unwrap_err();
+    assert!(matches!(error, StartError::DataDirectory(_)), "{error:?}");
+    assert!(error.to_string().contains("is in use by another flinkrelay"), "{error}");
+    first.stop().await;
+}
+
+/// The directory vanishes under the relay: what is written from then on nobody would find.
+#[tokio::test]
+async fn a_disk_that_cannot_be_trusted_is_told_and_costs_no_sample_while_the_relay_runs() {
+    let (log, _guard) = Log::start();
+    let directory = tempfile::tempdir().unwrap();
+    let flink = counting_flink().await;
+    let remote = FakeReceiver::start().await;
+    let config = durable(&flink, &remote, directory.path(), "");
+    let running = Running::start(&config);
+    until_true("two scrapes arrive", || running.counts(0).delivered.samples >= 30).await;
+    std::fs::remove_dir_all(directory.path()).unwrap();
+    let poisoned = until("the next cursor cannot be written", || {
+        running.relay.poisoned_spools().into_iter().next()
+    });
+    let (name, why) = poisoned.await;
+    assert_eq!(name, "remote");
+    assert!(why.contains("nothing more is written") && why.contains("No such file"), "{why}");
+    let (delivered, scrapes) = (running.counts(0).delivered.samples, flink.scrapes());
+    until_true("it goes on", || running.counts(0).delivered.samples >= delivered + 45).await;
+    assert!(flink.scrapes() > scrapes);
+    let told = log.lines_with("cannot be trusted any more");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(running.stop().await, 0);
+    assert_eq!(pages(&remote), (0..flink.scrapes() as u64).collect::<Vec<_>>());
+}
+
+/// A reload changes the receiver while its spool holds something: the successor has all of it, on disk too.
+#[tokio::test]
+async fn a_reload_hands_the_spool_on_with_its_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let flink = counting_flink().await;
+    let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
+    let with = |lanes: &str| durable(&flink, &remote, directory.path(), lanes);
+    let running = Running::start(&with(", max_shards: 4"));
+    until_true("two scrapes", || written(&running) >= 2).await;
+    running.reload(&with(", max_shards: 2")).await;
+    let before = running.counts(0).appended.samples;
+    until_true("the successor writes", || {
+        running.relay.receivers()[0].lanes() == 2 && written(&running) * 15 > before
+    })
+    .await;
+    let owed = written(&running);
+    running.kill().await;
+    remote.set(|_| Answer::words(204, ""));
+    let running = start_again(&with(", max_shards: 2")).await;
+    assert!(running.counts(0).recovered.samples >= owed * 15);
+    until_true("everything arrives", || running.counts(0).delivered.samples > owed * 15).await;
+    running.stop().await;
+    let pages = pages(&remote);
+    assert!(pages.is_sorted_by(|a, b| a < b) && pages.len() as u64 >= owed, "{pages:?}");
+    assert_eq!(pages[..2], [0, 1]);
+}
+
+/// A removed receiver's samples stay on disk until it comes back.
+#[tokio::test]
+async fn a_removed_receiver_finds_its_samples_when_it_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let flink = FakeFlink::with_page(&task_manager(&[("a", 1.0)])).await;
+    let (down, well) = (
+        FakeReceiver::with_script(|_| Answer::words(503, "down")).await,
+        FakeReceiver::start().await,
+    );
+    let jobs = [job("flink", &[flink.address()], "")];
+    let spool = format!("spool: {{directory: {}}}\n", directory.path().display());
+    let (first, second) =
+        (receiver(&down.url(), "name: down"), receiver(&well.url(), "name: well"));
+    let both = config(&jobs, &[first, second.clone()], &spool);
+    let one = config(&jobs, &[second], &spool);
+    let running = Running::with_grace(&both, Duration::from_millis(100));
+    until_true("three scrapes", || written_any(&running)).await;
+    let removed = running.relay.receivers()[0].clone();
+    running.reload(&one).await;
+    until_true("it is gone", || running.relay.receivers().len() == 1).await;
+    let counts = removed.counts();
+    assert_eq!(counts.dropped(Reason::ReceiverRemoved).samples, 0);
+    assert!(counts.queued.samples >= 18, "{counts:?}");
+    down.set(|_| Answer::words(204, ""));
+    running.reload(&both).await;
+    let back = running.relay.receivers().into_iter().find(|r| r.config.name == "down").unwrap();
+    assert_eq!(back.counts().recovered.samples, counts.queued.samples);
+    until_true("it arrives", || back.counts().delivered.samples >= counts.queued.samples).await;
+    running.stop_durable().await;
+}
+
+fn written_any(running: &Running) -> bool {
+    let receiver = &running.relay.receivers()[0];
+    receiver.counts().queued.samples >= 18 && receiver.store().unwrap().unwritten_bytes == 0
+}
+
+#[tokio::test]
+async fn nothing_is_opened_to_look_at_a_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let (flink, remote) = (counting_flink().await, FakeReceiver::start().await);
+    let config = durable(&flink, &remote, &path, "");
+    assert!(Relay::faults(&config).is_empty());
+    let relay = Relay::new(&config).unwrap();
+    relay.scrape_once().await;
+    assert!(!path.exists());
+}
