@@ -30,8 +30,14 @@ const CORES: [(&str, &[&str]); 11] = [
 const RESERVED: [(&[&str], &[&str], &str); 5] = [
     (
         &["std::fs", "tokio::fs"],
-        &["src/cli.rs", "src/cli/reload.rs", "src/http/secret.rs", "src/telemetry/process.rs"],
-        "files are read where a person named them; the data directory will be the spool's alone",
+        &[
+            "src/cli.rs",
+            "src/cli/reload.rs",
+            "src/disk.rs",
+            "src/http/secret.rs",
+            "src/telemetry/process.rs",
+        ],
+        "files are read where a person named them; the data directory is the spool's alone",
     ),
     (
         &["tokio::net", "std::net::TcpStream", "std::net::UdpSocket"],
@@ -45,8 +51,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["tokio::spawn", "tokio::task", "tokio_util::task", "std::thread"],
-        &["src/relay.rs", "src/relay/", "src/cli/run.rs"],
-        "only relay spawns tasks, and joins them",
+        &["src/relay.rs", "src/relay/", "src/cli/run.rs", "src/disk/"],
+        "only relay spawns tasks, and joins them; a spool's thread is joined by its receiver",
     ),
     (
         &["Instant::now", "SystemTime::now", "std::time::Instant::now", "fastrand"],
@@ -57,6 +63,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/push.rs",
             "src/push/",
             "src/cli/",
+            "src/disk.rs",
+            "src/disk/",
             "src/http/",
             "src/scrape/names.rs",
             "src/flink_rest",
