@@ -4,6 +4,7 @@ import time
 
 import relay
 from compare import Comparison
+from names import VARYING_OR_FORMER
 from page import poll, sanitised, watch
 from promql import Labels
 from rest import OWN_JOB
@@ -81,6 +82,29 @@ def check_labels(stage: Stage) -> None:
         "no series has task_attempt_id, task_attempt_num or operator_name",
         'count({task_attempt_id!=""} or {task_attempt_num!=""} or {operator_name!=""})',
         time.time(),
+        [],
+        values,
+    )
+
+
+def check_names(stage: Stage) -> None:
+    at = time.time()
+    for what, metric, label in (
+        ("collectors", "flink_taskmanager_Status_JVM_GarbageCollector_Count", "gc"),
+        ("states", "flink_taskmanager_job_task_operator_rocksdb_estimate_num_keys", "state"),
+        ("directions", "flink_taskmanager_job_task_Shuffle_Netty_totalQueueLen", "direction"),
+    ):
+        stage.on_both(
+            f"{what} are the label {label} and in no name",
+            f'min(count by ({label}) ({metric}{{{label}!=""}})) > bool 0',
+            at,
+            [1.0],
+            values,
+        )
+    stage.on_both(
+        "no series has a name that varies, or one that Flink gave up",
+        f'count({{__name__=~"{VARYING_OR_FORMER}"}})',
+        at,
         [],
         values,
     )
