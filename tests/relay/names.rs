@@ -174,7 +174,7 @@ async fn a_slow_rest_holds_a_scrape_no_longer_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_new_job_is_asked_for_at_once_and_a_foreign_one_only_once() {
+async fn a_new_job_is_asked_for_at_once_and_a_foreign_one_a_few_times() {
     let rest = FakeRest::of(cluster()).await;
     let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
     let (remote, running) = relayed(&flink, &flink_rest(&rest.url(), "")).await;
@@ -189,10 +189,30 @@ async fn a_new_job_is_asked_for_at_once_and_a_foreign_one_only_once() {
     assert_eq!(of, [NAME, "订单"], "one series each, with the true name from its beginning");
 
     flink.set_page(&tm_page(&[(JOB, ON_PAGE), ("0123", "__"), ("4567", "elsewhere")]));
-    scrapes(&remote, 5).await;
-    assert_eq!(rest.paths()[before + 2..], ["/jobs/overview"], "nobody knows it; asked once");
+    scrapes(&remote, 8).await;
+    let asked = rest.paths().split_off(before + 2);
+    assert!(asked.iter().all(|path| path == "/jobs/overview"), "{asked:?}");
+    assert_eq!(asked.len(), 4, "nobody knows it; tried for some seconds, and then seldom");
     running.stop().await;
     assert_eq!(series_of(&remote, OPERATOR).last().unwrap().label("job_name"), "elsewhere");
+}
+
+#[tokio::test]
+async fn a_job_that_is_being_set_up_is_waited_for() {
+    // Flink answers out of a cache of three seconds, in which the job has no tasks yet, and the TaskManager
+    // shows its page before it has registered.
+    let rest = FakeRest::of(FakeCluster::default().with_job(JOB, NAME, &[])).await;
+    let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
+    let remote = FakeReceiver::start().await;
+    let jobs = [job("flink", &[flink.address()], "scrape_interval: 5s\nscrape_timeout: 5s\n")];
+    let section = flink_rest(&rest.url(), "");
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], &section));
+    until_true("a try", || rest.paths().iter().any(|path| path.starts_with("/jobs/f"))).await;
+    rest.set(cluster());
+    until_true("samples", || !remote.samples_of(OPERATOR).is_empty()).await;
+    running.stop().await;
+    let [operator] = &series_of(&remote, OPERATOR)[..] else { panic!("one series") };
+    assert_eq!((operator.label("operator"), operator.label("tm_id")), ("Calc[2]", "tm-1"));
 }
 
 #[tokio::test]
@@ -252,7 +272,11 @@ async fn the_leaders_page_carries_the_info_series() {
     let remote = FakeReceiver::start().await;
     let targets = [leader.address(), standby.address(), worker.address()];
     let section = flink_rest(&rest.url(), "poll_interval: 500ms");
-    let config = config(&[job("flink", &targets, "")], &[receiver(&remote.url(), "")], &section);
+    let config = config(
+        &[job("flink", &targets, "")],
+        &[receiver(&remote.url(), "metadata_config: {send_interval: 1s}\n")],
+        &section,
+    );
     let running = Running::start(&config);
     let info = || {
         let mut series: Vec<_> = remote.samples();
@@ -265,7 +289,8 @@ async fn the_leaders_page_carries_the_info_series() {
     until_true("info series", || info().len() >= 5).await;
     insta::assert_snapshot!(info().into_iter().collect::<Vec<_>>().join("\n"));
     let metadata = || remote.accepted().into_iter().flat_map(|write| write.metadata);
-    assert!(metadata().any(|family| family.metric_family_name == "flink_task_info"));
+    let is_told = || metadata().any(|family| family.metric_family_name == "flink_task_info");
+    until_true("metadata", is_told).await;
 
     // A job that ends takes its info with it, though REST still tells of it.
     leader.set_page(&jm_page(&[]));
