@@ -31,7 +31,7 @@ fn unknown_keys() {
         "global:\n  scrape_intervall: 15s\n",
         &job("kubernetes_sd_configs: []"),
         &job("basic_auth: {usernam: a, pasword: hunter2}"),
-        &receiver("queue_config:\n  min_shards: 1"),
+        &receiver("queue_config:\n  max_retries: 1"),
         "flink:\n  groups:\n    exlude: [io]\n",
     ]));
 }
@@ -164,6 +164,20 @@ fn authentication() {
 }
 
 #[test]
+fn what_is_done_at_a_status() {
+    insta::assert_snapshot!(report(&[
+        &receiver("on_status: {200: drop, 2xx: retry, 1xx: park, 4o1: park}"),
+        &receiver("on_status:\n  429: bisect\n  5xx: split\n  400: bisekt"),
+        &receiver("on_status: {429: park}\nqueue_config: {retry_on_http_429: false}"),
+        &receiver("on_status: {401: park, 401: drop}"),
+        &receiver("on_status: drop"),
+        &receiver("queue_config: {min_shards: 5}"),
+        &receiver("queue_config: {min_shards: 0, max_shards: 2}"),
+        &receiver("label_limit: many"),
+    ]));
+}
+
+#[test]
 fn messages_and_compression() {
     insta::assert_snapshot!(report(&[
         &receiver("protobuf_message: 2.0"),
@@ -262,6 +276,17 @@ fn shards() {
         &global("shard: relay/2"),
         &global("shard: 0/0"),
         &global("final_scrape: maybe"),
+    ]));
+}
+
+#[test]
+fn spools() {
+    let queue = |queue: &str| receiver(&format!("queue_config: {{{queue}}}"));
+    insta::assert_snapshot!(report(&[
+        &format!("spool: {{directory: data, fsync: sometimes}}\n{}", job("")),
+        &format!("spool: {{fsync: always, fsync_interval: 0s}}\n{}", job("")),
+        &format!("spool: {{directory: data}}\n{}", queue("max_bytes: 4MiB")),
+        &queue("max_bytes: 4KiB, drain: latest_first, max_backlog_samples_per_second: fast"),
     ]));
 }
 

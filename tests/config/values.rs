@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use flinkrelay::{
     config::{
-        Auth, AwsKeys, Compression, ConfigError, HttpClient, Overrides, ProxyServer, RestEndpoints,
-        Scheme, Secret, Source, TlsVersions, load,
+        Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, ProxyServer,
+        RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
     },
+    flink::NameMode,
     labels::Labels,
     relabel,
     remote_write::{Encoding, Message, Wanted},
@@ -68,6 +69,29 @@ fn the_part_of_a_relay_comes_from_file_flag_or_hostname() {
     check("shard: '${HOSTNAME}/3'", None, Some("2/3"));
     check("shard: 1/3", Some("0/2"), Some("0/2"));
     check("", Some("auto/5"), Some("2/5"));
+}
+
+#[test]
+fn the_data_directory_comes_from_file_or_flag() {
+    let check = |spool: &str, flag: Option<&str>, expected: Option<&str>| {
+        let overrides = Overrides { data_dir: flag.map(str::to_owned), ..Overrides::default() };
+        let config = read_with(&format!("spool: {{{spool}}}\n{}", job("")), &overrides).unwrap();
+        let directory = config.spool.directory.map(|path| path.display().to_string());
+        assert_eq!(directory.as_deref(), expected, "{spool} {flag:?}");
+    };
+    check("", None, None);
+    check("directory: /data", None, Some("/data"));
+    check("directory: '${NONE:-}'", None, None);
+    // Paths of the file begin at its directory, those of the command line where it was typed.
+    check("directory: data", None, Some("conf/data"));
+    check("directory: /data", Some("here"), Some("here"));
+    check("", Some("here"), Some("here"));
+    // Small limits are for memory.
+    let queue = "queue_config: {max_bytes: 8MiB, drain: newest_first}";
+    let config = good(&format!("spool: {{directory: /data}}\n{}", receiver(queue)));
+    assert_eq!(config.receivers[0].queue.max_bytes, 8 << 20);
+    assert_eq!(config.receivers[0].queue.drain, Drain::NewestFirst);
+    good(&receiver("queue_config: {max_bytes: 4MiB}"));
 }
 
 #[test]
@@ -202,6 +226,33 @@ fn authentication_and_tls() {
     assert_eq!(tls.client_cert, Some(pair));
     assert_eq!(tls.server_name.as_deref(), Some("s"));
     assert!(tls.insecure_skip_verify);
+}
+
+#[test]
+fn what_is_done_at_a_status() {
+    use flinkrelay::remote_write::Action;
+    let actions = |lines: &str| {
+        let policy = good(&receiver(lines)).receivers[0].on_status.clone();
+        [400, 401, 413, 429, 503].map(|status| policy.action(status))
+    };
+    use Action::{Bisect, Drop, Park, Retry, Split};
+    assert_eq!(actions(""), [Drop, Drop, Drop, Retry, Retry]);
+    assert_eq!(
+        actions("on_status: {400: bisect, 401: park, '413': split}"),
+        [Bisect, Park, Split, Retry, Retry]
+    );
+    assert_eq!(actions("on_status: {4xx: park, 413: drop}"), [Park, Park, Drop, Retry, Retry]);
+    assert_eq!(actions("on_status: {429: drop, 5xx: drop}"), [Drop, Drop, Drop, Drop, Drop]);
+    assert_eq!(
+        actions("queue_config: {retry_on_http_429: false}"),
+        [Drop, Drop, Drop, Drop, Retry]
+    );
+    let shards = |lines: &str| {
+        let queue = good(&receiver(lines)).receivers[0].queue.clone();
+        (queue.min_shards, queue.max_shards)
+    };
+    assert_eq!(shards("queue_config: {max_shards: 9}"), (1, 9));
+    assert_eq!(shards("queue_config: {min_shards: 3}"), (3, 4));
 }
 
 #[test]
@@ -473,6 +524,14 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn names_are_canonical_unless_raw() {
+    let names = |section: &str| good(&format!("{}{section}", job(""))).flink.names;
+    assert_eq!(names(""), NameMode::Canonical);
+    assert_eq!(names("flink: {names: canonical}\n"), NameMode::Canonical);
+    assert_eq!(names("flink: {names: raw}\n"), NameMode::Raw);
 }
 
 #[test]
