@@ -94,14 +94,14 @@ def check_names(stage: Stage) -> None:
         ("states", "flink_taskmanager_job_task_operator_rocksdb_estimate_num_keys", "state"),
         ("directions", "flink_taskmanager_job_task_Shuffle_Netty_totalQueueLen", "direction"),
     ):
-        stage.on_both(
+        stage.on_each(
             f"{what} are the label {label} and in no name",
             f'min(count by ({label}) ({metric}{{{label}!=""}})) > bool 0',
             at,
             [1.0],
             values,
         )
-    stage.on_both(
+    stage.on_each(
         "no series has a name that varies, or one that Flink gave up",
         f'count({{__name__=~"{VARYING_OR_FORMER}"}})',
         at,
