@@ -1,4 +1,4 @@
-//! The account of one page: `scraped = kept + Σ dropped`, and the reasons to drop a sample.
+//! The account of one page: `scraped + made = kept + Σ dropped`, and the reasons to drop a sample.
 
 use crate::flink::Group;
 
@@ -17,12 +17,22 @@ pub enum Dropped {
     Name,
     /// The page has its values a second time, under the metric's present name.
     FormerName,
+    /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
+    /// the scrape.
+    LabelLimit,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 6] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
+    pub const ALL: [Self; 7] = [
+        Self::Group,
+        Self::Relabel,
+        Self::Duplicate,
+        Self::Syntax,
+        Self::Name,
+        Self::FormerName,
+        Self::LabelLimit,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +43,7 @@ impl Dropped {
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
             Self::FormerName => "former_name",
+            Self::LabelLimit => "label_limit",
         }
     }
 }
@@ -42,7 +53,9 @@ impl Dropped {
 pub struct Tally {
     /// Samples on the page, unreadable ones included.
     pub scraped: u64,
-    /// Samples kept, after filtering and relabelling.
+    /// Samples that the relay made from them.
+    pub made: u64,
+    /// Samples of both kept, after filtering and relabelling.
     pub kept: u64,
     /// Samples dropped, by reason.
     pub dropped: DropCounts,
@@ -50,7 +63,7 @@ pub struct Tally {
     pub series_added: u64,
     /// Series that got an id back because dropping it would have made them equal to another.
     pub ids_kept: u64,
-    /// Samples per group: on the page, kept.
+    /// Samples per group: on the page, made, kept.
     pub groups: [GroupTally; Group::ALL.len()],
 }
 
@@ -59,7 +72,9 @@ pub struct Tally {
 pub struct GroupTally {
     /// On the page.
     pub scraped: u64,
-    /// Of these, kept.
+    /// Made by the relay.
+    pub made: u64,
+    /// Of both, kept.
     pub kept: u64,
 }
 
