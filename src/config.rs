@@ -16,7 +16,7 @@ mod size;
 mod target;
 mod value;
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::{
     client::{
@@ -279,6 +279,8 @@ pub struct Metadata {
 /// The `flink` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flink {
+    /// Flink's metrics, and the user's own.
+    pub catalogue: Arc<flink::Catalogue>,
     /// Which metric groups are relayed.
     pub groups: flink::GroupFilter,
     /// Under which names metrics are sent.

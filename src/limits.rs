@@ -82,3 +82,7 @@ pub const REST_BYTES_MAX: usize = 16 << 20;
 /// REST endpoints found at JobManager targets. Each may be polled; a person who has more clusters
 /// runs more than one relay.
 pub const REST_ENDPOINTS_MAX: usize = 256;
+
+/// Groups of the user's in `flink.metrics`. A filter over groups is one word of 64 bits, of which the
+/// built-in groups have half.
+pub const OWN_GROUPS_MAX: usize = 32;

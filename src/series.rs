@@ -41,14 +41,14 @@ pub use self::{
     adopt::Origin,
     numbered::{Numbered, known_kind, page_kind},
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
-    tally::{DropCounts, Dropped, GroupTally, Tally},
+    tally::{DropCounts, Dropped, GroupTallies, GroupTally, Tally},
     unfit::{Unfit, UnfitCounts, Unfits},
 };
 use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
-        self, Group,
+        self,
         rest::{SubjectId, Subjects},
     },
     labels::Labels,
@@ -101,7 +101,8 @@ struct Line {
     /// xxh3-128 of the text.
     fingerprint: u128,
     fate: Fate,
-    group: Group,
+    /// [`flink::Group::index`].
+    group: u8,
     /// Number of the page on which it stood first, and last.
     born: u32,
     seen: u32,
@@ -207,7 +208,8 @@ impl Tracker {
         self.comments.clear();
         self.observed.clear();
         self.withheld.clear();
-        self.tally = Tally::default();
+        let groups = GroupTallies::new(self.shaper.catalogue.groups());
+        self.tally = Tally { groups, ..Tally::default() };
     }
 
     /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
@@ -260,19 +262,20 @@ impl Tracker {
 
     /// The cold path: decides what a line that was not on the last page is.
     fn insert_line(&mut self, sample: &Sample<'_>, source: Source) -> Result<u32, LabelLimit> {
-        let known =
-            flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
+        let shaper = Arc::clone(&self.shaper);
+        let help = self.comments.help_of(sample.name);
+        let known = shaper.catalogue.find_described(sample.name, help);
         let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
         let subject = self.subjects.enter(sample.name, sample.labels());
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped = self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names);
+        let shaped = shaper.shape(sample, group, known.as_ref(), &self.target_labels, names);
         let shaped = match (shaped, source) {
             (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
             (shaped, _) => shaped?,
         };
-        let stands_back = self.shaper.names.stands_back(known.as_ref());
-        let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
+        let stands_back = shaper.names.stands_back(known.as_ref());
+        let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
@@ -291,6 +294,7 @@ impl Tracker {
             }
         };
         let (born, seen) = (self.page, 0);
+        let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         self.subjects.add_line(subject);
         let made = made::NONE;
         let line = self.lines.insert(Line {
@@ -350,7 +354,7 @@ impl Tracker {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
         state.seen = page;
-        if let Some(group) = self.tally.groups.get_mut(state.group as usize) {
+        if let Some(group) = self.tally.groups.at(state.group) {
             group.scraped += 1;
         }
         match state.fate {

@@ -11,7 +11,7 @@ mod scrape;
 mod spool;
 mod write;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatter};
 use xxhash_rust::xxh3::xxh3_64;
@@ -237,6 +237,7 @@ impl Checker<'_> {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
         Flink {
+            catalogue: Arc::clone(flink::catalogue()),
             groups: self.groups(raw.groups),
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),

@@ -16,7 +16,7 @@ use std::{mem, sync::Arc};
 use hashbrown::HashSet;
 
 use super::{Fate, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
-use crate::{exposition, flink, labels::Labels};
+use crate::{exposition, labels::Labels};
 
 /// Where a view comes from, when a configuration follows another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,13 +82,13 @@ impl Tracker {
         };
         let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
         let Fate::Series(series) = known.fate else { return Ok(()) };
-        let (subject, group) = (known.subject, known.group);
+        let (subject, group) = (known.subject, usize::from(known.group));
         // What HELP had a say in when the line was new is still in its group.
-        let found = flink::catalogue().find(sample.name);
-        let found = found.filter(|found| found.metric.group == group);
+        let shaper = Arc::clone(&self.shaper);
+        let Some(group) = shaper.catalogue.groups().get(group).copied() else { return Ok(()) };
+        let found = shaper.catalogue.find_in(sample.name, group);
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped =
-            self.shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
+        let shaped = shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
         let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return Ok(()) };
         let ids = self.ids_of(line);
         let Some(series) = self.series.get_mut(series as usize) else { return Ok(()) };
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        flink::{GroupFilter, LabelPolicy, NameMode},
+        flink::{self, GroupFilter, LabelPolicy, NameMode},
         relabel,
         remote_write::v1,
         series::{Limits, View},
@@ -287,6 +287,7 @@ mod tests {
 
     fn named(names: NameMode, rules: Vec<relabel::Rule>, views: Vec<View>) -> Arc<Shaper> {
         Arc::new(Shaper {
+            catalogue: Arc::clone(flink::catalogue()),
             groups: GroupFilter::default(),
             names,
             labels: LabelPolicy::default(),

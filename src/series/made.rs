@@ -87,7 +87,7 @@ impl Tracker {
         let Some(line) = self.lines.get_mut(at as usize) else { return };
         line.seen = page;
         self.tally.made += 1;
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
+        if let Some(group) = self.tally.groups.at(line.group) {
             group.made += 1;
         }
         match line.fate {

@@ -53,7 +53,7 @@ impl Tracker {
             series.live = true;
             self.tally.series_added += 1;
         }
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
+        if let Some(group) = self.tally.groups.at(line.group) {
             group.kept += 1;
         }
         true

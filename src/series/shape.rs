@@ -80,6 +80,8 @@ pub enum LabelLimit {
 /// What becomes of the samples of a scrape job: immutable, shared by its targets.
 #[derive(Clone, Debug)]
 pub struct Shaper {
+    /// What each metric is.
+    pub catalogue: Arc<flink::Catalogue>,
     /// Which groups are relayed.
     pub groups: flink::GroupFilter,
     /// Under which names samples are sent.
@@ -122,6 +124,7 @@ impl Shaper {
     /// The shaper of a scrape job.
     pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {
         Self {
+            catalogue: Arc::clone(&flink.catalogue),
             groups: flink.groups,
             names: flink.names,
             labels: flink.labels,
@@ -140,6 +143,7 @@ impl Shaper {
     /// Whether a sample becomes the same series here and there, whatever the views.
     pub fn has_rules_of(&self, other: &Self) -> bool {
         let Self {
+            catalogue,
             groups,
             names,
             labels,
@@ -148,7 +152,8 @@ impl Shaper {
             metric_relabel_configs,
             ..
         } = self;
-        *groups == other.groups
+        *catalogue == other.catalogue
+            && *groups == other.groups
             && *names == other.names
             && *labels == other.labels
             && *honor_labels == other.honor_labels

@@ -37,6 +37,7 @@ fn view(cluster: &str) -> View {
 
 fn shaper(rules: Vec<relabel::Rule>, view: View) -> Shaper {
     Shaper {
+        catalogue: crate::flink::catalogue().clone(),
         groups: GroupFilter::default(),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
