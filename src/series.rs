@@ -21,6 +21,7 @@
 
 mod adopt;
 mod collide;
+mod derived;
 mod forget;
 mod made;
 mod names;
@@ -48,8 +49,10 @@ use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
-        self,
+        self, Sentinels,
+        catalogue::Found,
         rest::{SubjectId, Subjects},
+        sentinels::NoValue,
     },
     labels::Labels,
     remote_write::v2::{self, About},
@@ -118,6 +121,10 @@ struct Line {
     subject: SubjectId,
     /// The line of the relay's own that it is, [`made::NONE`] for a page's.
     made: u32,
+    /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
+    no_value: u16,
+    /// What is derived from its values.
+    feed: Option<derived::Feed>,
 }
 
 /// A label set that is or was sent.
@@ -164,6 +171,9 @@ pub struct Tracker {
     /// Series that are kept for lines that have none.
     withheld_len: usize,
     made: Slab<made::Made>,
+    derivers: derived::Derivers,
+    /// See [`Line::no_value`].
+    no_values: Vec<NoValue>,
     made_table: HashTable<u32>,
     tally: Tally,
     unfit: UnfitSeries,
@@ -193,6 +203,8 @@ impl Tracker {
             withheld: Vec::new(),
             withheld_len: 0,
             made: Slab::new(),
+            derivers: derived::Derivers::default(),
+            no_values: Vec::new(),
             made_table: HashTable::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
@@ -277,26 +289,13 @@ impl Tracker {
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let (fate, normal, ids) = match shaped {
-            Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
-            Shaped::Series { identity, normal, blocks, unfit, ids } => {
-                self.remember_unfit(identity, unfit, sample.series);
-                let ids = ids.map(|ids| self.intern(&ids));
-                if !self.remade.is_empty() {
-                    self.remake(identity, &blocks);
-                }
-                let about = self.about(sample.name, known.as_ref());
-                (
-                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
-                    normal,
-                    ids,
-                )
-            }
-        };
+        let (fate, normal, ids) = self.settle(sample, known.as_ref(), shaped);
         let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         self.subjects.add_line(subject);
         let made = made::NONE;
+        let no_value = known.as_ref().map_or(0, |known| self.no_value_of(known));
+        let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
         let line = self.lines.insert(Line {
             fingerprint,
             fate,
@@ -309,12 +308,36 @@ impl Tracker {
             stands_back,
             subject,
             made,
+            no_value,
+            feed,
         });
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
         self.line_table.insert_unique(fingerprint as u64, line, rehash);
         Ok(line)
+    }
+
+    /// What a new line is, its normal identity and its ids.
+    fn settle(
+        &mut self,
+        sample: &Sample<'_>,
+        known: Option<&Found<'_, '_>>,
+        shaped: Shaped,
+    ) -> (Fate, u128, Option<Arc<[u8]>>) {
+        let (identity, normal, blocks, unfit, ids) = match shaped {
+            Shaped::Dropped(reason) => return (Fate::Dropped(reason), 0, None),
+            Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                (identity, normal, blocks, unfit, ids)
+            }
+        };
+        self.remember_unfit(identity, unfit, sample.series);
+        let ids = ids.map(|ids| self.intern(&ids));
+        if !self.remade.is_empty() {
+            self.remake(identity, &blocks);
+        }
+        let about = self.about(sample.name, known);
+        (Fate::Series(self.find_or_insert_series(identity, || (blocks, about))), normal, ids)
     }
 
     /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
@@ -353,13 +376,26 @@ impl Tracker {
     ) -> bool {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
+        let is_repeated = state.seen == page;
         state.seen = page;
         if let Some(group) = self.tally.groups.at(state.group) {
             group.scraped += 1;
         }
+        let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
+        if let Some(feed) = state.feed
+            && !is_none
+            && !is_repeated
+        {
+            self.derivers.note(feed, page, value);
+        }
         match state.fate {
             Fate::Dropped(reason) => {
                 self.tally.dropped.add(reason, 1);
+                false
+            }
+            Fate::Series(_) if is_none && self.shaper.sentinels == Sentinels::Drop => {
+                self.tally.dropped.add(Dropped::Sentinel, 1);
+                self.withheld.push(line);
                 false
             }
             Fate::Series(_) => {
@@ -413,6 +449,11 @@ impl Tracker {
     pub fn series_len(&self) -> usize {
         self.series.len().saturating_sub(self.withheld_len)
     }
+}
+
+/// Whether the value says that there is none; `of` is a [`Line::no_value`].
+fn is_none(no_values: &[NoValue], of: u16, value: f64) -> bool {
+    no_values.get(usize::from(of) - 1).is_some_and(|no_value| no_value.is(value))
 }
 
 #[cfg(test)]

@@ -219,6 +219,8 @@ section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
+    sentinels: Scalar,
+    derived: At<Form<RawDerived>>,
     rest: At<Form<RawRest>>,
 });
 
@@ -230,6 +232,17 @@ section!(RawGroups = "flink.groups" {
 section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
+});
+
+section!(RawDerived = "flink.derived" {
+    watermark_lag: Scalar,
+    checkpoint_age: Scalar,
+    checkpoint_failures: Scalar,
+    restarts: Scalar,
+    time_ratios: Scalar,
+    memory_ratios: Scalar,
+    rocksdb_memory: Scalar,
+    slots_used: Scalar,
 });
 
 section!(RawRest = "flink.rest" {
@@ -282,5 +295,6 @@ pub const SECTIONS: &[Section] = &[
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,
+    RawDerived::SECTION,
     RawRest::SECTION,
 ];

@@ -242,6 +242,11 @@ impl<'c, 'n> Found<'c, 'n> {
         self.naming.renamed()
     }
 
+    /// Whether the sample is the number of observations of a summary.
+    pub const fn is_count(&self) -> bool {
+        self.is_count
+    }
+
     /// Whether this is a name that the metric no longer goes by. While Flink exports it, the page may
     /// have the same values under the present name too.
     pub const fn is_former_name(&self) -> bool {
@@ -312,6 +317,8 @@ pub struct Metric {
     pub until: Option<Version>,
     /// Values that mean "there is none", NaN among them.
     pub no_value: Vec<f64>,
+    /// Names of the metrics that the relay makes it from; empty for a metric of Flink's.
+    pub derived_from: Vec<String>,
     /// Whether Flink calls it deprecated.
     pub deprecated: bool,
     /// Exported name of the metric to use instead.

@@ -100,18 +100,22 @@ impl Tracker {
 
     /// A maker needs the line no longer. It leaves with the next page that is closed.
     pub fn release_line(&mut self, line: u32) {
-        let Some(made) = self.made.get_mut(line as usize) else { return };
+        let _leaves = self.release(line);
+    }
+
+    /// As [`Tracker::release_line`]; returns the line of the page that nobody holds any more.
+    pub(super) fn release(&mut self, line: u32) -> Option<u32> {
+        let made = self.made.get_mut(line as usize)?;
         made.holders = made.holders.saturating_sub(1);
         if made.holders > 0 {
-            return;
+            return None;
         }
         let made = self.made.remove(line as usize);
         if let Ok(entry) = self.made_table.find_entry(made.fingerprint as u64, |&at| at == line) {
             entry.remove();
         }
-        if let Some(line) = self.lines.get_mut(made.line as usize) {
-            line.made = NONE;
-        }
+        self.lines.get_mut(made.line as usize)?.made = NONE;
+        Some(made.line)
     }
 
     /// Withholds the lines that have no sample on this page.

@@ -11,9 +11,9 @@ impl Tracker {
     /// stand back take their places last, wherever on the page they stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
+        self.derive(scraped_at_ms);
         self.withhold_unmade();
         self.tell_apart();
-        self.keep_withheld();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
         let mut late = Vec::new();

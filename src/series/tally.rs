@@ -17,6 +17,8 @@ pub enum Dropped {
     Name,
     /// The page has its values a second time, under the metric's present name.
     FormerName,
+    /// Its value says that there is none, see [`crate::flink::sentinels`].
+    Sentinel,
     /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
     /// the scrape.
     LabelLimit,
@@ -24,13 +26,14 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Group,
         Self::Relabel,
         Self::Duplicate,
         Self::Syntax,
         Self::Name,
         Self::FormerName,
+        Self::Sentinel,
         Self::LabelLimit,
     ];
 
@@ -43,6 +46,7 @@ impl Dropped {
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
             Self::FormerName => "former_name",
+            Self::Sentinel => "sentinel",
             Self::LabelLimit => "label_limit",
         }
     }

@@ -25,6 +25,8 @@ fn shaper() -> Shaper {
         groups: GroupFilter::default(),
         names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
+        sentinels: crate::flink::Sentinels::Drop,
+        derived: crate::flink::Derivations::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),

@@ -41,6 +41,8 @@ fn shaper(rules: Vec<relabel::Rule>, view: View) -> Shaper {
         groups: GroupFilter::default(),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
+        sentinels: crate::flink::Sentinels::Drop,
+        derived: crate::flink::Derivations::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: rules,
