@@ -294,7 +294,7 @@ impl Tracker {
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         self.subjects.add_line(subject);
         let made = made::NONE;
-        let no_value = known.as_ref().map_or(0, |known| self.no_value_of(known));
+        let no_value = self.no_value_of(sample, known.as_ref());
         let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
         let line = self.lines.insert(Line {
             fingerprint,

@@ -135,7 +135,8 @@ async fn no_value_changes_or_goes_missing() {
         let text = fs::read_to_string(&path).unwrap();
         let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
         // As it stands on the page a sample can be found again by all of its labels.
-        let (scraper, raw) = scrape(&text, "flink: {names: raw, labels: raw}").await;
+        let (scraper, raw) =
+            scrape(&text, "flink: {names: raw, labels: raw, sentinels: keep, derived: none}").await;
         let mut on_page = BTreeMap::new();
         for sample in page.samples() {
             let mut labels: Labels<'_> = sample.labels().collect();
@@ -146,7 +147,8 @@ async fn no_value_changes_or_goes_missing() {
         assert!(sent(&scraper) == on_page, "{}", path.display());
         let raw = raw.result.unwrap();
         // With normalised labels the same values are there.
-        let (scraper, normalised) = scrape(&text, "flink: {names: raw}").await;
+        let (scraper, normalised) =
+            scrape(&text, "flink: {names: raw, sentinels: keep, derived: none}").await;
         let mut raw_values: Vec<_> = on_page.into_values().collect();
         let mut values: Vec<_> = series(&scraper).iter().map(|(_, v)| v.to_bits()).collect();
         raw_values.sort_unstable();
@@ -163,8 +165,10 @@ async fn naming_loses_nothing_but_second_copies() {
     for path in pages() {
         let text = fs::read_to_string(&path).unwrap();
         let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
-        let (_, raw) = scrape(&text, "flink: {names: raw, labels: raw}").await;
-        let (scraper, canonical) = scrape(&text, "flink: {labels: raw}").await;
+        let (_, raw) =
+            scrape(&text, "flink: {names: raw, labels: raw, sentinels: keep, derived: none}").await;
+        let (scraper, canonical) =
+            scrape(&text, "flink: {labels: raw, sentinels: keep, derived: none}").await;
         let [raw, canonical] = [raw, canonical].map(|scraped| scraped.result.unwrap());
         let former: u64 = canonical
             .dropped
@@ -243,6 +247,8 @@ mod any_page {
             groups: flink::GroupFilter::default(),
             names,
             labels: flink::LabelPolicy::default(),
+            sentinels: flink::Sentinels::Keep,
+            derived: flink::Derivations::NONE,
             honor_labels: false,
             honor_timestamps: true,
             metric_relabel_configs: Vec::new(),

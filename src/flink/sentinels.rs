@@ -5,8 +5,9 @@
 //! these are is the catalogue's knowledge ([`Found::no_value`]); a sample that has one is dropped, and its
 //! series ends until there is a number again.
 //!
-//! Invariants: what the catalogue does not know keeps every value; the count of a summary is a number
-//! even when its quantiles are not.
+//! Invariants: what the catalogue does not know keeps every value, but for a quantile of nothing where
+//! the page says that it is a summary's; the count of a summary is a number even when its quantiles are
+//! not.
 
 use super::{Kind, catalogue::Found};
 

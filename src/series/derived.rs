@@ -11,6 +11,8 @@
 //!
 //! Invariants: only a good page changes the past; a maker whose inputs are not all there makes nothing.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
@@ -46,6 +48,7 @@ pub(super) struct Derivers {
 /// One derived series.
 #[derive(Debug)]
 struct Maker {
+    name: &'static str,
     rule: Rule,
     /// Its line of the relay's own.
     line: u32,
@@ -93,6 +96,12 @@ impl Tracker {
         };
         self.derivers.makers.get_mut(maker as usize)?.lines += 1;
         Some(Feed { maker, slot })
+    }
+
+    /// Names of the derived metrics that the closed page has.
+    pub fn derived_names(&self) -> BTreeSet<&'static str> {
+        let makers = self.derivers.makers.iter().map(|(_, maker)| maker);
+        makers.filter(|maker| self.is_kept(maker.line)).map(|maker| maker.name).collect()
     }
 
     /// Makes what follows from the page that is being closed.
@@ -177,7 +186,7 @@ impl Maker {
             None => xxh3_128(text.as_bytes()),
         };
         let (values, pages) = ([0.0; INPUTS_MAX], [0; INPUTS_MAX]);
-        Self { rule: derived.rule, line, lines: 0, key, values, pages }
+        Self { name: derived.name, rule: derived.rule, line, lines: 0, key, values, pages }
     }
 
     fn inputs(&self, page: u32) -> [Option<f64>; INPUTS_MAX] {

@@ -118,6 +118,12 @@ impl Tracker {
         Some(made.line)
     }
 
+    /// Whether a line of the relay's own has a sample on the closed page.
+    pub(super) fn is_kept(&self, line: u32) -> bool {
+        let line = self.made.get(line as usize).and_then(|made| self.lines.get(made.line as usize));
+        line.is_some_and(|line| line.seen == self.page && matches!(line.fate, Fate::Series(_)))
+    }
+
     /// Withholds the lines that have no sample on this page.
     pub(super) fn withhold_unmade(&mut self) {
         let unshaped = |(at, made): (usize, &Made)| (made.line == NONE).then_some(at as u32);

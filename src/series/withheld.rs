@@ -11,12 +11,28 @@
 use std::collections::BTreeSet;
 
 use super::{Fate, Tracker};
-use crate::flink::catalogue::Found;
+use crate::{
+    exposition::Sample,
+    flink::{catalogue::Found, sentinels::NoValue},
+};
 
 impl Tracker {
     /// Which of [`Tracker::no_values`] are no values of this sample's, as [`super::Line::no_value`].
-    pub(super) fn no_value_of(&mut self, known: &Found<'_, '_>) -> u16 {
-        let no_value = known.no_value();
+    pub(super) fn no_value_of(
+        &mut self,
+        sample: &Sample<'_>,
+        known: Option<&Found<'_, '_>>,
+    ) -> u16 {
+        let no_value = match known {
+            Some(known) => known.no_value(),
+            // A histogram of the user's own may be empty as one of Flink's.
+            None if self.comments.is_summary(sample.name)
+                && sample.labels().any(|(name, _)| name == "quantile") =>
+            {
+                NoValue::new([f64::NAN])
+            }
+            None => NoValue::default(),
+        };
         if no_value.is_empty() {
             return 0;
         }

@@ -273,3 +273,22 @@ fn what_is_derived_is_filtered_like_what_is_read() {
     let tally = made(Shaper { derived: Derivations::NONE, ..shaper() });
     assert_eq!((tally.made, tally.kept), (0, 1));
 }
+
+#[test]
+fn a_quantile_of_nothing_is_none_where_the_page_says_summary() {
+    let quantile = b"mine{quantile=\"0.5\"} NaN";
+    for (kind, expect) in [
+        (crate::exposition::Kind::Summary, vec![(Dropped::Sentinel, 1)]),
+        (crate::exposition::Kind::Gauge, Vec::new()),
+    ] {
+        let mut tracker = tracker(shaper());
+        for _ in 0..2 {
+            tracker.begin();
+            tracker.observe_type("mine", kind);
+            tracker.observe(quantile, NOW).unwrap();
+            tracker.observe(b"mine_count NaN", NOW).unwrap();
+            assert_eq!(dropped(&tracker.close(NOW)), expect);
+            tracker.forget_stale();
+        }
+    }
+}
