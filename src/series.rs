@@ -179,6 +179,8 @@ struct Line {
     ids: Option<Arc<[u8]>>,
     /// Whose names it bears.
     subject: SubjectId,
+    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
+    start_ms: i64,
 }
 
 /// A label set that is or was sent.
@@ -311,6 +313,7 @@ impl Tracker {
         let subject = self.subjects.enter(sample.name, sample.labels());
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
         let shaped = self.shaper.shape(sample, group, &self.target_labels, names)?;
+        let mut start_ms = 0;
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, ids } => {
@@ -319,6 +322,7 @@ impl Tracker {
                     self.remake(identity, &blocks);
                 }
                 let about = self.about(sample.name);
+                start_ms = self.start_ms(sample, &about);
                 (
                     Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
                     normal,
@@ -328,7 +332,7 @@ impl Tracker {
         };
         let (born, seen) = (self.page, 0);
         self.subjects.add_line(subject);
-        let line = Line { fingerprint, fate, group, born, seen, normal, ids, subject };
+        let line = Line { fingerprint, fate, group, born, seen, normal, ids, subject, start_ms };
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;

@@ -18,6 +18,7 @@ use crate::fakes::{
     http::Answer,
     receiver::{FakeReceiver, Old, Write},
     relay::{Log, Running, config, job, receiver},
+    rest::{FakeCluster, FakeRest},
     until_true,
 };
 
@@ -274,4 +275,38 @@ async fn zstd_is_sent_to_who_takes_it() {
         assert!(encodings[1..].iter().all(|&encoding| encoding == Encoding::Snappy));
     }
     assert_eq!(log.lines_with("refuses zstd").len(), 2);
+}
+
+/// A counter's start goes with it where Flink's REST API tells it, and nothing else has one.
+#[tokio::test]
+async fn counters_of_first_attempts_have_their_start() {
+    const JOB: &str = "fb52f4de9dfd7179740c6c76776865ef";
+    const TASK: &str = "cbc357ccb763df2852fee8c4fc7d55f2";
+    let counter = "flink_taskmanager_job_task_numRecordsIn";
+    let gauge = "flink_taskmanager_job_task_busyTimeMsPerSecond";
+    let cluster = FakeCluster::default().with_job(JOB, "clicks", &[(TASK, "Source: a")]);
+    let rest = FakeRest::of(cluster.with_task_manager("tm-1")).await;
+    let line = |name: &str, subtask: u32, attempt: u32| {
+        format!(
+            "{name}{{job_id=\"{JOB}\",job_name=\"clicks\",task_id=\"{TASK}\",task_name=\"Source:_a\",\
+             subtask_index=\"{subtask}\",task_attempt_num=\"{attempt}\",host=\"h\",tm_id=\"tm_1\",}} 5.0\n"
+        )
+    };
+    let lines = [line(counter, 0, 0), line(counter, 1, 1), line(gauge, 0, 0)];
+    let flink = FakeFlink::with_page(&lines.concat()).await;
+    let remote = FakeReceiver::start().await;
+    let section = format!("flink: {{rest: {{urls: [{}]}}}}\n", rest.url());
+    let jobs = [job("flink", &[flink.address()], "scrape_interval: 1s\nscrape_timeout: 1s")];
+    let config = config(&jobs, &[receiver(&remote.url(), &asked("auto"))], &section);
+    let running = Running::start(&config);
+    let started = || remote.samples_of(counter).iter().any(|sample| sample.start_ms != 0);
+    until_true("a start", started).await;
+    assert_eq!(running.stop().await, 0);
+    for sample in remote.samples() {
+        let first = sample.name() == counter && sample.label("subtask_index") == "0";
+        // When names came after the first scrape, its samples had no start yet.
+        let known = sample.label("task_name") == "Source: a" && !sample.is_stale();
+        let expect = if first && known { 7 } else { 0 };
+        assert_eq!(sample.start_ms, expect, "{}", sample.series);
+    }
 }
