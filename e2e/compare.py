@@ -19,6 +19,7 @@ from page import Series, Watch, sanitised
 from promql import Labels
 from receivers import Receiver
 from relay import EXTERNAL_LABELS, SCRAPE_SERIES, is_excluded
+from rest import INFO_SERIES, OWN_JOB, is_process
 
 # Labels that the relay adds, and its names for labels that the page calls otherwise.
 _ADDED = {"__name__", "job", "instance", *EXTERNAL_LABELS}
@@ -65,9 +66,10 @@ def pair(page: set[Series], stored: set[Labels]) -> Pairing:
     taken: dict[Series, list[Labels]] = defaultdict(list)
     for labels in stored:
         name = dict(labels)["__name__"]
-        if re.fullmatch(SCRAPE_SERIES, name):
+        if re.fullmatch(f"{SCRAPE_SERIES}|{INFO_SERIES}", name):
             continue
-        kept = {_PAGE_NAMES.get(n, n): sanitised(v) for n, v in labels if n not in _ADDED}
+        added = _ADDED | OWN_JOB if is_process(name) else _ADDED
+        kept = {_PAGE_NAMES.get(n, n): sanitised(v) for n, v in labels if n not in added}
         same = [series for series, has in candidates[name] if kept.items() <= has.items()]
         for series in same:
             taken[series].append(labels)

@@ -62,7 +62,8 @@ def check_labels(stage: Stage) -> None:
     for what, metric, kept in (
         ("an operator", "flink_taskmanager_job_task_operator_numRecordsOut", task | {"operator"}),
         ("a task", "flink_taskmanager_job_task_numRecordsOut", task),
-        ("a TaskManager", "flink_taskmanager_Status_JVM_Threads_Count", {"tm_id"}),
+        ("a shared TaskManager", "flink_taskmanager_Status_JVM_Threads_Count{job_id=''}", {"tm_id"}),
+        ("one job's TaskManager", "flink_taskmanager_Status_JVM_Threads_Count{job_id!=''}", job | {"tm_id"}),
         ("a job", "flink_jobmanager_job_uptime", job | {"host"}),
         ("the JobManager", "flink_jobmanager_taskSlotsTotal", {"host"}),
     ):

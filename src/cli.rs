@@ -102,8 +102,8 @@ pub struct Shortcuts {
     /// at the end of the host's name [default: all targets]
     #[arg(long, value_name = "I/N", env = "FLINKRELAY_SHARD")]
     shard: Option<String>,
-    /// Directory in which samples wait for receivers, so that they survive a restart; `run` only
-    /// [default: samples wait in memory]
+    /// Directory in which samples wait for receivers, so that they survive a restart; without it they
+    /// wait in memory. For `run` only
     #[arg(long, value_name = "DIR", env = "FLINKRELAY_DATA_DIR")]
     data_dir: Option<String>,
 }

@@ -156,7 +156,7 @@ pub struct FsDisk {
 }
 
 impl FsDisk {
-    fn to_append(&mut self, name: &str) -> io::Result<&mut File> {
+    fn appended_to(&mut self, name: &str) -> io::Result<&mut File> {
         if self.append.as_ref().is_none_or(|(open, _)| open != name) {
             let file = File::options().append(true).open(self.path.join(name))?;
             self.append = Some((name.to_owned(), file));
@@ -165,7 +165,7 @@ impl FsDisk {
         Ok(file)
     }
 
-    fn to_read(&mut self, name: &str) -> io::Result<&File> {
+    fn read_from(&mut self, name: &str) -> io::Result<&File> {
         if self.read.as_ref().is_none_or(|(open, _)| open != name) {
             self.read = Some((name.to_owned(), File::open(self.path.join(name))?));
         }
@@ -220,18 +220,18 @@ impl Disk for FsDisk {
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        let written = self.to_append(name).and_then(|file| file.write_all(bytes));
+        let written = self.appended_to(name).and_then(|file| file.write_all(bytes));
         self.told(written, "write", name)
     }
 
     fn truncate(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        let cut = self.to_append(name).and_then(|file| file.set_len(bytes));
+        let cut = self.appended_to(name).and_then(|file| file.set_len(bytes));
         self.told(cut, "truncate", name)
     }
 
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {
         let began = Instant::now();
-        let synced = self.to_append(name).and_then(|file| file.sync_data());
+        let synced = self.appended_to(name).and_then(|file| file.sync_data());
         self.timed(began);
         self.told(synced, "sync", name)
     }
@@ -256,7 +256,7 @@ impl Disk for FsDisk {
     }
 
     fn read(&mut self, name: &str, offset: u64, bytes: usize) -> Result<Vec<u8>, DiskError> {
-        let read = self.to_read(name).and_then(|file| read_at(file, offset, bytes));
+        let read = self.read_from(name).and_then(|file| read_at(file, offset, bytes));
         self.told(read, "read", name)
     }
 }

@@ -135,6 +135,11 @@ impl Receiver {
         *self.spool().counts()
     }
 
+    /// Samples that the account cannot place: anything but 0 is a bug.
+    pub fn unaccounted(&self) -> i64 {
+        self.spool().unaccounted()
+    }
+
     /// Which message it wants samples in, as far as its answers have told.
     pub fn message(&self) -> Message {
         self.negotiation().message(Instant::now().into_std())

@@ -234,6 +234,7 @@ impl Scraper {
         };
         let duration = started.elapsed();
         let staged = self.stage(&result, duration, now_ms, &metadata_due, started);
+        self.want_names();
         Scraped {
             result,
             duration,

@@ -18,5 +18,7 @@ mod reload;
 mod run;
 #[path = "cli/scrape.rs"]
 mod scrape;
+#[path = "cli/spool.rs"]
+mod spool;
 #[path = "cli/usage.rs"]
 mod usage;

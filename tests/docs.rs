@@ -80,6 +80,7 @@ fn the_metrics_page_has_every_family_and_no_other() {
         "### Port ranges",
         "### Names",
         "### Receivers",
+        "### Spools on disk",
         "### Process",
     ];
     for section in sections {

@@ -30,8 +30,14 @@ const CORES: [(&str, &[&str]); 11] = [
 const RESERVED: [(&[&str], &[&str], &str); 5] = [
     (
         &["std::fs", "tokio::fs"],
-        &["src/cli.rs", "src/cli/reload.rs", "src/http/secret.rs", "src/telemetry/process.rs"],
-        "files are read where a person named them; the data directory will be the spool's alone",
+        &[
+            "src/cli.rs",
+            "src/cli/reload.rs",
+            "src/disk.rs",
+            "src/http/secret.rs",
+            "src/telemetry/process.rs",
+        ],
+        "files are read where a person named them; the data directory is the spool's alone",
     ),
     (
         &["tokio::net", "std::net::TcpStream", "std::net::UdpSocket"],
@@ -45,8 +51,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["tokio::spawn", "tokio::task", "tokio_util::task", "std::thread"],
-        &["src/relay.rs", "src/relay/", "src/cli/run.rs"],
-        "only relay spawns tasks, and joins them",
+        &["src/relay.rs", "src/relay/", "src/cli/run.rs", "src/disk/"],
+        "only relay spawns tasks, and joins them; a spool's thread is joined by its receiver",
     ),
     (
         &["Instant::now", "SystemTime::now", "std::time::Instant::now", "fastrand"],
@@ -57,6 +63,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/push.rs",
             "src/push/",
             "src/cli/",
+            "src/disk.rs",
+            "src/disk/",
             "src/http/",
             "src/scrape/names.rs",
             "src/flink_rest",
@@ -82,8 +90,8 @@ const IMPURE: [&str; 13] = [
     "fastrand",
 ];
 
-/// Types of the impure crates that are only data.
-const DATA: [&str; 2] = ["hyper::Uri", "std::io::Write"];
+/// Types of the impure crates that are only data: what the compressors write to, and how they fail.
+const DATA: [&str; 3] = ["hyper::Uri", "std::io::Write", "std::io::Error"];
 
 fn begins(path: &str, with: &str) -> bool {
     path.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))

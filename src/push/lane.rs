@@ -55,6 +55,7 @@ impl Receiver {
                         () = wake.notified() => {}
                         () = self.halt.cancelled() => return,
                         () = drain.cancelled() => {}
+                        () = abort.cancelled() => return,
                     }
                 }
             }

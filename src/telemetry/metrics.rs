@@ -5,6 +5,8 @@
 //!
 //! `docs/metrics.md` lists them; `tests/docs.rs` holds the two together.
 
+mod spool;
+
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -24,7 +26,7 @@ use crate::{
     relay::Relay,
     scrape::Reason,
     series::Dropped,
-    spool::{self, Counts},
+    spool::{Counts, Reason as DropReason},
     status::{RangeState, TargetState, TargetStatus},
     telemetry::process::ProcessMetrics,
 };
@@ -286,12 +288,18 @@ struct Account {
     counts: Counts,
 }
 
-const RECEIVER_ROWS: [Row<Account>; 12] = [
+const RECEIVER_ROWS: [Row<Account>; 13] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
         Kind::Counter,
         |r| r.counts.appended.samples as f64,
+    ),
+    (
+        "remote_write_samples_recovered",
+        "Samples of these that an earlier run had left on disk.",
+        Kind::Counter,
+        |r| r.counts.recovered.samples as f64,
     ),
     ("remote_write_samples", "Samples that the receiver accepted.", Kind::Counter, |r| {
         r.counts.delivered.samples as f64
@@ -308,7 +316,7 @@ const RECEIVER_ROWS: [Row<Account>; 12] = [
     ("remote_write_bytes", "Bytes of request bodies sent.", Kind::Counter, |r| {
         r.receiver.numbers.bytes.load(Relaxed) as f64
     }),
-    ("remote_write_batches_pending", "Batches in the spool.", Kind::Gauge, |r| {
+    ("remote_write_fragments_pending", "Fragments in the spool.", Kind::Gauge, |r| {
         r.counts.queued.fragments as f64
     }),
     ("remote_write_pending_bytes", "Bytes in the spool.", Kind::Gauge, |r| {
@@ -316,7 +324,7 @@ const RECEIVER_ROWS: [Row<Account>; 12] = [
     }),
     (
         "remote_write_pending_bytes_limit",
-        "Bytes in the spool above which its oldest batch is dropped.",
+        "Bytes, on disk with a data directory, above which the oldest samples are dropped.",
         Kind::Gauge,
         |r| r.receiver.config.queue.max_bytes as f64,
     ),
@@ -358,12 +366,13 @@ fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
     let help = "Samples that the receiver will never get, by reason.";
     family(encoder, "remote_write_samples_dropped", help, Kind::Counter, |family| {
         accounts.iter().try_for_each(|Account { receiver, counts }| {
-            spool::Reason::ALL.into_iter().try_for_each(|reason| {
+            DropReason::ALL.into_iter().try_for_each(|reason| {
                 let labels = [("receiver", &*receiver.config.name), ("reason", reason.as_str())];
                 family.add(&labels, counts.dropped(reason).samples as f64)
             })
         })
     })?;
+    spool::spools(&receivers, encoder)?;
     let help = "Which message the receiver gets; 1.";
     family(encoder, "remote_write_message_info", help, Kind::Gauge, |family| {
         receivers.iter().try_for_each(|receiver| {

@@ -100,8 +100,10 @@ impl Running {
     /// The account of a receiver, by its place in the configuration. It must balance at all times.
     #[track_caller]
     pub(crate) fn counts(&self, receiver: usize) -> Counts {
-        let counts = self.relay.receivers()[receiver].counts();
+        let receiver = &self.relay.receivers()[receiver];
+        let counts = receiver.counts();
         balanced(&counts);
+        assert_eq!(receiver.unaccounted(), 0, "the self-check that is exported");
         counts
     }
 

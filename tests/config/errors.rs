@@ -266,6 +266,17 @@ fn shards() {
 }
 
 #[test]
+fn spools() {
+    let queue = |queue: &str| receiver(&format!("queue_config: {{{queue}}}"));
+    insta::assert_snapshot!(report(&[
+        &format!("spool: {{directory: data, fsync: sometimes}}\n{}", job("")),
+        &format!("spool: {{fsync: always, fsync_interval: 0s}}\n{}", job("")),
+        &format!("spool: {{directory: data}}\n{}", queue("max_bytes: 4MiB")),
+        &queue("max_bytes: 4KiB, drain: latest_first, max_backlog_samples_per_second: fast"),
+    ]));
+}
+
+#[test]
 fn flags_are_named() {
     let overrides = Overrides {
         targets: vec!["localhost".to_owned(), "h:1".to_owned()],

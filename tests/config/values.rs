@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use flinkrelay::{
     config::{
-        Auth, AwsKeys, Compression, ConfigError, HttpClient, Overrides, ProxyServer, RestEndpoints,
-        Scheme, Secret, Source, TlsVersions, load,
+        Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, ProxyServer,
+        RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
     },
     labels::Labels,
     relabel,
@@ -68,6 +68,29 @@ fn the_part_of_a_relay_comes_from_file_flag_or_hostname() {
     check("shard: '${HOSTNAME}/3'", None, Some("2/3"));
     check("shard: 1/3", Some("0/2"), Some("0/2"));
     check("", Some("auto/5"), Some("2/5"));
+}
+
+#[test]
+fn the_data_directory_comes_from_file_or_flag() {
+    let check = |spool: &str, flag: Option<&str>, expected: Option<&str>| {
+        let overrides = Overrides { data_dir: flag.map(str::to_owned), ..Overrides::default() };
+        let config = read_with(&format!("spool: {{{spool}}}\n{}", job("")), &overrides).unwrap();
+        let directory = config.spool.directory.map(|path| path.display().to_string());
+        assert_eq!(directory.as_deref(), expected, "{spool} {flag:?}");
+    };
+    check("", None, None);
+    check("directory: /data", None, Some("/data"));
+    check("directory: '${NONE:-}'", None, None);
+    // Paths of the file begin at its directory, those of the command line where it was typed.
+    check("directory: data", None, Some("conf/data"));
+    check("directory: /data", Some("here"), Some("here"));
+    check("", Some("here"), Some("here"));
+    // Small limits are for memory.
+    let queue = "queue_config: {max_bytes: 8MiB, drain: newest_first}";
+    let config = good(&format!("spool: {{directory: /data}}\n{}", receiver(queue)));
+    assert_eq!(config.receivers[0].queue.max_bytes, 8 << 20);
+    assert_eq!(config.receivers[0].queue.drain, Drain::NewestFirst);
+    good(&receiver("queue_config: {max_bytes: 4MiB}"));
 }
 
 #[test]

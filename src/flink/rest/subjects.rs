@@ -14,8 +14,9 @@
 //!
 //! **A process's own series** (`flink_taskmanager_Status_…`) belong to no job. Where all jobs on a TaskManager's
 //! page are one, they get its `job_id` and `job_name`. The page tells which jobs run there, at no cost to
-//! the JobManager. When that job ends the labels stay until another comes, which takes its place;
-//! when a second one runs beside it they go for good: that TaskManager is shared.
+//! the JobManager. While that job restarts the labels stay; when it is over, as REST tells, they go, and
+//! when another one comes it takes their place. When a second one runs beside it they go for good: that
+//! TaskManager is shared.
 //!
 //! **Two spellings.** A proxy may serve two reporters' pages as one, filtered and not, so that giving a
 //! name back makes two series equal. That is noticed, and the target keeps its page's names.
@@ -57,7 +58,13 @@ pub struct Subjects {
 /// The jobs of a TaskManager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Use {
-    One { job: Box<str>, page_name: Box<str> },
+    /// `is_idle` when no task of the job is there at the moment, which has happened `left` times.
+    One {
+        job: Box<str>,
+        page_name: Box<str>,
+        is_idle: bool,
+        left: u32,
+    },
     Shared,
 }
 
@@ -273,13 +280,21 @@ impl Subjects {
         let mut changed = false;
         for (tm, jobs) in jobs {
             let mut jobs = jobs.into_iter();
-            let next = match (jobs.next(), jobs.next()) {
-                (None, _) => continue,
-                (Some((job, name)), None) => Use::One { job: job.into(), page_name: name.into() },
-                (Some(_), Some(_)) => Use::Shared,
-            };
             let before = self.processes.get(tm);
-            if before != Some(&Use::Shared) && before != Some(&next) {
+            let next = match (jobs.next(), jobs.next(), before) {
+                (_, _, Some(Use::Shared)) | (None, _, None) => continue,
+                (None, _, Some(Use::One { job, page_name, is_idle, left })) => {
+                    let left = left + u32::from(!is_idle);
+                    let (job, page_name) = (job.clone(), page_name.clone());
+                    Use::One { job, page_name, is_idle: true, left }
+                }
+                (Some((job, name)), None, before) => {
+                    let left = if let Some(Use::One { left, .. }) = before { *left } else { 0 };
+                    Use::One { job: job.into(), page_name: name.into(), is_idle: false, left }
+                }
+                (Some(_), Some(_), _) => Use::Shared,
+            };
+            if before != Some(&next) {
                 self.processes.insert(tm.into(), next);
                 changed = true;
             }
@@ -291,8 +306,14 @@ impl Subjects {
         if self.two_spellings {
             return BTreeSet::new();
         }
-        let shown = self.subjects.iter().filter(|(_, s)| s.lines > 0 && which(s));
-        shown.flat_map(|(_, subject)| subject.wants()).collect()
+        let shown = || self.subjects.iter().filter(|(_, s)| s.lines > 0 && which(s));
+        let ends = shown().filter_map(|(_, subject)| {
+            let (named, _) = subject.own.as_ref()?.as_ref()?;
+            let tm = &subject.tm.as_ref()?.page;
+            let Use::One { is_idle: true, left, .. } = self.processes.get(tm)? else { return None };
+            Some(Want::End { job: named.clone(), tm: tm.clone(), time: *left })
+        });
+        shown().flat_map(|(_, subject)| subject.wants()).chain(ends).collect()
     }
 
     fn take_back(&mut self) -> BTreeSet<SubjectId> {
@@ -358,7 +379,8 @@ impl Subject {
         let before = self.own.as_ref()?;
         let used = self.tm.as_ref().and_then(|tm| jobs?.get(&tm.page));
         Some(match used {
-            Some(Use::One { job, page_name }) => match before {
+            Some(Use::One { job, is_idle: true, .. }) if names.has_ended(job) => None,
+            Some(Use::One { job, page_name, .. }) => match before {
                 Some((named, _)) if named == job => before.clone(),
                 // While its name is not known the job before it would be a lie.
                 _ => names.job(job, page_name).map(|name| (job.clone(), name)),
