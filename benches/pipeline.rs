@@ -34,6 +34,7 @@ fn shaper(groups: &[&str]) -> Arc<Shaper> {
         metadata_interval: None,
         external_labels: BTreeMap::from([("cluster".to_owned(), "bench".to_owned())]),
         write_relabel_configs: Vec::new(),
+        limits: series::Limits::default(),
     };
     Arc::new(Shaper {
         groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),

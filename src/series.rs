@@ -24,6 +24,7 @@ mod names;
 mod numbered;
 mod shape;
 mod tally;
+mod unfit;
 
 use std::sync::Arc;
 
@@ -31,11 +32,14 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use self::adopt::Origin;
-use self::numbered::Comments;
-pub use self::numbered::{Numbered, known_kind, page_kind};
-pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
-pub use self::tally::{DropCounts, Dropped, GroupTally, Tally};
+pub use self::{
+    adopt::Origin,
+    numbered::{Numbered, known_kind, page_kind},
+    shape::{LabelLimit, Limits, Shaped, Shaper, View},
+    tally::{DropCounts, Dropped, GroupTally, Tally},
+    unfit::{Unfit, UnfitCounts, Unfits},
+};
+use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
@@ -135,6 +139,7 @@ pub struct Tracker {
     subjects: Subjects,
     observed: Vec<Observed>,
     tally: Tally,
+    unfit: UnfitSeries,
     /// See [`Tracker::adopt`].
     inherited: adopt::Inherited,
     /// The views whose blocks are to be made anew on the next good page.
@@ -159,6 +164,7 @@ impl Tracker {
             subjects: Subjects::default(),
             observed: Vec::new(),
             tally: Tally::default(),
+            unfit: UnfitSeries::default(),
             inherited: Vec::new(),
             remade: Vec::new(),
         }
@@ -167,6 +173,7 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
         self.tally = Tally::default();
@@ -230,7 +237,8 @@ impl Tracker {
         let mut start_ms = 0;
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
-            Shaped::Series { identity, normal, blocks, ids } => {
+            Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                self.remember_unfit(identity, unfit, sample.series);
                 let ids = ids.map(|ids| self.intern(&ids));
                 if !self.remade.is_empty() {
                     self.remake(identity, &blocks);

@@ -69,6 +69,7 @@ impl Tracker {
             }
             let remade = kept.iter().enumerate().filter(|(_, from)| from.is_none());
             self.remade = remade.map(|(view, _)| view).collect();
+            self.unfit.adopt(&kept);
         } else {
             self.forget_lines();
         }
@@ -84,14 +85,20 @@ impl Tracker {
         let (subject, group) = (known.subject, known.group);
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
         let shaped = self.shaper.shape(&sample, group, &self.target_labels, names)?;
-        let Shaped::Series { identity, blocks, .. } = shaped else { return Ok(()) };
+        let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return Ok(()) };
         let ids = self.ids_of(line);
         let Some(series) = self.series.get_mut(series as usize) else { return Ok(()) };
-        let blocks = if series.identity == identity {
+        let own = series.identity;
+        let blocks = if own == identity {
             Some(blocks)
         } else {
-            collide::told_apart(series.identity, identity, &blocks, &ids)
+            let mut blocks = collide::told_apart(own, identity, &blocks, &ids);
+            if let Some(blocks) = &mut blocks {
+                self.shaper.fit(blocks, &mut unfit);
+            }
+            blocks
         };
+        self.unfit.remake(own, &self.remade, unfit, sample.series);
         for &view in &self.remade {
             let made = blocks.as_ref().and_then(|blocks| blocks.get(view)).cloned().flatten();
             if let Some(block) = series.blocks.get_mut(view) {
@@ -163,6 +170,7 @@ impl Tracker {
         self.series_table.clear();
         self.ids.clear();
         self.abouts.clear();
+        self.unfit.adopt(&[]);
         self.observed.clear();
         self.remade.clear();
     }
@@ -215,6 +223,7 @@ mod tests {
             metadata_interval: None,
             external_labels: BTreeMap::from([("cluster".to_owned(), cluster.to_owned())]),
             write_relabel_configs: rules,
+            limits: Limits::default(),
         };
         vec![
             view("eu", Vec::new()),

@@ -82,8 +82,13 @@ impl Tracker {
                 continue;
             }
             let about = self.series.get(series as usize).map(|series| Arc::clone(&series.about));
-            let Some((identity, blocks)) = self.with_ids(series, kept) else { continue };
-            let Some(about) = about else { continue };
+            let base = self.series.get(series as usize).map(|series| series.identity);
+            let Some((identity, mut blocks)) = self.with_ids(series, kept) else { continue };
+            let (Some(about), Some(base)) = (about, base) else { continue };
+            // What was kept from a view without the ids is so with them, for the same reason.
+            let mut unfit = self.unfit.of(base);
+            let shown = self.shaper.fit(&mut blocks, &mut unfit);
+            self.remember_unfit(identity, unfit, shown.as_bytes());
             let own = self.find_or_insert_series(identity, || (blocks, about));
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);

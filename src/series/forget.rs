@@ -63,5 +63,6 @@ impl Tracker {
             }
             kept
         });
+        self.unfit.retain(|identity| table.contains_key(identity));
     }
 }

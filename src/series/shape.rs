@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   page labels -> group filter -> names from Flink's REST API -> Flink normalisation -> target labels (honor_labels)
-//!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs
+//!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs,
+//!          the receivers' own label limits
 //! ```
 //!
 //! The order is Prometheus' own, with Flink's steps in front, so that relabelling rules see the
@@ -10,7 +11,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::Dropped;
+use super::{Dropped, Unfit, Unfits};
 use crate::{
     config,
     exposition::Sample,
@@ -31,6 +32,8 @@ pub struct View {
     pub external_labels: BTreeMap<String, String>,
     /// Applied last.
     pub write_relabel_configs: Vec<relabel::Rule>,
+    /// What a series may not exceed; one that does is kept from these receivers, alone.
+    pub limits: Limits,
 }
 
 /// `label_limit` and its companions; 0 is unlimited.
@@ -105,6 +108,8 @@ pub enum Shaped {
         normal: u128,
         /// Encoded labels per view.
         blocks: Box<[Option<Box<[u8]>>]>,
+        /// Which views it is unfit for.
+        unfit: Unfits,
         /// The labels that normalisation dropped, encoded; `None` when it dropped none.
         ids: Option<Box<[u8]>>,
     },
@@ -172,17 +177,26 @@ impl Shaper {
         if !is_metric_name(labels.metric_name()) {
             return Ok(Shaped::Dropped(Dropped::Name));
         }
-        self.check_limits(&labels)?;
+        self.limits.check(&labels)?;
         labels.sort();
         let identity = labels.identity();
-        let blocks = self.views.iter().map(|view| view.block(&labels)).collect();
+        let mut unfit = Unfits::new();
+        let views = self.views.iter().enumerate();
+        let blocks = views
+            .map(|(view, of)| {
+                of.block(&labels).unwrap_or_else(|why| {
+                    unfit.push((view, why));
+                    None
+                })
+            })
+            .collect();
         let mut dropped = Labels::new();
         for (name, value) in ids.iter() {
             dropped.push(Cow::Borrowed(name), value);
         }
         dropped.sort();
         let ids = (!dropped.is_empty()).then(|| v1::labels_block(&dropped));
-        Ok(Shaped::Series { identity, normal, blocks, ids })
+        Ok(Shaped::Series { identity, normal, blocks, unfit, ids })
     }
 
     /// Adds the target's labels. A page's own label of the same name wins with `honor_labels`, and
@@ -205,20 +219,28 @@ impl Shaper {
             labels.push(name, value);
         }
     }
+}
 
-    fn check_limits(&self, labels: &Labels<'_>) -> Result<(), LabelLimit> {
+impl Limits {
+    /// The first limit that a series exceeds.
+    ///
+    /// # Errors
+    /// That limit, and by how much.
+    pub fn check(&self, labels: &Labels<'_>) -> Result<(), LabelLimit> {
         let over =
             |found: usize, limit: u64| (limit > 0 && found as u64 > limit).then_some(found as u64);
-        let limits = self.limits;
-        if let Some(found) = over(labels.len(), limits.labels) {
-            return Err(LabelLimit::Labels { found, limit: limits.labels });
+        if *self == Self::default() {
+            return Ok(());
+        }
+        if let Some(found) = over(labels.len(), self.labels) {
+            return Err(LabelLimit::Labels { found, limit: self.labels });
         }
         for (name, value) in labels.iter() {
-            if let Some(found) = over(name.len(), limits.name_bytes) {
-                return Err(LabelLimit::NameBytes { found, limit: limits.name_bytes });
+            if let Some(found) = over(name.len(), self.name_bytes) {
+                return Err(LabelLimit::NameBytes { found, limit: self.name_bytes });
             }
-            if let Some(found) = over(value.len(), limits.value_bytes) {
-                return Err(LabelLimit::ValueBytes { found, limit: limits.value_bytes });
+            if let Some(found) = over(value.len(), self.value_bytes) {
+                return Err(LabelLimit::ValueBytes { found, limit: self.value_bytes });
             }
         }
         Ok(())
@@ -226,16 +248,21 @@ impl Shaper {
 }
 
 impl View {
-    /// Whether a series has the same labels here and there.
+    /// Whether a series has the same labels here and there, or none in both.
     pub fn has_labels_of(&self, other: &Self) -> bool {
         self.external_labels == other.external_labels
             && self.write_relabel_configs == other.write_relabel_configs
+            && self.limits == other.limits
     }
 
     /// The labels as this view's receivers get them, encoded; `None` when the view drops the series.
-    pub fn block(&self, labels: &Labels<'_>) -> Option<Box<[u8]>> {
+    ///
+    /// # Errors
+    /// When a receiver would refuse them.
+    pub fn block(&self, labels: &Labels<'_>) -> Result<Option<Box<[u8]>>, Unfit> {
         if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {
-            return Some(v1::labels_block(labels));
+            self.limits.check(labels)?;
+            return Ok(Some(v1::labels_block(labels)));
         }
         let mut labels = labels.clone();
         for (name, value) in &self.external_labels {
@@ -244,10 +271,17 @@ impl View {
             }
         }
         if !relabel::apply(&self.write_relabel_configs, &mut labels) || labels.is_empty() {
-            return None;
+            return Ok(None);
         }
+        if !is_metric_name(labels.metric_name()) {
+            return Err(Unfit::MetricName);
+        }
+        if !labels.iter().all(|(name, _)| relabel::is_label_name(name)) {
+            return Err(Unfit::LabelName);
+        }
+        self.limits.check(&labels)?;
         labels.sort();
-        Some(v1::labels_block(&labels))
+        Ok(Some(v1::labels_block(&labels)))
     }
 }
 

@@ -15,6 +15,7 @@ fn view(write_relabel_configs: Vec<relabel::Rule>) -> View {
         metadata_interval: None,
         external_labels: BTreeMap::from([("cluster".to_owned(), "eu".to_owned())]),
         write_relabel_configs,
+        limits: Limits::default(),
     }
 }
 
@@ -300,6 +301,71 @@ fn a_view_may_drop_a_series_that_another_one_keeps() {
     tracker.observe(b"b 1", NOW).unwrap();
     tracker.close(NOW);
     assert_eq!((tracker.samples(0).count(), tracker.samples(1).count()), (2, 1));
+}
+
+/// One receiver's limits keep a series from it alone; the others get it, and it is named once.
+#[test]
+fn a_series_that_a_receiver_would_refuse_is_kept_from_it() {
+    let limits = Limits { labels: 5, name_bytes: 8, value_bytes: 20 };
+    let no_name = relabel::RawRule {
+        source_labels: Some(vec!["__name__".to_owned()]),
+        regex: Some("c".to_owned()),
+        target_label: Some("__name__".to_owned()),
+        replacement: Some("1c".to_owned()),
+        ..relabel::RawRule::default()
+    };
+    let views = [view(Vec::new()), View { limits, ..view(Vec::new()) }, view(vec![rule(no_name)])];
+    let mut tracker = tracker(Shaper { views: Arc::from(views), ..shaper() });
+    let long = "a{x=\"123456789012345678901\"} 1";
+    let page = ["a 1", "b{x=\"1\"} 1", "b{x=\"1\",y=\"2\"} 1", long, "a{long_name=\"1\"} 1", "c 1"];
+    let play = |tracker: &mut Tracker| {
+        tracker.begin();
+        page.iter().for_each(|line| assert!(tracker.observe(line.as_bytes(), NOW).unwrap()));
+        tracker.close(NOW);
+        let views = [0, 1, 2].map(|view| (tracker.samples(view).count(), tracker.unfit(view)));
+        tracker.forget_stale();
+        views
+    };
+    let [whole, limited, renamed] = play(&mut tracker);
+    assert_eq!(whole, (6, UnfitCounts::default()));
+    let named = [
+        "a sample has 6 labels, label_limit is 5: b{x=\"1\",y=\"2\"}",
+        "a label value has 21 bytes, label_value_length_limit is 20: a{x=\"123456789012345678901\"}",
+        "a label name has 9 bytes, label_name_length_limit is 8: a{long_name=\"1\"}",
+    ];
+    let named = named.map(str::to_owned).to_vec();
+    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, invalid: 0, named }));
+    let named = vec!["a series has no valid metric name after write_relabel_configs: c".to_owned()];
+    assert_eq!(renamed, (5, UnfitCounts { label_limit: 0, invalid: 1, named }));
+    // From then on they are counted, not named; and gone when they have left the page.
+    let [_, limited, _] = play(&mut tracker);
+    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, invalid: 0, named: Vec::new() }));
+    scrape(&mut tracker, &["a 1"]);
+    assert_eq!(tracker.unfit(1), UnfitCounts::default());
+    assert_eq!(play(&mut tracker)[1].1.named.len(), 3);
+}
+
+/// An id that is given back may be the label that is too many.
+#[test]
+fn a_series_that_is_told_apart_keeps_to_the_limits() {
+    let one = operator("map", "o1", "x", 1);
+    let two = operator("map", "o2", "x", 2);
+    let limit = |labels| {
+        let limits = Limits { labels, ..Limits::default() };
+        let views = Arc::from([View { limits, ..view(Vec::new()) }]);
+        let mut tracker = tracker(Shaper { views, ..shaper() });
+        let sent = scrape(&mut tracker, &[&one, &two]);
+        assert_eq!(sent.tally.ids_kept, 2);
+        (sent.samples.len(), tracker.unfit(0))
+    };
+    let (kept, unfit) = limit(0);
+    assert_eq!((kept, unfit), (2, UnfitCounts::default()));
+    let (kept, UnfitCounts { label_limit, named, .. }) = limit(10);
+    assert_eq!((kept, label_limit), (0, 2));
+    assert!(named[0].contains("operator_id=\"o1\""), "{named:?}");
+    assert_eq!(limit(11).0, 2);
+    let without_ids = limit(9);
+    assert_eq!((without_ids.0, without_ids.1.label_limit), (0, 2));
 }
 
 #[test]

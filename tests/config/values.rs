@@ -228,6 +228,33 @@ fn authentication_and_tls() {
 }
 
 #[test]
+fn what_is_done_at_a_status() {
+    use flinkrelay::remote_write::Action;
+    let actions = |lines: &str| {
+        let policy = good(&receiver(lines)).receivers[0].on_status.clone();
+        [400, 401, 413, 429, 503].map(|status| policy.action(status))
+    };
+    use Action::{Bisect, Drop, Park, Retry, Split};
+    assert_eq!(actions(""), [Drop, Drop, Drop, Retry, Retry]);
+    assert_eq!(
+        actions("on_status: {400: bisect, 401: park, '413': split}"),
+        [Bisect, Park, Split, Retry, Retry]
+    );
+    assert_eq!(actions("on_status: {4xx: park, 413: drop}"), [Park, Park, Drop, Retry, Retry]);
+    assert_eq!(actions("on_status: {429: drop, 5xx: drop}"), [Drop, Drop, Drop, Drop, Drop]);
+    assert_eq!(
+        actions("queue_config: {retry_on_http_429: false}"),
+        [Drop, Drop, Drop, Drop, Retry]
+    );
+    let shards = |lines: &str| {
+        let queue = good(&receiver(lines)).receivers[0].queue.clone();
+        (queue.min_shards, queue.max_shards)
+    };
+    assert_eq!(shards("queue_config: {max_shards: 9}"), (1, 9));
+    assert_eq!(shards("queue_config: {min_shards: 3}"), (3, 4));
+}
+
+#[test]
 fn messages_of_receivers() {
     let check = |lines: &str, message: Wanted, compression: Encoding| {
         let found = &good(&receiver(lines)).receivers[0];
