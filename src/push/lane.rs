@@ -21,7 +21,7 @@ use super::{
     request::Answer,
 };
 use crate::{
-    remote_write::{Outcome, outcome},
+    remote_write::{Outcome, outcome, unwritten},
     spool::{Batch, BatchId, Next, Reason, Settled},
 };
 
@@ -48,6 +48,9 @@ struct InFlight<'r> {
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
     pub(super) words: String,
+    /// When a receiver of 2.0 has written a part of the samples and will never write the rest: how
+    /// many that is.
+    pub(super) unwritten: Option<u64>,
 }
 
 impl Receiver {
@@ -145,6 +148,9 @@ impl Receiver {
     ) -> Settled {
         let lane = turn.lane;
         let verdict = self.attempt(turn, batch).await;
+        if let Some(unwritten) = verdict.unwritten {
+            return self.settle_unwritten(batch, unwritten, &verdict.words);
+        }
         match verdict.outcome {
             Outcome::Accepted => Settled::Delivered,
             Outcome::Retry { .. } | Outcome::Park { .. } => Settled::Retry,
@@ -180,7 +186,8 @@ impl Receiver {
             Report::Parked(_) => self.parked(&answer, batch, now, wall),
         }
         turn.report(report, began, now);
-        Verdict { outcome, words: answer.words }
+        let unwritten = unwritten(outcome, answer.written, batch.samples);
+        Verdict { outcome, words: answer.words, unwritten }
     }
 
     /// What an answer means for the samples of its request.

@@ -73,6 +73,11 @@ impl Receiver {
             let Some(verdict) = self.deliver_part(lane, batch, &part).await else {
                 return Settled::Retry;
             };
+            if let Some(unwritten) = verdict.unwritten {
+                refused.add_unwritten(unwritten, &verdict.words);
+                halving.accepted();
+                continue;
+            }
             let again = match verdict.outcome {
                 Outcome::Split => halving.too_large(range.clone(), part.raw_bytes),
                 Outcome::Bisect => halving.refused(range.clone()),
@@ -109,6 +114,13 @@ impl Receiver {
             }
             request.tries = request.tries.saturating_add(1);
         }
+    }
+
+    /// Settles a batch of which a receiver of 2.0 has written all but so many samples.
+    pub(super) fn settle_unwritten(&self, batch: &Batch, unwritten: u64, words: &str) -> Settled {
+        let mut refused = Refused::default();
+        refused.add_unwritten(unwritten, words);
+        self.settle_parts(batch, &refused, true)
     }
 
     /// Tells of what was refused, and what becomes of the batch.
@@ -154,5 +166,16 @@ impl Refused {
         let room = NAMED_MAX.saturating_sub(self.names.len());
         self.names.extend(range.take(room).filter_map(|piece| pieces.name(piece)));
         words.clone_into(&mut self.words);
+    }
+
+    /// Which they are is in the receiver's words at most.
+    fn add_unwritten(&mut self, samples: u64, words: &str) {
+        self.samples += samples;
+        self.pieces += usize::try_from(samples).unwrap_or(usize::MAX);
+        if words.is_empty() {
+            self.words = format!("2xx, {samples} samples not written");
+        } else {
+            words.clone_into(&mut self.words);
+        }
     }
 }

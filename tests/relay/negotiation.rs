@@ -310,3 +310,40 @@ async fn counters_of_first_attempts_have_their_start() {
         assert_eq!(sample.start_ms, expect, "{}", sample.series);
     }
 }
+
+/// What a receiver of 2.0 says it has written is delivered, whatever the status, and is not sent again.
+#[tokio::test]
+async fn a_partial_write_is_accounted_for() {
+    let (log, _guard) = Log::start();
+    let flink = counting_flink().await;
+    let partly = |status| {
+        move |write: &Write| {
+            let written = (write.samples.len() - 2).to_string();
+            Answer::words(status, "two are out of order").with_header(SAMPLES_WRITTEN, &written)
+        }
+    };
+    let mut remotes = Vec::new();
+    for status in [400, 200] {
+        remotes.push(FakeReceiver::with_script(partly(status)).await);
+    }
+    // Also when it is to be parted: it was parted already.
+    remotes.push(FakeReceiver::with_script(partly(400)).await);
+    let mut receivers: Vec<_> =
+        remotes.iter().map(|remote| receiver(&remote.url(), &asked("auto"))).collect();
+    receivers[2] += "    name: bisect\n    on_status: {400: bisect}\n";
+    let running = Running::start(&of(&flink, &receivers));
+    until_true("four tries", || remotes.iter().all(|remote| remote.tries().len() >= 4)).await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    for (remote, receiver) in remotes.iter().zip(relay.receivers().iter()) {
+        let (counts, tries) = (receiver.counts(), remote.tries());
+        let dropped = counts.dropped(Reason::Rejected).samples;
+        assert_eq!(dropped, 2 * tries.len() as u64, "{}", receiver.config.name);
+        assert_eq!(counts.delivered.samples, counts.appended.samples - dropped);
+        let mut bodies: Vec<_> = tries.iter().map(|write| &write.request.body).collect();
+        bodies.dedup();
+        assert_eq!(bodies.len(), tries.len(), "nothing is sent again");
+    }
+    let told = log.lines_with("receiver=bisect ");
+    assert!(told.iter().any(|line| line.contains("refused a part of a batch")), "{told:?}");
+}
