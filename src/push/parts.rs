@@ -144,7 +144,7 @@ impl Receiver {
                  with these words are summed up every five minutes"),
             Some(Tell::Still(sum)) => self.warn_of_refusals(&refused.words, sum),
         }
-        if refused.samples == batch.samples && refused.metadata == batch.metadata {
+        if !fruitful {
             return Settled::Dropped(Reason::Rejected);
         }
         let &Refused { samples, metadata, .. } = refused;
