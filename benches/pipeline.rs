@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
     exposition::{Limits, Lines},
-    flink::{GroupFilter, LabelPolicy},
+    flink::{GroupFilter, LabelPolicy, NameMode},
     labels::Labels,
     remote_write::{Encoder, Fragment},
     series::{self, Shaper, Tracker, View},
@@ -34,9 +34,11 @@ fn shaper(groups: &[&str]) -> Arc<Shaper> {
         metadata_interval: None,
         external_labels: BTreeMap::from([("cluster".to_owned(), "bench".to_owned())]),
         write_relabel_configs: Vec::new(),
+        limits: series::Limits::default(),
     };
     Arc::new(Shaper {
         groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
+        names: NameMode::default(),
         labels: LabelPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,

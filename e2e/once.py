@@ -13,6 +13,7 @@ scrape_configs:
     compression: {compression}
     static_configs:
       - targets: ["127.0.0.1:{first}-{last}"]
+flink: {{rest: off}}
 """
 
 

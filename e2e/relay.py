@@ -32,12 +32,15 @@ SAMPLES_DELIVERED = "flinkrelay_remote_write_samples_total"
 SAMPLES_DROPPED = "flinkrelay_remote_write_samples_dropped_total"
 SAMPLES_RETRIED = "flinkrelay_remote_write_samples_retried_total"
 SAMPLES_PENDING = "flinkrelay_remote_write_samples_pending"
+# What of it the relay itself cannot place; it must always be 0.
+SAMPLES_UNACCOUNTED = "flinkrelay_remote_write_samples_unaccounted"
 SAMPLE_METRICS = (
     SAMPLES_IN,
     SAMPLES_DELIVERED,
     SAMPLES_DROPPED,
     SAMPLES_RETRIED,
     SAMPLES_PENDING,
+    SAMPLES_UNACCOUNTED,
 )
 RECEIVER_LABEL = "receiver"
 
@@ -45,7 +48,7 @@ RECEIVER_LABEL = "receiver"
 MESSAGE_INFO = "flinkrelay_remote_write_message_info"
 
 # Records of the spool that could not be read any more.
-RECORDS_CORRUPT = "flinkrelay_spool_records_corrupt_total"
+RECORDS_CORRUPT = "flinkrelay_spool_corrupt_records_total"
 
 
 @dataclass

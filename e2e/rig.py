@@ -173,15 +173,19 @@ class Account:
     delivered: float
     dropped: float
     pending: float
+    # The relay's own self-check; absent in a page that is not its.
+    unaccounted: float | None
 
     @classmethod
     def of(cls, own: dict[Series, float], receiver: str) -> "Account":
         names = (relay.SAMPLES_IN, relay.SAMPLES_DELIVERED, relay.SAMPLES_DROPPED, relay.SAMPLES_PENDING)
-        return cls(*(relay.own_sum(own, name, receiver) for name in names))
+        self_check = (relay.SAMPLES_UNACCOUNTED, frozenset({(relay.RECEIVER_LABEL, receiver)}))
+        return cls(*(relay.own_sum(own, name, receiver) for name in names), own.get(self_check))
 
     @property
     def adds_up(self) -> bool:
-        return self.appended == self.delivered + self.dropped + self.pending
+        parts = self.delivered + self.dropped + self.pending
+        return self.appended == parts and self.unaccounted == 0
 
 
 def require_end(rig: Rig) -> None:

@@ -4,6 +4,7 @@ import changes
 import ending
 import messages
 import once
+import rest
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
 
@@ -17,7 +18,10 @@ def play(stage: Stage) -> None:
             stored.check_up(stage)
             stored.check_presence(stage)
             stored.check_labels(stage)
+            stored.check_names(stage)
             stored.check_foreign_ports(stage, HTML_PORT, SILENT_PORT)
+        with section("names given back"):
+            rest.check_names(stage)
         with section("one scrape by hand"):
             once.check_scrape_once(stage)
         with section("stored values against the pages"):

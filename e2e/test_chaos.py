@@ -12,6 +12,7 @@ import checks
 import corruption
 import judge
 import plan
+import relay
 import restarts
 import rig
 from rig import Life
@@ -123,8 +124,15 @@ class Measures(unittest.TestCase):
 
 class Accounts(unittest.TestCase):
     def test_an_account_adds_up_or_not(self) -> None:
-        self.assertTrue(rig.Account(10, 5, 2, 3).adds_up)
-        self.assertFalse(rig.Account(10, 5, 2, 2).adds_up)
+        self.assertTrue(rig.Account(10, 5, 2, 3, 0).adds_up)
+        for account in (rig.Account(10, 5, 2, 2, 0), rig.Account(10, 5, 2, 3, 1), rig.Account(10, 5, 2, 3, None)):
+            self.assertFalse(account.adds_up, account)
+
+    def test_an_account_is_read_from_a_page(self) -> None:
+        metrics = dict(zip(relay.SAMPLE_METRICS, (10, 5, 2, 99, 3, 0), strict=True))
+        own = {(name, frozenset({("receiver", "a")})): value for name, value in metrics.items()}
+        self.assertEqual(rig.Account.of(own, "a"), rig.Account(10, 5, 2, 3, 0))
+        self.assertIsNone(rig.Account.of(own, "b").unaccounted)
 
     def test_every_check_of_a_delivery_can_fail(self) -> None:
         whole = facts([1000, 3000], [scrape(1, 1000), scrape(2, 3000)])

@@ -193,6 +193,15 @@ pub struct Receiver {
     pub http: HttpClient,
     /// Rules for the labels of samples sent to this receiver.
     pub write_relabel_configs: Vec<relabel::Rule>,
+    /// Most labels of a series, its name included; 0 is unlimited. A series above it is kept from
+    /// this receiver, alone, and counted.
+    pub label_limit: u64,
+    /// Longest label name in bytes, likewise.
+    pub label_name_length_limit: u64,
+    /// Longest label value in bytes, likewise.
+    pub label_value_length_limit: u64,
+    /// What each answer means for the samples of its request; `retry_on_http_429` is part of it.
+    pub on_status: remote_write::StatusPolicy,
     /// Batching, memory and retry.
     pub queue: Queue,
     /// Metadata.
@@ -206,7 +215,9 @@ pub struct Queue {
     pub max_samples_per_send: u32,
     /// Longest time a sample waits for its batch to fill.
     pub batch_send_deadline: Duration,
-    /// Requests in flight at most; a target's samples always use the same one.
+    /// Requests that may be in flight even when the receiver is overloaded.
+    pub min_shards: u16,
+    /// Requests in flight at most; a target's samples always use the same lane.
     pub max_shards: u16,
     /// Compressed bytes kept for a receiver that does not accept, on disk with a data directory; beyond it the
     /// oldest go.
@@ -223,8 +234,6 @@ pub struct Queue {
     pub min_backoff: Duration,
     /// See `min_backoff`.
     pub max_backoff: Duration,
-    /// Whether a batch answered with 429 is tried again; otherwise it is dropped.
-    pub retry_on_http_429: bool,
 }
 
 /// What is sent first when a backlog is there.
@@ -272,6 +281,8 @@ pub struct Metadata {
 pub struct Flink {
     /// Which metric groups are relayed.
     pub groups: flink::GroupFilter,
+    /// Under which names metrics are sent.
+    pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
     /// Whether and where Flink's REST API is asked for the names that people gave.

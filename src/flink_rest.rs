@@ -193,7 +193,8 @@ impl Rest {
 
     /// Ids on pages that nobody has explained.
     pub fn unknown(&self) -> Vec<Want> {
-        lock(&self.state).wants.iter().cloned().collect()
+        let state = lock(&self.state);
+        state.wants.iter().filter(|want| want.is_on_a_page()).cloned().collect()
     }
 
     fn add(&self, url: &Uri, found: bool) {
@@ -234,8 +235,8 @@ impl Rest {
         loop {
             let woken = endpoint.wake.notified();
             let now = Instant::now();
-            let need = self.need(&endpoint, now);
-            match endpoint.due(need, now) {
+            let (need, at) = self.due(&endpoint, now);
+            match at {
                 Some(at) if at <= now => self.poll(&endpoint, need).await,
                 at => {
                     if endpoint.is_forgotten(now, FORGET_AFTER) {
@@ -250,14 +251,20 @@ impl Rest {
         }
     }
 
-    fn need(&self, endpoint: &Endpoint, now: Instant) -> Need {
+    /// Why and when to poll next; no time is not at all.
+    fn due(&self, endpoint: &Endpoint, now: Instant) -> (Need, Option<Instant>) {
         let state = lock(&self.state);
-        if state.wants.has_open(endpoint.id) || endpoint.lacks_info(now) {
-            Need::Early
-        } else if !state.wants.is_empty() || endpoint.carries(now) {
-            Need::Regular
-        } else {
-            Need::None
+        let wanted = state.wants.due(endpoint.id).map(Instant::from_std);
+        let early = if endpoint.lacks_info(now) { Some(now) } else { wanted };
+        let is_needed = !state.wants.is_empty() || endpoint.carries(now);
+        drop(state);
+        let regular = is_needed.then(|| endpoint.due(Need::Regular, now)).flatten();
+        let early = early.and_then(|early| Some(early.max(endpoint.due(Need::Early, now)?)));
+        match (early, regular) {
+            (Some(early), Some(regular)) if regular < early => (Need::Regular, Some(regular)),
+            (Some(early), _) => (Need::Early, Some(early)),
+            (None, Some(regular)) => (Need::Regular, Some(regular)),
+            (None, None) => (Need::None, None),
         }
     }
 
@@ -282,7 +289,12 @@ impl Rest {
         let names = self.names();
         let mut state = lock(&self.state);
         if is_good {
-            state.wants.answered(&wants, endpoint.id);
+            state.wants.answered(&wants, endpoint.id, times.0.into_std());
+            if carries {
+                let cluster = endpoint.cluster();
+                let tasks = cluster.jobs_without_tasks().map(|job| Want::Tasks(job.into()));
+                state.wants.add(tasks, times.0.into_std());
+            }
         }
         state.wants.settle(|want| names.knows(want), times.0.into_std(), FORGET_AFTER);
         drop(state);

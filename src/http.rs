@@ -27,6 +27,7 @@ mod secret;
 mod tests;
 mod tls;
 mod transport;
+mod watched;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -45,6 +46,7 @@ use self::{
     oauth2::OAuth2,
     secret::SecretSource,
     transport::{Settings, Transport},
+    watched::Watched,
 };
 use crate::config;
 
@@ -64,6 +66,7 @@ struct Own {
     /// Those whose name stands several times are sent several times.
     headers: Vec<(HeaderName, SecretSource)>,
     follow_redirects: bool,
+    watched: Watched,
 }
 
 /// Where `Authorization` comes from.
@@ -84,6 +87,11 @@ impl Client {
         Self::with_transport(config, timeout, transport)
     }
 
+    /// A number that changes when a file with credentials or certificates does.
+    pub fn credentials(&self) -> u64 {
+        self.own.watched.stamp()
+    }
+
     fn with_transport(
         config: &config::HttpClient,
         timeout: Duration,
@@ -97,7 +105,8 @@ impl Client {
         }
         let auth = Auth::new(config, timeout)?;
         let follow_redirects = config.follow_redirects;
-        Ok(Self { transport, own: Arc::new(Own { auth, headers, follow_redirects }) })
+        let watched = Watched::new(config);
+        Ok(Self { transport, own: Arc::new(Own { auth, headers, follow_redirects, watched }) })
     }
 
     /// Sends a request and waits for the answer's head, that of the last one when redirects are

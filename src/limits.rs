@@ -68,9 +68,9 @@ pub const SPOOL_WRITE_BYTES_MAX: u64 = 1 << 20;
 /// thousand jobs of some tasks each fits; beyond it pages keep their own names.
 pub const WANTS_MAX: usize = 16_384;
 
-/// Polls of a REST endpoint that new ids on pages may cause at once, beside the regular ones: a start, where
-/// each target brings new ids, takes as many.
-pub const EARLY_POLLS: u32 = 6;
+/// Polls of a REST endpoint that new ids on pages may cause in a row, beside the regular ones: a start,
+/// where each target of a session cluster brings new jobs, takes some ten.
+pub const EARLY_POLLS: u32 = 30;
 
 /// Time after which one of them comes back.
 pub const EARLY_POLL_EVERY: Duration = Duration::from_secs(10);

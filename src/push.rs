@@ -6,31 +6,41 @@
 
 mod durable;
 mod failing;
+mod gate;
+mod halving;
+mod health;
 mod lane;
+mod limiter;
 mod negotiate;
 mod numbers;
+mod parts;
 mod queue;
 mod request;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use self::{
     durable::{Left, SpoolError},
-    numbers::{ANSWERS, Numbers},
+    health::{Health, LastAnswer, State},
+    numbers::{ANSWERS, ErrorKey, Numbers},
 };
 use self::{
     failing::Failing,
+    gate::Gate,
     queue::{Locked, Queue, settings},
 };
 use crate::{
     config,
     disk::Writer,
     http::{BuildError, Client},
-    remote_write::{Message, Negotiation},
+    remote_write::{Backoff, BackoffError, Message, Negotiation},
     scrape::Staged,
     spool::{Counts, Reason, SettingsError},
 };
@@ -44,7 +54,13 @@ pub struct Receiver {
     /// The thread that writes the spool, with a data directory.
     writer: Mutex<Option<Writer>>,
     queue: Arc<Queue>,
+    gate: Mutex<Gate>,
+    /// Told whenever a lane that waits at the gate may have something else to do.
+    gate_changed: Notify,
+    /// What the files with credentials looked like when the receiver was parked.
+    parked_with: AtomicU64,
     failing: Mutex<Failing>,
+    health: Mutex<Health>,
     negotiation: Mutex<Negotiation>,
     /// Set when another receiver takes over: lanes begin nothing new.
     halt: CancellationToken,
@@ -61,6 +77,9 @@ pub enum ReceiverError {
     /// Bounds of the queue.
     #[error("queue_config")]
     Queue(#[from] SettingsError),
+    /// Pauses between tries.
+    #[error("queue_config")]
+    Backoff(#[from] BackoffError),
 }
 
 impl Receiver {
@@ -69,7 +88,13 @@ impl Receiver {
     /// # Errors
     /// TLS files or headers that cannot be used; a queue that could never send.
     pub fn new(config: config::Receiver) -> Result<Self, ReceiverError> {
+        let queue = &config.queue;
+        let pauses = Backoff::new(queue.min_backoff, queue.max_backoff)?;
         Ok(Self {
+            gate: Mutex::new(Gate::new(queue.min_shards, queue.max_shards, pauses)),
+            gate_changed: Notify::new(),
+            parked_with: AtomicU64::default(),
+            health: Mutex::default(),
             client: Client::new(&config.http, config.timeout)?,
             writer: Mutex::default(),
             queue: Arc::new(Queue::new(settings(&config.queue))?),
@@ -110,9 +135,12 @@ impl Receiver {
             let before = spool.counts().dropped(Reason::QueueFull).samples;
             let fragments = staged.fragments(message).iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
-            spool.count_filtered(staged.filtered);
+            spool.count_withheld(staged.filtered, Reason::WriteRelabel);
+            spool.count_withheld(staged.unfit.label_limit, Reason::LabelLimit);
+            spool.count_withheld(staged.unfit.invalid, Reason::InvalidLabels);
             (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
         };
+        self.tell_of_unfit(&staged.unfit.named, now);
         if overflowed > 0 && self.failing().overflowed() {
             warn!(receiver = %self.config.name, samples = overflowed,
                 max_bytes = self.config.queue.max_bytes, capacity = self.config.queue.capacity,
@@ -121,6 +149,18 @@ impl Receiver {
         }
         if let Some(lane) = self.queue.waker(lane) {
             lane.notify_one();
+        }
+    }
+
+    /// Logs, once an hour for each way of being unfit, which series are kept from the receiver.
+    fn tell_of_unfit(&self, named: &[String], now: Instant) {
+        // What stands before the series: the digits of limits and lengths make no other message.
+        let fault = |text: &String| text.split(": ").next().unwrap_or_default().to_owned();
+        let Some(first) = named.first().map(fault) else { return };
+        if self.failing().is_news(&first, now) {
+            warn!(receiver = %self.config.name, series = ?named,
+                "series are kept from this receiver, which would refuse them and what is sent with \
+                 them; their samples are counted as label_limit or invalid_labels");
         }
     }
 
@@ -150,8 +190,38 @@ impl Receiver {
         self.queue.lanes()
     }
 
+    /// How the receiver is, by its answers.
+    pub fn state(&self) -> Health {
+        self.health().clone()
+    }
+
+    /// Requests in flight, and how many may be at the moment.
+    pub fn in_flight(&self) -> (u16, u16) {
+        let gate = self.gate();
+        (gate.in_flight(), gate.limit())
+    }
+
+    /// How long the oldest sample has waited; `None` while none does.
+    pub fn oldest_pending(&self) -> Option<Duration> {
+        self.spool().oldest_age(Instant::now().into_std())
+    }
+
+    /// Probes the receiver at once if it is parked: something was changed that may be what it waits for.
+    pub fn probe_now(&self) {
+        self.gate().probe_now();
+        self.gate_changed.notify_waiters();
+    }
+
     fn spool(&self) -> Locked<'_> {
         self.queue.lock()
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn negotiation(&self) -> MutexGuard<'_, Negotiation> {

@@ -390,9 +390,10 @@ impl Relay {
             let Left { lost, kept } = receiver.close(Reason::Shutdown).await;
             lost_in_all += lost;
             let counts = receiver.counts();
-            let (delivered, filtered) =
-                (counts.delivered.samples, counts.dropped(Reason::WriteRelabel));
-            let dropped = counts.dropped_in_all().samples - filtered.samples;
+            let delivered = counts.delivered.samples;
+            let withheld = [Reason::WriteRelabel, Reason::LabelLimit, Reason::InvalidLabels];
+            let withheld: u64 = withheld.map(|reason| counts.dropped(reason).samples).iter().sum();
+            let dropped = counts.dropped_in_all().samples - withheld;
             if dropped > 0 {
                 warn!(receiver = %receiver.config.name, delivered, dropped, pending_at_stop = lost,
                     kept, rejected = counts.dropped(Reason::Rejected).samples,

@@ -23,6 +23,7 @@ mod fragment;
 mod message;
 mod negotiation;
 mod outcome;
+mod pieces;
 /// The messages of remote write 1.0 as prost generates them from `proto/`; `tests/proto.rs` compares.
 #[rustfmt::skip]
 pub mod proto;
@@ -37,4 +38,5 @@ pub use encoding::{Encoding, ZstdError, zstd};
 pub use fragment::{Encoder, Fragment, body};
 pub use message::{Message, Wanted};
 pub use negotiation::{Answer, Heard, Negotiation, News, SAMPLES_WRITTEN, Why, samples_written};
-pub use outcome::{Outcome, outcome};
+pub use outcome::{Action, Outcome, StatusError, StatusPolicy, Statuses, outcome};
+pub use pieces::{Part, Pieces, PiecesError};

@@ -22,7 +22,10 @@ mod collide;
 mod forget;
 mod names;
 mod numbered;
+mod places;
 mod shape;
+mod tally;
+mod unfit;
 
 use std::sync::Arc;
 
@@ -30,10 +33,14 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use self::adopt::Origin;
-use self::numbered::Comments;
-pub use self::numbered::{Numbered, known_kind, page_kind};
-pub use self::shape::{LabelLimit, Limits, Shaped, Shaper, View};
+pub use self::{
+    adopt::Origin,
+    numbered::{Numbered, known_kind, page_kind},
+    shape::{LabelLimit, Limits, Shaped, Shaper, View},
+    tally::{DropCounts, Dropped, GroupTally, Tally},
+    unfit::{Unfit, UnfitCounts, Unfits},
+};
+use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
@@ -43,94 +50,6 @@ use crate::{
     labels::Labels,
     remote_write::v2::{self, About},
 };
-
-/// Why a sample of a page is not sent to anyone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dropped {
-    /// Its metric group is not wanted.
-    Group,
-    /// `metric_relabel_configs` dropped it.
-    Relabel,
-    /// Another sample of the page has the same labels; the first one won.
-    Duplicate,
-    /// Its line breaks the text format.
-    Syntax,
-    /// Relabelling left it without a valid metric name.
-    Name,
-}
-
-impl Dropped {
-    /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 5] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name];
-
-    /// The reason as a label value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Group => "group_filter",
-            Self::Relabel => "metric_relabel",
-            Self::Duplicate => "duplicate",
-            Self::Syntax => "syntax",
-            Self::Name => "invalid_name",
-        }
-    }
-}
-
-/// What became of the samples of one page.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Samples on the page, unreadable ones included.
-    pub scraped: u64,
-    /// Samples kept, after filtering and relabelling.
-    pub kept: u64,
-    /// Samples dropped, by reason.
-    pub dropped: DropCounts,
-    /// Series that were not on the page before.
-    pub series_added: u64,
-    /// Series that got an id back because dropping it would have made them equal to another.
-    pub ids_kept: u64,
-    /// Samples per group: on the page, kept.
-    pub groups: [GroupTally; Group::ALL.len()],
-}
-
-/// Samples of one metric group on one page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupTally {
-    /// On the page.
-    pub scraped: u64,
-    /// Of these, kept.
-    pub kept: u64,
-}
-
-/// Samples dropped, by reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DropCounts([u64; Dropped::ALL.len()]);
-
-impl DropCounts {
-    /// Counts one more.
-    pub fn add(&mut self, reason: Dropped, samples: u64) {
-        if let Some(count) = self.0.get_mut(reason as usize) {
-            *count += samples;
-        }
-    }
-
-    /// Adds all of another count.
-    pub fn merge(&mut self, other: &Self) {
-        for (reason, samples) in other.iter() {
-            self.add(reason, samples);
-        }
-    }
-
-    /// Each reason with its count, zeros included.
-    pub fn iter(&self) -> impl Iterator<Item = (Dropped, u64)> + '_ {
-        Dropped::ALL.into_iter().zip(self.0)
-    }
-
-    /// All reasons together.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
 
 /// Why a line of a page was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -177,6 +96,10 @@ struct Line {
     normal: u128,
     /// The labels that normalisation dropped, encoded; shared among lines.
     ids: Option<Arc<[u8]>>,
+    /// The name on the page where naming changed it; shared among lines.
+    name: Option<Arc<[u8]>>,
+    /// Whether it stands back for a line that has the series' values under their present name.
+    stands_back: bool,
     /// Whose names it bears.
     subject: SubjectId,
 }
@@ -213,12 +136,13 @@ pub struct Tracker {
     line_table: HashTable<u32>,
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
-    ids: HashSet<Arc<[u8]>>,
+    texts: HashSet<Arc<[u8]>>,
     abouts: HashSet<Arc<About>>,
     comments: Comments,
     subjects: Subjects,
     observed: Vec<Observed>,
     tally: Tally,
+    unfit: UnfitSeries,
     /// See [`Tracker::adopt`].
     inherited: adopt::Inherited,
     /// The views whose blocks are to be made anew on the next good page.
@@ -237,12 +161,13 @@ impl Tracker {
             line_table: HashTable::new(),
             series: Slab::new(),
             series_table: HashMap::new(),
-            ids: HashSet::new(),
+            texts: HashSet::new(),
             abouts: HashSet::new(),
             comments: Comments::default(),
             subjects: Subjects::default(),
             observed: Vec::new(),
             tally: Tally::default(),
+            unfit: UnfitSeries::default(),
             inherited: Vec::new(),
             remade: Vec::new(),
         }
@@ -251,6 +176,7 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
         self.tally = Tally::default();
@@ -306,19 +232,26 @@ impl Tracker {
 
     /// The cold path: decides what a line that was not on the last page is.
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
-        let group = flink::catalogue().group(sample.name);
+        let known =
+            flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
+        let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
         let subject = self.subjects.enter(sample.name, sample.labels());
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped = self.shaper.shape(sample, group, &self.target_labels, names)?;
+        let shaped =
+            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?;
+        let stands_back = self.shaper.names.stands_back(known.as_ref());
+        let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
+        let name = renamed.then(|| self.intern(sample.name.as_bytes()));
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
-            Shaped::Series { identity, normal, blocks, ids } => {
+            Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                self.remember_unfit(identity, unfit, sample.series);
                 let ids = ids.map(|ids| self.intern(&ids));
                 if !self.remade.is_empty() {
                     self.remake(identity, &blocks);
                 }
-                let about = self.about(sample.name);
+                let about = self.about(sample.name, known.as_ref());
                 (
                     Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
                     normal,
@@ -328,7 +261,8 @@ impl Tracker {
         };
         let (born, seen) = (self.page, 0);
         self.subjects.add_line(subject);
-        let line = Line { fingerprint, fate, group, born, seen, normal, ids, subject };
+        let line =
+            Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back, subject };
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
@@ -337,9 +271,9 @@ impl Tracker {
         Ok(line)
     }
 
-    /// Lines of one subtask share their ids, so the text is kept once.
-    fn intern(&mut self, ids: &[u8]) -> Arc<[u8]> {
-        Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
+    /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
+    fn intern(&mut self, text: &[u8]) -> Arc<[u8]> {
+        Arc::clone(self.texts.get_or_insert_with(text, |text| Arc::from(text)))
     }
 
     fn find_or_insert_series(
@@ -393,42 +327,6 @@ impl Tracker {
     /// Samples that would be kept so far, for `sample_limit`.
     pub fn kept(&self) -> u64 {
         self.observed.len() as u64
-    }
-
-    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone.
-    /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
-    pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
-        self.tell_apart();
-        let page = self.page;
-        let mut observed = std::mem::take(&mut self.observed);
-        observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
-        self.observed = observed;
-        self.settle_inherited();
-        self.tally.kept = self.observed.len() as u64;
-        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
-        self.tally.clone()
-    }
-
-    /// Gives the sample its series' place on this page; false when another sample has it.
-    fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
-        let Some(line) = self.lines.get(sample.line as usize) else { return false };
-        let Fate::Series(series) = line.fate else { return false };
-        let Some(series) = self.series.get_mut(series as usize) else { return false };
-        if series.seen == page {
-            self.tally.dropped.add(Dropped::Duplicate, 1);
-            return false;
-        }
-        series.seen = page;
-        series.line = sample.line;
-        series.own_timestamp = sample.timestamp_ms != scraped_at_ms;
-        if !series.live {
-            series.live = true;
-            self.tally.series_added += 1;
-        }
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
-            group.kept += 1;
-        }
-        true
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.

@@ -206,11 +206,11 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes samples into the account that the receiver's `write_relabel_configs` keep from it.
-    pub fn count_filtered(&mut self, samples: u64) {
+    /// Takes samples into the account that are kept from the receiver before they are queued.
+    pub fn count_withheld(&mut self, samples: u64, reason: Reason) {
         let amount = Amount { samples, ..Amount::default() };
         self.counts.append(amount, None);
-        self.counts.drop_queued(amount, Reason::WriteRelabel);
+        self.counts.drop_queued(amount, reason);
         self.check();
     }
 

@@ -8,6 +8,8 @@
     reason = "the lints spare test functions, not the functions they call"
 )]
 
+#[path = "relay/answers.rs"]
+mod answers;
 #[path = "relay/delivery.rs"]
 mod delivery;
 #[path = "relay/endpoints.rs"]
@@ -18,12 +20,16 @@ mod failures;
 mod fakes;
 #[path = "relay/final_scrape.rs"]
 mod final_scrape;
+#[path = "relay/hour.rs"]
+mod hour;
 #[path = "relay/names.rs"]
 mod names;
 #[path = "relay/negotiation.rs"]
 mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
+#[path = "relay/policies.rs"]
+mod policies;
 #[path = "relay/ranges.rs"]
 mod ranges;
 #[path = "relay/refusals.rs"]

@@ -181,6 +181,10 @@ section!(RawReceiver = "remote_write" {
     enable_http2: Scalar,
     http_headers: Pairs<RawHeader>,
     write_relabel_configs: Vec<At<RawRelabel>>,
+    label_limit: Scalar,
+    label_name_length_limit: Scalar,
+    label_value_length_limit: Scalar,
+    on_status: Pairs<Scalar>,
     queue_config: RawQueue,
     metadata_config: RawMetadata,
 });
@@ -188,6 +192,7 @@ section!(RawReceiver = "remote_write" {
 section!(RawQueue = "queue_config" {
     max_samples_per_send: Scalar,
     batch_send_deadline: Scalar,
+    min_shards: Scalar,
     max_shards: Scalar,
     capacity: Scalar,
     max_bytes: Scalar,
@@ -212,6 +217,7 @@ section!(RawSpool = "spool" {
 
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
+    names: Scalar,
     labels: At<Form<RawLabels>>,
     rest: At<Form<RawRest>>,
 });

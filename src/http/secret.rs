@@ -4,7 +4,9 @@
 //! (one `stat`), and read again when its time, size or inode differs.
 
 use std::{
-    fs, io,
+    fs,
+    hash::{Hash as _, Hasher},
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -38,7 +40,7 @@ pub(super) struct SecretSource {
 type Cached = (Vec<Arc<[u8]>>, HeaderValue);
 
 /// What tells that a file was replaced; the default for a secret from the config.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Stamp {
     modified: Option<SystemTime>,
     bytes: u64,
@@ -91,6 +93,11 @@ impl Text {
             Secret::Inline(_) => "the configuration".to_owned(),
             Secret::File(path) => path.display().to_string(),
         }
+    }
+
+    /// Adds what its file looks like now.
+    pub(super) fn hash_file(&self, hasher: &mut impl Hasher) {
+        self.stamp().ok().hash(hasher);
     }
 
     fn stamp(&self) -> Result<Stamp, SecretError> {

@@ -115,6 +115,9 @@ impl Receiver {
                 *lock(&self.writer) = Some(writer);
             }
         }
+        if self.config.url == old.config.url {
+            self.health().clone_from(&old.health());
+        }
         self.queue.wake_all();
     }
 

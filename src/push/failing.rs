@@ -1,6 +1,15 @@
-//! What is worth a log line about a receiver in trouble: the beginning and the end of an outage, and
-//! each refusal once an hour per distinct message, however many batches it costs. Messages that differ
-//! in digits only are one: receivers put timestamps and counts into them.
+//! What is worth a log line about a receiver in trouble.
+//!
+//! | what happens | the log says |
+//! | --- | --- |
+//! | a request fails and will be sent again | at the beginning of the outage, when the reason is a new one, and every five minutes that it lasts |
+//! | a batch or a part of it is refused | at once per distinct message, and every five minutes how many there were |
+//! | the receiver is parked | once |
+//! | the queue is full | once an outage |
+//! | a request is accepted after an outage | how long it was |
+//!
+//! A message is distinct for an hour, so that the log of today tells what is refused today. Messages
+//! that differ in digits only are one: receivers put timestamps and counts into them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,29 +18,89 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// Distinct messages that are remembered; a receiver that words each answer differently is logged
-/// that often an hour and else only counted.
+/// that often an hour and else only summed up.
 const MESSAGES_MAX: usize = 16;
 
-/// After this time messages are news again, so that the log of today tells what is refused today.
+/// After this time messages are news again.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+
+/// Time between two lines about trouble that lasts. An on-call person who opens the log sees within
+/// the last screen that it does.
+const SUMMED_UP: Duration = Duration::from_secs(5 * 60);
 
 /// The trouble of one receiver.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     since: Option<Instant>,
+    parked: bool,
     overflowed: bool,
+    failures: Sums,
+    refusals: Sums,
     messages: HashSet<u64>,
     /// When the first of the messages came.
     remembered_since: Option<Instant>,
 }
 
+/// What is to be logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// What happened now, with the receiver's words.
+    News,
+    /// That it goes on.
+    Still(Sum),
+}
+
+/// What has come together since the last such line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// Requests.
+    pub(super) requests: u64,
+    /// Samples in them.
+    pub(super) samples: u64,
+    /// Within this time.
+    pub(super) within: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    since: Option<Instant>,
+    sum: Sum,
+}
+
+impl Sums {
+    fn add(&mut self, news: bool, samples: u64, now: Instant) -> Option<Tell> {
+        let since = *self.since.get_or_insert(now);
+        self.sum.requests += 1;
+        self.sum.samples += samples;
+        let within = now.saturating_duration_since(since);
+        if within >= SUMMED_UP {
+            let sum = Sum { within, ..self.sum };
+            *self = Self { since: Some(now), sum: Sum::default() };
+            return Some(if news { Tell::News } else { Tell::Still(sum) });
+        }
+        news.then_some(Tell::News)
+    }
+}
+
 impl Failing {
-    /// A request failed and will be sent again. Returns whether to log it: at the beginning of an
-    /// outage, and when the reason is one that was not logged before.
-    pub(super) fn began(&mut self, words: &str, now: Instant) -> bool {
+    /// A request with so many samples failed and will be sent again.
+    pub(super) fn failed(&mut self, words: &str, samples: u64, now: Instant) -> Option<Tell> {
         let first = self.since.is_none();
         self.since.get_or_insert(now);
-        self.is_news(words, now) || first
+        let news = self.is_news(words, now) || first;
+        self.failures.add(news, samples, now)
+    }
+
+    /// So many samples were refused.
+    pub(super) fn refused(&mut self, words: &str, samples: u64, now: Instant) -> Option<Tell> {
+        let news = self.is_news(words, now);
+        self.refusals.add(news, samples, now)
+    }
+
+    /// The receiver is parked. Returns whether to log it: when it was not before.
+    pub(super) fn parked(&mut self, now: Instant) -> bool {
+        self.since.get_or_insert(now);
+        !std::mem::replace(&mut self.parked, true)
     }
 
     /// Samples were dropped because the queue is full. Returns whether to log it: once an outage.
@@ -41,7 +110,8 @@ impl Failing {
 
     /// A request succeeded. Returns how long the outage was that this ends, if there was one.
     pub(super) fn recovered(&mut self, now: Instant) -> Option<Duration> {
-        self.overflowed = false;
+        (self.overflowed, self.parked) = (false, false);
+        self.failures = Sums::default();
         self.since.take().map(|since| now.saturating_duration_since(since))
     }
 
@@ -67,17 +137,47 @@ impl Failing {
 mod tests {
     use super::*;
 
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
     fn an_outage_is_logged_at_its_beginning_and_end() {
         let mut failing = Failing::default();
         let now = Instant::now();
-        assert!(failing.began("HTTP 503", now));
-        assert!(!failing.began("HTTP 503", now));
-        assert!(failing.began("connection refused", now), "another reason is news");
-        let outage = Duration::from_secs(7);
+        assert_eq!(failing.failed("HTTP 503", 1, now), Some(Tell::News));
+        assert_eq!(failing.failed("HTTP 503", 1, now), None);
+        assert_eq!(failing.failed("refused", 1, now), Some(Tell::News), "another reason is news");
+        let outage = seconds(7);
         assert_eq!(failing.recovered(now + outage), Some(outage));
         assert_eq!(failing.recovered(now + outage), None);
-        assert!(failing.began("HTTP 503", now), "a second outage is logged again");
+        let again = failing.failed("HTTP 503", 1, now);
+        assert_eq!(again, Some(Tell::News), "a second outage is logged again");
+    }
+
+    #[test]
+    fn trouble_that_lasts_is_summed_up_every_five_minutes() {
+        let mut failing = Failing::default();
+        let start = Instant::now();
+        let mut told = Vec::new();
+        for second in 0..=900 {
+            if let Some(tell) = failing.refused("HTTP 400", 3, start + seconds(second)) {
+                told.push((second, tell));
+            }
+        }
+        let sum =
+            |requests| Tell::Still(Sum { requests, samples: requests * 3, within: SUMMED_UP });
+        assert_eq!(told, [(0, Tell::News), (300, sum(301)), (600, sum(300)), (900, sum(300))]);
+        // Nothing is said of what does not happen: one that comes late tells of the whole time.
+        let late = failing.refused("HTTP 400", 3, start + seconds(2000));
+        let within = seconds(1100);
+        assert_eq!(late, Some(Tell::Still(Sum { requests: 1, samples: 3, within })));
+        // An outage that ends begins anew.
+        assert_eq!(failing.failed("HTTP 503", 1, start), Some(Tell::News));
+        failing.recovered(start);
+        assert_eq!(failing.failed("HTTP 503", 1, start + seconds(400)), Some(Tell::News));
+        assert_eq!(failing.failed("HTTP 503", 1, start + seconds(699)), None);
+        assert!(failing.failed("HTTP 503", 1, start + seconds(700)).is_some());
     }
 
     #[test]
@@ -93,12 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_logged_once_an_outage() {
+    fn a_full_queue_and_a_parked_receiver_are_logged_once_an_outage() {
         let mut failing = Failing::default();
-        assert!(failing.overflowed());
-        assert!(!failing.overflowed());
-        failing.recovered(Instant::now());
-        assert!(failing.overflowed());
+        let now = Instant::now();
+        for _ in 0..2 {
+            assert!(failing.overflowed());
+            assert!(!failing.overflowed());
+            assert!(failing.parked(now));
+            assert!(!failing.parked(now));
+            assert_eq!(failing.recovered(now), Some(Duration::ZERO), "parked is an outage, too");
+        }
     }
 
     #[test]

@@ -6,12 +6,16 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::{HeaderMap, Request, Response, body::Incoming, header};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::Incoming,
+    header::{self, HeaderName},
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::{self, PromDuration},
-    http::{Client, ErrorKind},
+    http::{Client, Error, ErrorKind},
     limits::ANSWER_BYTES_MAX,
     remote_write::Encoding,
     spool::Batch,
@@ -40,6 +44,10 @@ impl Answer {
     }
 }
 
+/// Tells the receiver the how manieth time a batch is sent again, as Prometheus does; no
+/// specification has it. Mimir makes its `Retry-After` longer with it.
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+
 /// Posts one batch once and reads the answer, within the receiver's `remote_timeout`.
 pub(super) async fn post(
     client: &Client,
@@ -48,21 +56,32 @@ pub(super) async fn post(
     encoding: Encoding,
 ) -> Answer {
     let (version_name, version) = encoding.version(batch.message);
-    let request = Request::post(config.url.clone())
+    let mut request = Request::post(config.url.clone())
         .header(header::CONTENT_TYPE, batch.message.content_type())
         .header(header::CONTENT_ENCODING, encoding.name())
-        .header(version_name, version)
-        .body(Full::new(batch.body.clone()));
-    let request = match request {
+        .header(version_name, version);
+    if batch.tries > 0 {
+        request = request.header(RETRY_ATTEMPT, batch.tries);
+    }
+    let request = match request.body(Full::new(batch.body.clone())) {
         Ok(request) => request,
         Err(error) => return Answer::none(error.to_string()),
     };
     let deadline = Instant::now() + config.timeout;
     match timeout_at(deadline, client.send(request)).await {
         Ok(Ok(answer)) => read(answer, deadline).await,
-        Ok(Err(error)) if error.kind != ErrorKind::Timeout => Answer::none(error.to_string()),
+        Ok(Err(error)) if error.kind != ErrorKind::Timeout => Answer::none(why(config, &error)),
         // In the same words, whichever of the time limits struck: the log tells words once.
         Ok(Err(_)) | Err(_) => Answer::none(no_answer_within(config.timeout)),
+    }
+}
+
+/// Why there is no answer, with the host: by these words an outage is told, in the log and elsewhere.
+fn why(config: &config::Receiver, error: &Error) -> String {
+    match (error.kind, config.url.authority()) {
+        // These name the host, or the file.
+        (ErrorKind::Dns | ErrorKind::Secret, _) | (_, None) => error.to_string(),
+        (_, Some(authority)) => format!("{authority}: {error}"),
     }
 }
 

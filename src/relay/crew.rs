@@ -80,6 +80,8 @@ impl Crew {
         for (outlet, receiver) in &moves.replaced {
             self.replace(outlet, receiver);
         }
+        // Whoever reloads may have put right what a parked receiver waits for.
+        next.wiring.outlets.iter().for_each(|(outlet, _)| outlet.receiver().probe_now());
         let same_rest = match (&before.rest, &next.rest) {
             (Some(before), Some(next)) => Arc::ptr_eq(before, next),
             (before, next) => before.is_none() && next.is_none(),

@@ -13,7 +13,7 @@ use super::outlet::Outlet;
 use crate::{
     config::{self, Config},
     scrape::Staged,
-    series::{Origin, View},
+    series::{Limits, Origin, View},
 };
 
 /// The receivers with their views.
@@ -39,6 +39,7 @@ impl Wiring {
                 metadata_interval: Some(Duration::ZERO),
                 external_labels: config.external_labels.clone(),
                 write_relabel_configs: Vec::new(),
+                limits: Limits::default(),
             });
         }
         Self { views: views.into(), outlets: outlets.into_iter().zip(view_of).collect() }
@@ -101,6 +102,11 @@ fn view(config: &Config, receiver: &config::Receiver) -> View {
         metadata_interval: metadata.send.then_some(metadata.send_interval),
         external_labels: config.external_labels.clone(),
         write_relabel_configs: receiver.write_relabel_configs.clone(),
+        limits: Limits {
+            labels: receiver.label_limit,
+            name_bytes: receiver.label_name_length_limit,
+            value_bytes: receiver.label_value_length_limit,
+        },
     }
 }
 
@@ -115,6 +121,7 @@ mod tests {
             metadata_interval: None,
             external_labels: [("cluster".to_owned(), cluster.to_owned())].into(),
             write_relabel_configs: Vec::new(),
+            limits: Limits::default(),
         };
         let check = |wishes: &[(&str, Option<usize>)], expected: &[usize]| {
             let (views, group_of) = group(wishes.iter().map(|(name, from)| (view(name), *from)));

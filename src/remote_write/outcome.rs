@@ -12,8 +12,16 @@
 //! rest open. Here only a definite refusal costs data. A redirect is none: it comes from something
 //! in front of the receiver (a login page, a sorry page), and following it would turn the POST into
 //! a GET whose 200 looks like success. It is not followed, and the samples wait.
+//!
+//! [`StatusPolicy`] holds what a person wants otherwise (`on_status`). Three things hold whatever is
+//! written there: a 2xx accepts, 429 is no part of `4xx`, and only a 4xx may part a batch, because
+//! parting takes the answer for a verdict on these samples and ends by dropping some of them.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use crate::limits::RETRY_AFTER_MAX;
 
@@ -24,6 +32,15 @@ pub enum Outcome {
     Accepted,
     /// The receiver refused them for good; they are dropped and counted by status.
     Rejected,
+    /// The request was too large: it is sent again in halves.
+    Split,
+    /// Some series of it is refused: it is sent again in halves until that one is found.
+    Bisect,
+    /// They stay queued; the receiver is left alone but for a probe now and then.
+    Park {
+        /// As in [`Outcome::Retry`].
+        after: Option<Duration>,
+    },
     /// They stay queued and are sent again.
     Retry {
         /// How long the receiver asked to be left alone (`Retry-After`), at most
@@ -37,13 +54,129 @@ impl Outcome {
     pub const NO_ANSWER: Self = Self::Retry { after: None };
 }
 
+/// What is done with a batch that was answered with some status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Drop it and count its samples as `rejected`.
+    Drop,
+    /// Send it again until it is accepted or too old.
+    Retry,
+    /// Keep everything, and probe the receiver with one batch now and then.
+    Park,
+    /// Send it in halves until they are accepted; one series that is still too large is dropped.
+    Split,
+    /// Find the series that are refused, by halves; only these are dropped.
+    Bisect,
+}
+
+impl Action {
+    /// Every action, by its name in `on_status`.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("drop", Self::Drop),
+        ("retry", Self::Retry),
+        ("park", Self::Park),
+        ("split", Self::Split),
+        ("bisect", Self::Bisect),
+    ];
+}
+
+/// A key of `on_status`: one status, or a hundred of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Statuses {
+    /// `401`: this one, from 300 to 999 (proxies invent numbers above 599).
+    One(u16),
+    /// `4xx`: all of `3xx`, `4xx` or `5xx` that are not named alone. 429 is no part of `4xx`.
+    Class(u16),
+}
+
+/// A key of `on_status` that cannot be read, or an action that it cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatusError {
+    /// Neither a status nor a class.
+    #[error("expected a status from 300 to 999, or one of `3xx`, `4xx`, `5xx`")]
+    Unknown,
+    /// A 2xx has accepted the samples.
+    #[error("2xx means that the receiver has the samples, and cannot be given another meaning")]
+    Success,
+    /// `split` and `bisect` end by dropping what is still refused.
+    #[error(
+        "only 4xx other than 429 can part a batch: other answers are no verdict on its samples"
+    )]
+    NoVerdict,
+}
+
+impl FromStr for Statuses {
+    type Err = StatusError;
+
+    fn from_str(text: &str) -> Result<Self, StatusError> {
+        match text {
+            "2xx" => return Err(StatusError::Success),
+            "3xx" => return Ok(Self::Class(3)),
+            "4xx" => return Ok(Self::Class(4)),
+            "5xx" => return Ok(Self::Class(5)),
+            _ => {}
+        }
+        let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse() {
+            Ok(200..=299) if digits => Err(StatusError::Success),
+            Ok(status @ 300..=999) if digits => Ok(Self::One(status)),
+            _ => Err(StatusError::Unknown),
+        }
+    }
+}
+
+/// What is done at each status: the table above, and over it what `on_status` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusPolicy {
+    rules: BTreeMap<Statuses, Action>,
+}
+
+impl StatusPolicy {
+    /// Sets what is done at these statuses; one that is named alone wins over its class.
+    ///
+    /// # Errors
+    /// When these statuses cannot have that action; nothing has changed then.
+    pub fn set(&mut self, statuses: Statuses, action: Action) -> Result<(), StatusError> {
+        let verdict = match statuses {
+            Statuses::One(status) => (400..=499).contains(&status) && status != 429,
+            Statuses::Class(class) => class == 4,
+        };
+        if !verdict && matches!(action, Action::Split | Action::Bisect) {
+            return Err(StatusError::NoVerdict);
+        }
+        self.rules.insert(statuses, action);
+        Ok(())
+    }
+
+    /// What is done at a status other than 2xx.
+    pub fn action(&self, status: u16) -> Action {
+        let class = Statuses::Class(if status == 429 { 0 } else { status / 100 });
+        let rule = self.rules.get(&Statuses::One(status)).or_else(|| self.rules.get(&class));
+        rule.copied().unwrap_or(match status {
+            429 => Action::Retry,
+            400..=499 => Action::Drop,
+            _ => Action::Retry,
+        })
+    }
+}
+
 /// What an answer means: its status, its `Retry-After` header as text, and the time it came at.
-pub fn outcome(status: u16, retry_after: Option<&str>, now: SystemTime) -> Outcome {
-    match status {
-        200..=299 => Outcome::Accepted,
-        429 => Outcome::Retry { after: retry_after.and_then(|text| pause(text, now)) },
-        400..=499 => Outcome::Rejected,
-        _ => Outcome::Retry { after: retry_after.and_then(|text| pause(text, now)) },
+pub fn outcome(
+    policy: &StatusPolicy,
+    status: u16,
+    retry_after: Option<&str>,
+    now: SystemTime,
+) -> Outcome {
+    if (200..=299).contains(&status) {
+        return Outcome::Accepted;
+    }
+    let after = || retry_after.and_then(|text| pause(text, now));
+    match policy.action(status) {
+        Action::Drop => Outcome::Rejected,
+        Action::Retry => Outcome::Retry { after: after() },
+        Action::Park => Outcome::Park { after: after() },
+        Action::Split => Outcome::Split,
+        Action::Bisect => Outcome::Bisect,
     }
 }
 
@@ -70,6 +203,11 @@ mod tests {
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// Without `on_status`.
+    fn outcome(status: u16, retry_after: Option<&str>, now: SystemTime) -> Outcome {
+        super::outcome(&StatusPolicy::default(), status, retry_after, now)
     }
 
     #[test]
@@ -108,6 +246,63 @@ mod tests {
         }
         assert_eq!(outcome(200, Some("7"), at(0)), Outcome::Accepted);
         assert_eq!(outcome(400, Some("7"), at(0)), Outcome::Rejected);
+    }
+
+    #[test]
+    fn on_status_is_read_or_refused() {
+        use {Action::*, StatusError as E, Statuses::*};
+        let check = |text: &str, action: Action, expect: Result<Statuses, StatusError>| {
+            let statuses = text.parse::<Statuses>();
+            let set = statuses.and_then(|statuses| {
+                StatusPolicy::default().set(statuses, action).map(|()| statuses)
+            });
+            assert_eq!(set, expect, "{text}: {action:?}");
+        };
+        check("401", Park, Ok(One(401)));
+        check("413", Split, Ok(One(413)));
+        check("4xx", Bisect, Ok(Class(4)));
+        check("5xx", Drop, Ok(Class(5)));
+        check("999", Drop, Ok(One(999)));
+        check("302", Park, Ok(One(302)));
+        check("429", Drop, Ok(One(429)));
+        for text in ["200", "204", "299", "2xx"] {
+            check(text, Retry, Err(E::Success));
+        }
+        for text in ["", "0401", "+401", "1xx", "6xx", "4XX", "199", "99", "1000", "40", "abc"] {
+            check(text, Retry, Err(E::Unknown));
+        }
+        for text in ["429", "500", "5xx", "3xx", "999"] {
+            check(text, Bisect, Err(E::NoVerdict));
+            check(text, Split, Err(E::NoVerdict));
+        }
+    }
+
+    #[test]
+    fn a_status_by_its_number_wins_over_its_class() {
+        let mut policy = StatusPolicy::default();
+        for (statuses, action) in [
+            (Statuses::Class(4), Action::Park),
+            (Statuses::One(400), Action::Bisect),
+            (Statuses::One(413), Action::Split),
+            (Statuses::One(404), Action::Retry),
+            (Statuses::Class(5), Action::Drop),
+        ] {
+            policy.set(statuses, action).unwrap();
+        }
+        let after = Some(Duration::from_secs(9));
+        for (status, expect) in [
+            (200, Outcome::Accepted),
+            (401, Outcome::Park { after }),
+            (400, Outcome::Bisect),
+            (413, Outcome::Split),
+            (404, Outcome::Retry { after }),
+            (429, Outcome::Retry { after }),
+            (500, Outcome::Rejected),
+            (302, Outcome::Retry { after }),
+            (999, Outcome::Retry { after }),
+        ] {
+            assert_eq!(super::outcome(&policy, status, Some("9"), at(0)), expect, "{status}");
+        }
     }
 
     #[test]

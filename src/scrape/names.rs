@@ -53,6 +53,13 @@ impl Scraper {
         self.add_info(&rest)
     }
 
+    /// Asks for what the page has left open, now that it is known what has left the page.
+    pub(super) fn want_names(&self) {
+        if let Some(rest) = &self.rest {
+            rest.want(self.tracker.wants());
+        }
+    }
+
     /// Takes names from here, or from nowhere, after a change of the configuration. Names that were
     /// given stay while any are to be given.
     pub fn name_from(&mut self, rest: Option<Arc<Rest>>) {

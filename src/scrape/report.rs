@@ -94,7 +94,8 @@ impl Report {
     pub(super) fn new(target: &Labels<'static>, views: &[View]) -> Self {
         let per_view = |view: &View| ViewBlocks {
             view: view.clone(),
-            blocks: FAMILIES.map(|family| view.block(&labels(target, family.name, None))),
+            blocks: FAMILIES
+                .map(|family| view.block(&labels(target, family.name, None)).ok().flatten()),
             ended: Vec::new(),
         };
         let views = views.iter().map(per_view).collect();
@@ -169,7 +170,7 @@ impl Report {
 
     fn failure(&self, view: usize, reason: Reason) -> Option<Entry<'_>> {
         let labels = labels(&self.target, FAILURE.name, Some(reason));
-        let block = self.views.get(view)?.view.block(&labels)?;
+        let block = self.views.get(view)?.view.block(&labels).ok()??;
         Some(Entry { family: &FAILURE, block: block.into_vec().into(), value: None })
     }
 }

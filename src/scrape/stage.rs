@@ -14,7 +14,7 @@ use crate::{
         Encoder, Fragment, Message,
         v2::{self, Symbols},
     },
-    series::{Numbered, Tally, Tracker, View},
+    series::{Numbered, Tally, Tracker, UnfitCounts, View},
 };
 
 /// What one view's receivers get of a scrape.
@@ -26,6 +26,8 @@ pub struct Staged {
     pub v2: Vec<Arc<Fragment>>,
     /// Samples of the page that the view's `write_relabel_configs` drop.
     pub filtered: u64,
+    /// Samples of the page that the view's receivers would refuse.
+    pub unfit: UnfitCounts,
 }
 
 /// Which messages the receivers of one view want.
@@ -120,7 +122,11 @@ impl Scraper {
             let due = good && metadata_due.get(at) == Some(&true);
             let families = due.then_some(&page.families);
             let (mut staged, sent) = part.stage(*wanted, families, tracker, symbols, started);
-            staged.filtered = result.as_ref().map_or(0, |tally| tally.kept - sent);
+            if let Ok(tally) = result {
+                staged.unfit = tracker.unfit(at);
+                let UnfitCounts { label_limit, invalid, .. } = staged.unfit;
+                staged.filtered = tally.kept - sent - label_limit - invalid;
+            }
             staged
         });
         let staged = staged.collect();

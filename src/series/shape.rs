@@ -1,8 +1,10 @@
 //! From a parsed sample to the labels that are sent: the cold path of a line.
 //!
 //! ```text
-//!   page labels -> group filter -> names from Flink's REST API -> Flink normalisation -> target labels (honor_labels)
-//!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs
+//!   page labels -> group filter -> names from Flink's REST API -> canonical name -> Flink normalisation
+//!       -> target labels (honor_labels)
+//!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs,
+//!          the receivers' own label limits
 //! ```
 //!
 //! The order is Prometheus' own, with Flink's steps in front, so that relabelling rules see the
@@ -10,11 +12,11 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::Dropped;
+use super::{Dropped, Unfit, Unfits};
 use crate::{
     config,
     exposition::Sample,
-    flink::{self, Group},
+    flink::{self, Group, catalogue::Found},
     labels::{Labels, METRIC_NAME},
     relabel,
     remote_write::v1,
@@ -31,6 +33,8 @@ pub struct View {
     pub external_labels: BTreeMap<String, String>,
     /// Applied last.
     pub write_relabel_configs: Vec<relabel::Rule>,
+    /// What a series may not exceed; one that does is kept from these receivers, alone.
+    pub limits: Limits,
 }
 
 /// `label_limit` and its companions; 0 is unlimited.
@@ -78,6 +82,8 @@ pub enum LabelLimit {
 pub struct Shaper {
     /// Which groups are relayed.
     pub groups: flink::GroupFilter,
+    /// Under which names samples are sent.
+    pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
     /// See [`config::Scrape::honor_labels`].
@@ -105,6 +111,8 @@ pub enum Shaped {
         normal: u128,
         /// Encoded labels per view.
         blocks: Box<[Option<Box<[u8]>>]>,
+        /// Which views it is unfit for.
+        unfit: Unfits,
         /// The labels that normalisation dropped, encoded; `None` when it dropped none.
         ids: Option<Box<[u8]>>,
     },
@@ -115,6 +123,7 @@ impl Shaper {
     pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {
         Self {
             groups: flink.groups,
+            names: flink.names,
             labels: flink.labels,
             honor_labels: scrape.honor_labels,
             honor_timestamps: scrape.honor_timestamps,
@@ -130,9 +139,17 @@ impl Shaper {
 
     /// Whether a sample becomes the same series here and there, whatever the views.
     pub fn has_rules_of(&self, other: &Self) -> bool {
-        let Self { groups, labels, honor_labels, honor_timestamps, metric_relabel_configs, .. } =
-            self;
+        let Self {
+            groups,
+            names,
+            labels,
+            honor_labels,
+            honor_timestamps,
+            metric_relabel_configs,
+            ..
+        } = self;
         *groups == other.groups
+            && *names == other.names
             && *labels == other.labels
             && *honor_labels == other.honor_labels
             && *honor_timestamps == other.honor_timestamps
@@ -140,12 +157,14 @@ impl Shaper {
             && self.limits == other.limits
     }
 
-    /// Decides what the sample is, see the module's documentation for the order of the steps.
-    /// `names` puts the names that people gave into the labels of the page.
+    /// Decides what the sample is, see the module's documentation for the order of the steps; `known`
+    /// is what the catalogue says of it, and `names` puts the names that people gave into the labels
+    /// of the page.
     pub fn shape<'a>(
         &self,
         sample: &Sample<'a>,
         group: Group,
+        known: Option<&Found<'a, 'a>>,
         target: &'a Labels<'static>,
         names: impl FnOnce(&mut Labels<'a>),
     ) -> Result<Shaped, LabelLimit> {
@@ -158,6 +177,7 @@ impl Shaper {
             labels.push(name, value);
         }
         names(&mut labels);
+        self.names.apply(known, &mut labels);
         let ids = if flink::rest::info::is_info(sample.name) {
             flink::labels::Dropped::default()
         } else {
@@ -172,17 +192,26 @@ impl Shaper {
         if !is_metric_name(labels.metric_name()) {
             return Ok(Shaped::Dropped(Dropped::Name));
         }
-        self.check_limits(&labels)?;
+        self.limits.check(&labels)?;
         labels.sort();
         let identity = labels.identity();
-        let blocks = self.views.iter().map(|view| view.block(&labels)).collect();
+        let mut unfit = Unfits::new();
+        let views = self.views.iter().enumerate();
+        let blocks = views
+            .map(|(view, of)| {
+                of.block(&labels).unwrap_or_else(|why| {
+                    unfit.push((view, why));
+                    None
+                })
+            })
+            .collect();
         let mut dropped = Labels::new();
         for (name, value) in ids.iter() {
             dropped.push(Cow::Borrowed(name), value);
         }
         dropped.sort();
         let ids = (!dropped.is_empty()).then(|| v1::labels_block(&dropped));
-        Ok(Shaped::Series { identity, normal, blocks, ids })
+        Ok(Shaped::Series { identity, normal, blocks, unfit, ids })
     }
 
     /// Adds the target's labels. A page's own label of the same name wins with `honor_labels`, and
@@ -205,20 +234,28 @@ impl Shaper {
             labels.push(name, value);
         }
     }
+}
 
-    fn check_limits(&self, labels: &Labels<'_>) -> Result<(), LabelLimit> {
+impl Limits {
+    /// The first limit that a series exceeds.
+    ///
+    /// # Errors
+    /// That limit, and by how much.
+    pub fn check(&self, labels: &Labels<'_>) -> Result<(), LabelLimit> {
         let over =
             |found: usize, limit: u64| (limit > 0 && found as u64 > limit).then_some(found as u64);
-        let limits = self.limits;
-        if let Some(found) = over(labels.len(), limits.labels) {
-            return Err(LabelLimit::Labels { found, limit: limits.labels });
+        if *self == Self::default() {
+            return Ok(());
+        }
+        if let Some(found) = over(labels.len(), self.labels) {
+            return Err(LabelLimit::Labels { found, limit: self.labels });
         }
         for (name, value) in labels.iter() {
-            if let Some(found) = over(name.len(), limits.name_bytes) {
-                return Err(LabelLimit::NameBytes { found, limit: limits.name_bytes });
+            if let Some(found) = over(name.len(), self.name_bytes) {
+                return Err(LabelLimit::NameBytes { found, limit: self.name_bytes });
             }
-            if let Some(found) = over(value.len(), limits.value_bytes) {
-                return Err(LabelLimit::ValueBytes { found, limit: limits.value_bytes });
+            if let Some(found) = over(value.len(), self.value_bytes) {
+                return Err(LabelLimit::ValueBytes { found, limit: self.value_bytes });
             }
         }
         Ok(())
@@ -226,16 +263,21 @@ impl Shaper {
 }
 
 impl View {
-    /// Whether a series has the same labels here and there.
+    /// Whether a series has the same labels here and there, or none in both.
     pub fn has_labels_of(&self, other: &Self) -> bool {
         self.external_labels == other.external_labels
             && self.write_relabel_configs == other.write_relabel_configs
+            && self.limits == other.limits
     }
 
     /// The labels as this view's receivers get them, encoded; `None` when the view drops the series.
-    pub fn block(&self, labels: &Labels<'_>) -> Option<Box<[u8]>> {
+    ///
+    /// # Errors
+    /// When a receiver would refuse them.
+    pub fn block(&self, labels: &Labels<'_>) -> Result<Option<Box<[u8]>>, Unfit> {
         if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {
-            return Some(v1::labels_block(labels));
+            self.limits.check(labels)?;
+            return Ok(Some(v1::labels_block(labels)));
         }
         let mut labels = labels.clone();
         for (name, value) in &self.external_labels {
@@ -244,10 +286,17 @@ impl View {
             }
         }
         if !relabel::apply(&self.write_relabel_configs, &mut labels) || labels.is_empty() {
-            return None;
+            return Ok(None);
         }
+        if !is_metric_name(labels.metric_name()) {
+            return Err(Unfit::MetricName);
+        }
+        if !labels.iter().all(|(name, _)| relabel::is_label_name(name)) {
+            return Err(Unfit::LabelName);
+        }
+        self.limits.check(&labels)?;
         labels.sort();
-        Some(v1::labels_block(&labels))
+        Ok(Some(v1::labels_block(&labels)))
     }
 }
 

@@ -15,12 +15,14 @@ fn view(write_relabel_configs: Vec<relabel::Rule>) -> View {
         metadata_interval: None,
         external_labels: BTreeMap::from([("cluster".to_owned(), "eu".to_owned())]),
         write_relabel_configs,
+        limits: Limits::default(),
     }
 }
 
 fn shaper() -> Shaper {
     Shaper {
         groups: GroupFilter::default(),
+        names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,
@@ -143,6 +145,128 @@ fn of_equal_samples_the_first_wins() {
         assert_eq!(sent.samples, [("a{x=\"1\",y=\"2\"}".to_owned(), 1.0)]);
         assert_eq!(sent.tally.dropped.iter().find(|(_, n)| *n > 0), Some((Dropped::Duplicate, 2)));
     }
+}
+
+/// Lines of one subtask, under Flink's present name and under the former one.
+const PRESENT: &str = "flink_taskmanager_job_task_Shuffle_Netty_Input_numBytesInLocal{a=\"1\"} 7";
+const FORMER: &str = "flink_taskmanager_job_task_numBytesInLocal{a=\"1\"} 8";
+
+fn dropped(sent: &Sent) -> Vec<(Dropped, u64)> {
+    sent.tally.dropped.iter().filter(|(_, samples)| *samples > 0).collect()
+}
+
+#[test]
+fn a_former_name_stands_back_wherever_it_stands() {
+    let name = "flink_taskmanager_job_task_Shuffle_Netty_Input_numBytesInLocal{a=\"1\"}";
+    let mut tracker = tracker(shaper());
+    let mut check = |page: &[&str], value: f64, expect: &[(Dropped, u64)]| {
+        let sent = scrape(&mut tracker, page);
+        assert_eq!(sent.samples, [(name.to_owned(), value)], "{page:?}");
+        assert_eq!(dropped(&sent), expect, "{page:?}");
+        assert_eq!(sent.stale, set(&[]), "{page:?}: the series goes on");
+        assert_eq!(sent.tally.scraped, page.len() as u64);
+    };
+    check(&[PRESENT, FORMER], 7.0, &[(Dropped::FormerName, 1)]);
+    check(&[FORMER, PRESENT], 7.0, &[(Dropped::FormerName, 1)]);
+    check(&[FORMER], 8.0, &[]);
+    check(&[FORMER, FORMER], 8.0, &[(Dropped::Duplicate, 1)]);
+    check(&[PRESENT, FORMER, FORMER], 7.0, &[(Dropped::FormerName, 2)]);
+    check(&[PRESENT, PRESENT], 7.0, &[(Dropped::Duplicate, 1)]);
+}
+
+#[test]
+fn names_of_the_page_are_all_sent() {
+    let mut tracker = tracker(Shaper { names: flink::NameMode::Raw, ..shaper() });
+    let sent = scrape(&mut tracker, &[PRESENT, FORMER]);
+    assert_eq!(sent.samples.len(), 2);
+    assert_eq!(sent.tally.dropped.total(), 0);
+}
+
+#[test]
+fn a_group_that_is_not_wanted_takes_nothing_from_one_that_is() {
+    let groups = GroupFilter::try_new(&["io".to_owned()], &[]).unwrap();
+    let mut tracker = tracker(Shaper { groups, ..shaper() });
+    // The present name is in the group `shuffle`, the former one in `io`.
+    let sent = scrape(&mut tracker, &[PRESENT, FORMER]);
+    assert_eq!(sent.samples.len(), 1);
+    assert_eq!(sent.samples[0].1.to_bits(), 8.0_f64.to_bits());
+    assert_eq!(dropped(&sent), [(Dropped::Group, 1)]);
+}
+
+#[test]
+fn two_attempts_under_two_names_are_two_series() {
+    let mut tracker = tracker(shaper());
+    let line = |name: &str, attempt: u8| {
+        format!(
+            "flink_taskmanager_job_task_{name}{{task_name=\"t\",task_attempt_num=\"{attempt}\"}} {attempt}"
+        )
+    };
+    for [present, former] in [
+        ["Shuffle_Netty_Input_numBytesInLocal", "numBytesInLocal"],
+        // Here naming changes the present name too.
+        ["Shuffle_Netty_Input_0_maxQueueLen", "Network_Input_0_maxQueueLen"],
+    ] {
+        let lines = [line(former, 0), line(present, 0), line(former, 1), line(present, 1)];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        for round in 0..2 {
+            let sent = scrape(&mut tracker, &lines);
+            assert_eq!(sent.samples.len(), 2, "round {round}");
+            assert_ne!(sent.samples[0].0, sent.samples[1].0);
+            assert!(sent.samples.iter().all(|(series, _)| !series.contains("exported_name")));
+            assert_eq!(dropped(&sent), [(Dropped::FormerName, 2)], "round {round}");
+            assert_eq!(sent.tally.ids_kept, if round == 0 { 2 } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn metrics_that_naming_would_make_one_series_keep_their_names() {
+    let operator = "flink_taskmanager_job_task_operator_";
+    let [in_name, in_label] =
+        ["cf_rocksdb_estimate_num_keys", "column_family_rocksdb_estimate_num_keys"];
+    let [in_name, in_label] = [in_name, in_label].map(|name| format!("{operator}{name}"));
+    let [first, second] = [
+        format!("{in_name}{{operator_id=\"o\",operator_name=\"x\"}} 1"),
+        format!("{in_label}{{operator_id=\"o\",operator_name=\"x\",column_family=\"cf\"}} 2"),
+    ];
+    let series = |exported: Option<&str>| {
+        let name = exported.map(|name| format!("exported_name=\"{name}\",")).unwrap_or_default();
+        format!("{operator}rocksdb_estimate_num_keys{{{name}operator=\"x\",state=\"cf\"}}")
+    };
+    // Both are new: each says which it is. One that was there alone keeps its labels.
+    let mut both = tracker(shaper());
+    let mut one_by_one = tracker(shaper());
+    scrape(&mut one_by_one, &[&second]);
+    for (tracker, expect) in [
+        (&mut both, [series(Some(&in_name)), series(Some(&in_label))]),
+        (&mut one_by_one, [series(Some(&in_name)), series(None)]),
+    ] {
+        for _ in 0..2 {
+            let sent = scrape(tracker, &[&first, &second]);
+            assert_eq!(sent.samples, [(expect[0].clone(), 1.0), (expect[1].clone(), 2.0)]);
+            assert_eq!((sent.tally.dropped.total(), sent.stale), (0, set(&[])));
+        }
+    }
+}
+
+#[test]
+fn help_of_another_family_says_nothing() {
+    let mut tracker = tracker(shaper());
+    tracker.begin();
+    let family = "flink_taskmanager_job_task_operator_my_stateClearLatency";
+    let mut groups = Vec::new();
+    for (described, text) in [
+        (family, "my_stateClearLatency (scope: taskmanager_job_task_operator)"),
+        ("flink_taskmanager_job_task_operator_my", "my (scope: taskmanager_job_task_operator)"),
+        (family, ""),
+    ] {
+        tracker.observe_help(described, text);
+        let line = format!("{family}_count{{a=\"{}\"}} 1", groups.len());
+        tracker.observe(line.as_bytes(), NOW).unwrap();
+        let [state, custom] = [Group::StateLatency, Group::Custom];
+        groups.push([state, custom].map(|g| tracker.tally.groups[g as usize].scraped));
+    }
+    assert_eq!(groups, [[0, 1], [1, 1], [2, 1]]);
 }
 
 #[test]
@@ -300,6 +424,71 @@ fn a_view_may_drop_a_series_that_another_one_keeps() {
     tracker.observe(b"b 1", NOW).unwrap();
     tracker.close(NOW);
     assert_eq!((tracker.samples(0).count(), tracker.samples(1).count()), (2, 1));
+}
+
+/// One receiver's limits keep a series from it alone; the others get it, and it is named once.
+#[test]
+fn a_series_that_a_receiver_would_refuse_is_kept_from_it() {
+    let limits = Limits { labels: 5, name_bytes: 8, value_bytes: 20 };
+    let no_name = relabel::RawRule {
+        source_labels: Some(vec!["__name__".to_owned()]),
+        regex: Some("c".to_owned()),
+        target_label: Some("__name__".to_owned()),
+        replacement: Some("1c".to_owned()),
+        ..relabel::RawRule::default()
+    };
+    let views = [view(Vec::new()), View { limits, ..view(Vec::new()) }, view(vec![rule(no_name)])];
+    let mut tracker = tracker(Shaper { views: Arc::from(views), ..shaper() });
+    let long = "a{x=\"123456789012345678901\"} 1";
+    let page = ["a 1", "b{x=\"1\"} 1", "b{x=\"1\",y=\"2\"} 1", long, "a{long_name=\"1\"} 1", "c 1"];
+    let play = |tracker: &mut Tracker| {
+        tracker.begin();
+        page.iter().for_each(|line| assert!(tracker.observe(line.as_bytes(), NOW).unwrap()));
+        tracker.close(NOW);
+        let views = [0, 1, 2].map(|view| (tracker.samples(view).count(), tracker.unfit(view)));
+        tracker.forget_stale();
+        views
+    };
+    let [whole, limited, renamed] = play(&mut tracker);
+    assert_eq!(whole, (6, UnfitCounts::default()));
+    let named = [
+        "a sample has 6 labels, label_limit is 5: b{x=\"1\",y=\"2\"}",
+        "a label value has 21 bytes, label_value_length_limit is 20: a{x=\"123456789012345678901\"}",
+        "a label name has 9 bytes, label_name_length_limit is 8: a{long_name=\"1\"}",
+    ];
+    let named = named.map(str::to_owned).to_vec();
+    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, invalid: 0, named }));
+    let named = vec!["a series has no valid metric name after write_relabel_configs: c".to_owned()];
+    assert_eq!(renamed, (5, UnfitCounts { label_limit: 0, invalid: 1, named }));
+    // From then on they are counted, not named; and gone when they have left the page.
+    let [_, limited, _] = play(&mut tracker);
+    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, invalid: 0, named: Vec::new() }));
+    scrape(&mut tracker, &["a 1"]);
+    assert_eq!(tracker.unfit(1), UnfitCounts::default());
+    assert_eq!(play(&mut tracker)[1].1.named.len(), 3);
+}
+
+/// An id that is given back may be the label that is too many.
+#[test]
+fn a_series_that_is_told_apart_keeps_to_the_limits() {
+    let one = operator("map", "o1", "x", 1);
+    let two = operator("map", "o2", "x", 2);
+    let limit = |labels| {
+        let limits = Limits { labels, ..Limits::default() };
+        let views = Arc::from([View { limits, ..view(Vec::new()) }]);
+        let mut tracker = tracker(Shaper { views, ..shaper() });
+        let sent = scrape(&mut tracker, &[&one, &two]);
+        assert_eq!(sent.tally.ids_kept, 2);
+        (sent.samples.len(), tracker.unfit(0))
+    };
+    let (kept, unfit) = limit(0);
+    assert_eq!((kept, unfit), (2, UnfitCounts::default()));
+    let (kept, UnfitCounts { label_limit, named, .. }) = limit(10);
+    assert_eq!((kept, label_limit), (0, 2));
+    assert!(named[0].contains("operator_id=\"o1\""), "{named:?}");
+    assert_eq!(limit(11).0, 2);
+    let without_ids = limit(9);
+    assert_eq!((without_ids.0, without_ids.1.label_limit), (0, 2));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `/targets`: what is scraped and how it goes, as JSON. Field names follow Prometheus'
 //! `/api/v1/targets` where it has one.
 
-use std::{collections::BTreeMap, time::UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde::Serialize;
 
@@ -99,10 +102,33 @@ struct Range {
 struct ReceiverState {
     name: String,
     url: String,
+    /// See [`State`](crate::push::State).
+    state: &'static str,
+    /// Seconds since the epoch, as all times here; absent while requests are accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_answer: Option<LastAnswer>,
+    requests_in_flight: u16,
+    shards: u16,
+    /// How long the oldest sample has waited; 0 when none does.
+    oldest_pending_seconds: f64,
     samples_appended: u64,
     samples_delivered: u64,
     samples_pending: u64,
     samples_dropped: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastAnswer {
+    /// Absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// The receiver's own words, or why there was no answer.
+    words: String,
+    at: Option<f64>,
 }
 
 /// The present state of a relay.
@@ -159,9 +185,7 @@ fn target(status: &TargetStatus) -> Target {
         },
         last_error: state.failure.as_ref().map(ToString::to_string).unwrap_or_default(),
         last_error_reason: state.failure.as_ref().map_or("", |failure| failure.reason.as_str()),
-        last_scrape: state
-            .last_scrape
-            .and_then(|(began, _)| Some(began.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())),
+        last_scrape: state.last_scrape.and_then(|(began, _)| seconds(began)),
         last_scrape_duration_seconds: state.last_scrape.map(|(_, took)| took.as_secs_f64()),
         scrape_interval_seconds: status.target.interval.as_secs_f64(),
         scrape_timeout_seconds: status.target.timeout.as_secs_f64(),
@@ -192,10 +216,22 @@ fn range(range: String, state: RangeState) -> Range {
 }
 
 fn receiver(receiver: &Receiver) -> ReceiverState {
-    let counts = receiver.counts();
+    let (counts, health) = (receiver.counts(), receiver.state());
+    let (requests_in_flight, shards) = receiver.in_flight();
     ReceiverState {
         name: receiver.config.name.clone(),
         url: receiver.config.url.to_string(),
+        state: health.state.as_str(),
+        failing_since: health.failing_since.and_then(seconds),
+        last_success: health.last_success.and_then(seconds),
+        last_answer: health.last_answer.map(|answer| LastAnswer {
+            status: answer.status,
+            words: answer.words,
+            at: seconds(answer.at),
+        }),
+        requests_in_flight,
+        shards,
+        oldest_pending_seconds: receiver.oldest_pending().unwrap_or_default().as_secs_f64(),
         samples_appended: counts.appended.samples,
         samples_delivered: counts.delivered.samples,
         samples_pending: counts.queued.samples,
@@ -204,4 +240,9 @@ fn receiver(receiver: &Receiver) -> ReceiverState {
             .map(|reason| (reason.as_str(), counts.dropped(reason).samples))
             .collect(),
     }
+}
+
+/// Seconds since the epoch.
+fn seconds(at: SystemTime) -> Option<f64> {
+    Some(at.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }

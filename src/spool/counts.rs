@@ -16,6 +16,10 @@ pub enum Reason {
     Rejected,
     /// The receiver's `write_relabel_configs` do not want it; it was never queued.
     WriteRelabel,
+    /// Its labels exceed the receiver's `label_limit` or a companion of it; it was never queued.
+    LabelLimit,
+    /// `write_relabel_configs` left it with labels that remote write forbids; it was never queued.
+    InvalidLabels,
     /// The relay stopped before the receiver had accepted.
     Shutdown,
     /// A reload removed the receiver, and it did not take the rest in time.
@@ -26,11 +30,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::TooOld,
         Self::Rejected,
         Self::WriteRelabel,
+        Self::LabelLimit,
+        Self::InvalidLabels,
         Self::Shutdown,
         Self::ReceiverRemoved,
         Self::Unreadable,
@@ -43,6 +49,8 @@ impl Reason {
             Self::TooOld => "too_old",
             Self::Rejected => "rejected",
             Self::WriteRelabel => "write_relabel",
+            Self::LabelLimit => "label_limit",
+            Self::InvalidLabels => "invalid_labels",
             Self::Shutdown => "shutdown",
             Self::ReceiverRemoved => "receiver_removed",
             Self::Unreadable => "unreadable",

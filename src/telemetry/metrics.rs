@@ -22,7 +22,7 @@ use prometheus_client::{
 
 use crate::{
     flink_rest::EndpointState,
-    push::{ANSWERS, Receiver},
+    push::{ANSWERS, Health, Receiver, State},
     relay::Relay,
     scrape::Reason,
     series::Dropped,
@@ -286,9 +286,20 @@ fn flink_rest(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
 struct Account {
     receiver: Arc<Receiver>,
     counts: Counts,
+    health: Health,
 }
 
-const RECEIVER_ROWS: [Row<Account>; 13] = [
+impl Account {
+    fn of(receiver: &Arc<Receiver>) -> Self {
+        Self { receiver: Arc::clone(receiver), counts: receiver.counts(), health: receiver.state() }
+    }
+
+    fn name(&self) -> (&str, &str) {
+        ("receiver", &self.receiver.config.name)
+    }
+}
+
+const RECEIVER_ROWS: [Row<Account>; 19] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
@@ -328,9 +339,39 @@ const RECEIVER_ROWS: [Row<Account>; 13] = [
         Kind::Gauge,
         |r| r.receiver.config.queue.max_bytes as f64,
     ),
-    ("remote_write_shards", "Requests that may be in flight at once.", Kind::Gauge, |r| {
-        r.receiver.lanes() as f64
+    (
+        "remote_write_pending_age_seconds",
+        "How long the oldest sample in the spool has waited; 0 when it is empty.",
+        Kind::Gauge,
+        |r| r.receiver.oldest_pending().unwrap_or_default().as_secs_f64(),
+    ),
+    ("remote_write_shards", "Requests that may be in flight now.", Kind::Gauge, |r| {
+        f64::from(r.receiver.in_flight().1)
     }),
+    ("remote_write_shards_min", "The least that shards falls to.", Kind::Gauge, |r| {
+        f64::from(r.receiver.config.queue.min_shards)
+    }),
+    ("remote_write_shards_max", "The most that shards rises to.", Kind::Gauge, |r| {
+        f64::from(r.receiver.config.queue.max_shards)
+    }),
+    ("remote_write_requests_in_flight", "Requests in flight.", Kind::Gauge, |r| {
+        f64::from(r.receiver.in_flight().0)
+    }),
+    (
+        "remote_write_last_success_timestamp_seconds",
+        "When the receiver accepted a request last.",
+        Kind::Gauge,
+        |r| {
+            let at = r.health.last_success.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            at.map_or(f64::NAN, |at| at.as_secs_f64())
+        },
+    ),
+    (
+        "remote_write_batches_parted",
+        "Batches sent in parts, because of split or bisect.",
+        Kind::Counter,
+        |r| r.receiver.numbers.batches_parted.load(Relaxed) as f64,
+    ),
     ("remote_write_max_samples_per_send", "Samples of a batch at most.", Kind::Gauge, |r| {
         f64::from(r.receiver.config.queue.max_samples_per_send)
     }),
@@ -354,46 +395,66 @@ fn seconds(timestamp_ms: Option<i64>) -> f64 {
 
 fn receivers(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let receivers = relay.receivers();
-    let accounts: Vec<_> =
-        receivers.iter().map(|r| Account { receiver: Arc::clone(r), counts: r.counts() }).collect();
+    let accounts: Vec<_> = receivers.iter().map(Account::of).collect();
     for (name, help, kind, value) in RECEIVER_ROWS {
         family(encoder, name, help, kind, |family| {
-            accounts
-                .iter()
-                .try_for_each(|r| family.add(&[("receiver", &*r.receiver.config.name)], value(r)))
+            accounts.iter().try_for_each(|r| family.add(&[r.name()], value(r)))
         })?;
     }
     let help = "Samples that the receiver will never get, by reason.";
     family(encoder, "remote_write_samples_dropped", help, Kind::Counter, |family| {
-        accounts.iter().try_for_each(|Account { receiver, counts }| {
+        accounts.iter().try_for_each(|account| {
             DropReason::ALL.into_iter().try_for_each(|reason| {
-                let labels = [("receiver", &*receiver.config.name), ("reason", reason.as_str())];
-                family.add(&labels, counts.dropped(reason).samples as f64)
+                let labels = [account.name(), ("reason", reason.as_str())];
+                family.add(&labels, account.counts.dropped(reason).samples as f64)
             })
         })
     })?;
     spool::spools(&receivers, encoder)?;
+    requests(&accounts, encoder)
+}
+
+/// What the receivers answer.
+fn requests(accounts: &[Account], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "1 for the state that the receiver is in.";
+    family(encoder, "remote_write_state", help, Kind::Gauge, |family| {
+        accounts.iter().try_for_each(|account| {
+            State::ALL.into_iter().try_for_each(|state| {
+                let is = f64::from(account.health.state == state);
+                family.add(&[account.name(), ("state", state.as_str())], is)
+            })
+        })
+    })?;
     let help = "Which message the receiver gets; 1.";
     family(encoder, "remote_write_message_info", help, Kind::Gauge, |family| {
-        receivers.iter().try_for_each(|receiver| {
-            let message = receiver.message().name();
-            family.add(&[("receiver", &*receiver.config.name), ("message", message)], 1.0)
+        accounts.iter().try_for_each(|account| {
+            let message = account.receiver.message().name();
+            family.add(&[account.name(), ("message", message)], 1.0)
         })
     })?;
     let help = "Requests, by class of answer; none is no answer at all.";
     family(encoder, "remote_write_requests", help, Kind::Counter, |family| {
-        receivers.iter().try_for_each(|receiver| {
-            ANSWERS.iter().zip(&receiver.numbers.answers).try_for_each(|(class, count)| {
-                let labels = [("receiver", &*receiver.config.name), ("answer", class)];
-                family.add(&labels, count.load(Relaxed) as f64)
+        accounts.iter().try_for_each(|account| {
+            let answers = &account.receiver.numbers.answers;
+            ANSWERS.iter().zip(answers).try_for_each(|(class, count)| {
+                family.add(&[account.name(), ("answer", class)], count.load(Relaxed) as f64)
+            })
+        })
+    })?;
+    let help = "Requests that were not accepted, by status and the receiver's id of the error.";
+    family(encoder, "remote_write_errors", help, Kind::Counter, |family| {
+        accounts.iter().try_for_each(|account| {
+            account.receiver.numbers.errors().iter().try_for_each(|(key, count)| {
+                let labels = [account.name(), ("status", &*key.status), ("id", &*key.id)];
+                family.add(&labels, *count as f64)
             })
         })
     })?;
     let name = "remote_write_sent_batch_duration_seconds";
     let help = "Time that requests took, from the first byte to the end of the answer.";
     let mut histograms = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-    receivers.iter().try_for_each(|receiver| {
-        let labels = [("receiver", &*receiver.config.name)];
-        receiver.numbers.seconds.encode(histograms.encode_family(&labels)?)
+    accounts.iter().try_for_each(|account| {
+        let seconds = &account.receiver.numbers.seconds;
+        seconds.encode(histograms.encode_family(&[account.name()])?)
     })
 }

@@ -176,9 +176,10 @@ async fn the_first_line_says_what_the_relay_does() {
 async fn a_second_signal_cuts_the_grace_short() {
     let flink = FakeFlink::with_page(PAGE).await;
     let remote = FakeReceiver::with_script(|_| Answer::hang()).await;
+    let listen = free_address();
     let arguments = [
         "--listen",
-        "",
+        &listen,
         "--target",
         &flink.address(),
         "--remote-write",
@@ -190,6 +191,8 @@ async fn a_second_signal_cuts_the_grace_short() {
     // The first has ended when the second begins.
     until_true("two scrapes", || flink.scrapes() >= 2).await;
     signal(&child, "TERM").await;
+    // It has heard the first, and waits for the receiver.
+    while !ask(&listen, "GET", "/-/ready").await.starts_with("HTTP/1.1 503 ") {}
     until("the last request", || remote.tries().into_iter().next()).await;
     let (output, took) = end(child, "INT").await;
     assert_eq!(output.code, 0, "{}", output.stderr);

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -150,6 +150,8 @@ fn balanced(counts: &Counts) {
     assert_eq!(counts.appended.samples, accounted, "{counts:?}");
 }
 
+static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+
 /// What the relay logs on this thread while the guard lives.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
@@ -157,6 +159,12 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Starts to collect.
     pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        // While there is one subscriber in all, tracing asks that of the thread which comes to an
+        // event first whether anybody wants it, and the threads of other tests have none. A second
+        // one makes it ask all there are.
+        SECOND.get_or_init(|| {
+            tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish())
+        });
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(log.clone())

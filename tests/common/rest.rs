@@ -74,7 +74,7 @@ impl FakeCluster {
                 };
                 let vertices: Vec<_> = tasks.iter().map(task).collect();
                 Some(
-                    json!({"jid": id, "name": name, "job-type": "STREAMING", "vertices": vertices}),
+                    json!({"jid": id, "name": name, "job-type": "STREAMING", "now": 20_000, "vertices": vertices}),
                 )
             }
             _ => None,

@@ -31,7 +31,7 @@ fn unknown_keys() {
         "global:\n  scrape_intervall: 15s\n",
         &job("kubernetes_sd_configs: []"),
         &job("basic_auth: {usernam: a, pasword: hunter2}"),
-        &receiver("queue_config:\n  min_shards: 1"),
+        &receiver("queue_config:\n  max_retries: 1"),
         "flink:\n  groups:\n    exlude: [io]\n",
     ]));
 }
@@ -160,6 +160,20 @@ fn authentication() {
         &job("tls_config:\n  cert_file: /c"),
         &job("headers:\n  Authorization: hunter2\n  Host: x\n  A b: c\n  X-A: 1\n  x-a: 2"),
         &receiver("headers: {x-scope-orgid: a}\ntenant: b"),
+    ]));
+}
+
+#[test]
+fn what_is_done_at_a_status() {
+    insta::assert_snapshot!(report(&[
+        &receiver("on_status: {200: drop, 2xx: retry, 1xx: park, 4o1: park}"),
+        &receiver("on_status:\n  429: bisect\n  5xx: split\n  400: bisekt"),
+        &receiver("on_status: {429: park}\nqueue_config: {retry_on_http_429: false}"),
+        &receiver("on_status: {401: park, 401: drop}"),
+        &receiver("on_status: drop"),
+        &receiver("queue_config: {min_shards: 5}"),
+        &receiver("queue_config: {min_shards: 0, max_shards: 2}"),
+        &receiver("label_limit: many"),
     ]));
 }
 

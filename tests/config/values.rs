@@ -7,6 +7,7 @@ use flinkrelay::{
         Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, ProxyServer,
         RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
     },
+    flink::NameMode,
     labels::Labels,
     relabel,
     remote_write::{Encoding, Message, Wanted},
@@ -225,6 +226,33 @@ fn authentication_and_tls() {
     assert_eq!(tls.client_cert, Some(pair));
     assert_eq!(tls.server_name.as_deref(), Some("s"));
     assert!(tls.insecure_skip_verify);
+}
+
+#[test]
+fn what_is_done_at_a_status() {
+    use flinkrelay::remote_write::Action;
+    let actions = |lines: &str| {
+        let policy = good(&receiver(lines)).receivers[0].on_status.clone();
+        [400, 401, 413, 429, 503].map(|status| policy.action(status))
+    };
+    use Action::{Bisect, Drop, Park, Retry, Split};
+    assert_eq!(actions(""), [Drop, Drop, Drop, Retry, Retry]);
+    assert_eq!(
+        actions("on_status: {400: bisect, 401: park, '413': split}"),
+        [Bisect, Park, Split, Retry, Retry]
+    );
+    assert_eq!(actions("on_status: {4xx: park, 413: drop}"), [Park, Park, Drop, Retry, Retry]);
+    assert_eq!(actions("on_status: {429: drop, 5xx: drop}"), [Drop, Drop, Drop, Drop, Drop]);
+    assert_eq!(
+        actions("queue_config: {retry_on_http_429: false}"),
+        [Drop, Drop, Drop, Drop, Retry]
+    );
+    let shards = |lines: &str| {
+        let queue = good(&receiver(lines)).receivers[0].queue.clone();
+        (queue.min_shards, queue.max_shards)
+    };
+    assert_eq!(shards("queue_config: {max_shards: 9}"), (1, 9));
+    assert_eq!(shards("queue_config: {min_shards: 3}"), (3, 4));
 }
 
 #[test]
@@ -496,6 +524,14 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn names_are_canonical_unless_raw() {
+    let names = |section: &str| good(&format!("{}{section}", job(""))).flink.names;
+    assert_eq!(names(""), NameMode::Canonical);
+    assert_eq!(names("flink: {names: canonical}\n"), NameMode::Canonical);
+    assert_eq!(names("flink: {names: raw}\n"), NameMode::Raw);
 }
 
 #[test]

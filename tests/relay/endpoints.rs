@@ -123,6 +123,12 @@ fn redact(value: &mut Value, text: &impl Fn(&str) -> String) {
                     "samplesDelivered",
                     "samplesPending",
                     "rejected",
+                    "failingSince",
+                    "lastSuccess",
+                    "at",
+                    "requestsInFlight",
+                    "shards",
+                    "oldestPendingSeconds",
                 ];
                 if varies.contains(&name.as_str()) {
                     assert!(value.is_number(), "{name}: {value}");

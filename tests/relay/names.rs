@@ -174,7 +174,7 @@ async fn a_slow_rest_holds_a_scrape_no_longer_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_new_job_is_asked_for_at_once_and_a_foreign_one_only_once() {
+async fn a_new_job_is_asked_for_at_once_and_a_foreign_one_a_few_times() {
     let rest = FakeRest::of(cluster()).await;
     let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
     let (remote, running) = relayed(&flink, &flink_rest(&rest.url(), "")).await;
@@ -189,10 +189,30 @@ async fn a_new_job_is_asked_for_at_once_and_a_foreign_one_only_once() {
     assert_eq!(of, [NAME, "订单"], "one series each, with the true name from its beginning");
 
     flink.set_page(&tm_page(&[(JOB, ON_PAGE), ("0123", "__"), ("4567", "elsewhere")]));
-    scrapes(&remote, 5).await;
-    assert_eq!(rest.paths()[before + 2..], ["/jobs/overview"], "nobody knows it; asked once");
+    scrapes(&remote, 8).await;
+    let asked = rest.paths().split_off(before + 2);
+    assert!(asked.iter().all(|path| path == "/jobs/overview"), "{asked:?}");
+    assert_eq!(asked.len(), 4, "nobody knows it; tried for some seconds, and then seldom");
     running.stop().await;
     assert_eq!(series_of(&remote, OPERATOR).last().unwrap().label("job_name"), "elsewhere");
+}
+
+#[tokio::test]
+async fn a_job_that_is_being_set_up_is_waited_for() {
+    // Flink answers out of a cache of three seconds, in which the job has no tasks yet, and the TaskManager
+    // shows its page before it has registered.
+    let rest = FakeRest::of(FakeCluster::default().with_job(JOB, NAME, &[])).await;
+    let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
+    let remote = FakeReceiver::start().await;
+    let jobs = [job("flink", &[flink.address()], "scrape_interval: 5s\nscrape_timeout: 5s\n")];
+    let section = flink_rest(&rest.url(), "");
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], &section));
+    until_true("a try", || rest.paths().iter().any(|path| path.starts_with("/jobs/f"))).await;
+    rest.set(cluster());
+    until_true("samples", || !remote.samples_of(OPERATOR).is_empty()).await;
+    running.stop().await;
+    let [operator] = &series_of(&remote, OPERATOR)[..] else { panic!("one series") };
+    assert_eq!((operator.label("operator"), operator.label("tm_id")), ("Calc[2]", "tm-1"));
 }
 
 #[tokio::test]
@@ -208,6 +228,39 @@ async fn a_shared_task_manager_names_no_job() {
 }
 
 #[tokio::test]
+async fn a_task_manager_whose_job_is_over_names_it_no_longer() {
+    let rest = FakeRest::of(cluster()).await;
+    let flink = FakeFlink::with_page(&tm_page(&[(JOB, ON_PAGE)])).await;
+    let (remote, running) = relayed(&flink, &flink_rest(&rest.url(), "")).await;
+    scrapes(&remote, 2).await;
+    // It restarts: REST still has it among those that run.
+    flink.set_page(&tm_page(&[]));
+    scrapes(&remote, 2).await;
+    flink.set_page(&tm_page(&[(JOB, ON_PAGE)]));
+    scrapes(&remote, 2).await;
+    assert_eq!(series_of(&remote, PROCESS).len(), 1);
+    flink.set_page(&tm_page(&[]));
+    rest.set(FakeCluster::default().with_task_manager("tm-1"));
+    until_true("it goes", || series_of(&remote, PROCESS).len() == 2).await;
+    running.stop().await;
+
+    let [with, without] = &series_of(&remote, PROCESS)[..] else { panic!("two series") };
+    assert_eq!((with.label("job_name"), without.label("job_name")), (NAME, ""));
+    let samples = remote.samples_of(PROCESS);
+    let ended: Vec<_> = samples.iter().filter(|sample| sample.is_stale()).collect();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert_eq!((&ended[0].series, ended[0].timestamp_ms), (&with.series, without.timestamp_ms));
+    let ends = remote.samples_of(OPERATOR);
+    let last = ends.iter().rfind(|sample| sample.is_stale()).unwrap().timestamp_ms;
+    let scrapes = remote.samples_of("up").iter().filter(|up| up.timestamp_ms > last).count();
+    assert!(ended[0].timestamp_ms > last && scrapes > 0);
+    let between = remote.samples_of("up");
+    let between =
+        between.iter().filter(|up| (last..ended[0].timestamp_ms).contains(&up.timestamp_ms));
+    assert_eq!(between.count(), 1, "with the next scrape after the job's own series");
+}
+
+#[tokio::test]
 async fn the_leaders_page_carries_the_info_series() {
     let told = FakeCluster { checkpoint_path: Some("s3://b/c/JOB/chk-9".to_owned()), ..cluster() };
     let rest = FakeRest::of(told).await;
@@ -219,7 +272,11 @@ async fn the_leaders_page_carries_the_info_series() {
     let remote = FakeReceiver::start().await;
     let targets = [leader.address(), standby.address(), worker.address()];
     let section = flink_rest(&rest.url(), "poll_interval: 500ms");
-    let config = config(&[job("flink", &targets, "")], &[receiver(&remote.url(), "")], &section);
+    let config = config(
+        &[job("flink", &targets, "")],
+        &[receiver(&remote.url(), "metadata_config: {send_interval: 1s}\n")],
+        &section,
+    );
     let running = Running::start(&config);
     let info = || {
         let mut series: Vec<_> = remote.samples();
@@ -232,7 +289,8 @@ async fn the_leaders_page_carries_the_info_series() {
     until_true("info series", || info().len() >= 5).await;
     insta::assert_snapshot!(info().into_iter().collect::<Vec<_>>().join("\n"));
     let metadata = || remote.accepted().into_iter().flat_map(|write| write.metadata);
-    assert!(metadata().any(|family| family.metric_family_name == "flink_task_info"));
+    let is_told = || metadata().any(|family| family.metric_family_name == "flink_task_info");
+    until_true("metadata", is_told).await;
 
     // A job that ends takes its info with it, though REST still tells of it.
     leader.set_page(&jm_page(&[]));

@@ -12,9 +12,9 @@ use crate::{
     config::{
         Drain, HttpClient, Metadata, PromDuration, Queue, Receiver, Secret,
         raw::{RawMetadata, RawQueue, RawReceiver},
-        value::{At, Origin, Scalar},
+        value::{At, Origin, Pairs, Scalar},
     },
-    remote_write::{Encoding, Message, Wanted},
+    remote_write::{Action, Encoding, Message, StatusPolicy, Statuses, Wanted},
 };
 
 const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
@@ -23,6 +23,7 @@ const MAX_SAMPLES_PER_SEND: u32 = 2000;
 /// Above it the compressed body outgrows what receivers accept.
 const SAMPLES_PER_SEND_LIMIT: u32 = 1_000_000;
 const BATCH_SEND_DEADLINE: Duration = Duration::from_secs(5);
+const MIN_SHARDS: u16 = 1;
 const MAX_SHARDS: u16 = 4;
 /// Each shard may hold a connection.
 const SHARDS_LIMIT: u16 = 1024;
@@ -80,6 +81,18 @@ impl Checker<'_> {
             compression,
             http,
             write_relabel_configs: self.rules(raw.write_relabel_configs.as_ref()),
+            label_limit: self.number(raw.label_limit.as_ref(), 0..=u64::MAX, 0),
+            label_name_length_limit: self.number(
+                raw.label_name_length_limit.as_ref(),
+                0..=u64::MAX,
+                0,
+            ),
+            label_value_length_limit: self.number(
+                raw.label_value_length_limit.as_ref(),
+                0..=u64::MAX,
+                0,
+            ),
+            on_status: self.on_status(raw),
             queue,
             metadata: self.metadata(&raw.metadata_config.clone().unwrap_or_default()),
             url: url?,
@@ -149,6 +162,30 @@ impl Checker<'_> {
         http.headers.push((TENANT_HEADER.to_owned(), Secret::Inline(tenant)));
     }
 
+    fn on_status(&mut self, raw: &RawReceiver) -> StatusPolicy {
+        let mut policy = StatusPolicy::default();
+        let too_many = Statuses::One(429);
+        let queue = raw.queue_config.as_ref();
+        let key_429 = queue.and_then(|queue| queue.retry_on_http_429.as_ref());
+        if !self.boolean(key_429, true) {
+            let set = policy.set(too_many, Action::Drop);
+            set.expect("every status may be dropped");
+        }
+        for (key, value) in raw.on_status.iter().flat_map(|Pairs(pairs)| pairs) {
+            let Some(statuses) = self.parsed::<Statuses>(Some(key)) else { continue };
+            if statuses == too_many && key_429.is_some() {
+                let message = "both `on_status` and `retry_on_http_429` say what 429 means";
+                let help = "keep `on_status`, which can say more";
+                self.note_with_help(key.origin, message.to_owned(), help);
+            }
+            let action = self.choice(Some(value), &Action::NAMES, Action::Retry);
+            if let Err(error) = policy.set(statuses, action) {
+                self.note(value.origin, error.to_string());
+            }
+        }
+        policy
+    }
+
     fn queue(&mut self, raw: &RawQueue) -> Queue {
         let min_backoff = self.positive_duration(raw.min_backoff.as_ref(), MIN_BACKOFF);
         let default = MAX_BACKOFF.max(min_backoff);
@@ -172,6 +209,13 @@ impl Checker<'_> {
         } else if let (Some(scalar), true) = (&raw.max_bytes, max_bytes < BYTES_LEAST) {
             self.note(scalar.origin, "must be at least 1MiB, room for one batch".to_owned());
         }
+        let max_shards = self.number(raw.max_shards.as_ref(), 1..=SHARDS_LIMIT, MAX_SHARDS);
+        let min_shards =
+            self.number(raw.min_shards.as_ref(), 1..=SHARDS_LIMIT, MIN_SHARDS.min(max_shards));
+        if let (Some(scalar), true) = (&raw.min_shards, min_shards > max_shards) {
+            let message = format!("min_shards, {min_shards}, is above max_shards, {max_shards}");
+            self.note(scalar.origin, message);
+        }
         Queue {
             max_samples_per_send: self.number(
                 raw.max_samples_per_send.as_ref(),
@@ -180,7 +224,8 @@ impl Checker<'_> {
             ),
             batch_send_deadline: self
                 .positive_duration(raw.batch_send_deadline.as_ref(), BATCH_SEND_DEADLINE),
-            max_shards: self.number(raw.max_shards.as_ref(), 1..=SHARDS_LIMIT, MAX_SHARDS),
+            min_shards,
+            max_shards,
             max_bytes,
             capacity: self.number(raw.capacity.as_ref(), 0..=u64::MAX, 0),
             sample_age_limit: self.duration(raw.sample_age_limit.as_ref(), Duration::ZERO),
@@ -192,7 +237,6 @@ impl Checker<'_> {
             ),
             min_backoff,
             max_backoff,
-            retry_on_http_429: self.boolean(raw.retry_on_http_429.as_ref(), true),
         }
     }
 

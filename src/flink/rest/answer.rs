@@ -59,6 +59,9 @@ pub(super) struct Details {
     /// By 1.20.
     #[serde(default)]
     pub(super) job_type: Box<str>,
+    /// The JobManager's clock, milliseconds since the epoch.
+    #[serde(default)]
+    pub(super) now: i64,
     #[serde(default)]
     pub(super) vertices: Vec<VertexRow>,
 }

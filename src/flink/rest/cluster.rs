@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   /config                   until the version is known, and again after the endpoint was away
-//!   /jobs/overview            always: one small answer that names every job; Flink caches it for 3 s
+//!   /jobs/overview            always: one small answer that names every job
 //!   /jobs/ID                  jobs whose tasks stand on our pages and are not known yet
 //!   /taskmanagers             while a page shows a TaskManager that is not known
 //!   and for the relay that scrapes the JobManager, whose page carries the info series:
@@ -133,6 +133,7 @@ impl Cluster {
             .iter()
             .filter_map(|want| match want {
                 Want::Task(job, task) if self.vertex(job, task).is_none() => Some(&**job),
+                Want::Tasks(job) if self.lacks_tasks(job) => Some(&**job),
                 _ => None,
             })
             .filter(|id| self.jobs.contains_key(*id))
@@ -184,6 +185,16 @@ impl Cluster {
         self.version = "".into();
     }
 
+    /// The jobs that run and had no tasks yet when they were asked about.
+    pub fn jobs_without_tasks(&self) -> impl Iterator<Item = &str> {
+        self.jobs.keys().map(|id| &**id).filter(|id| self.lacks_tasks(id))
+    }
+
+    fn lacks_tasks(&self, job: &str) -> bool {
+        let job = self.jobs.get(job).filter(|job| !job.has_ended);
+        job.is_some_and(|job| job.vertices.as_ref().is_none_or(BTreeMap::is_empty))
+    }
+
     /// A job's task.
     pub fn vertex(&self, job: &str, task: &str) -> Option<&Vertex> {
         self.jobs.get(job)?.vertices.as_ref()?.get(task)
@@ -227,7 +238,9 @@ impl Cluster {
     fn take_details(&mut self, details: Details) {
         let Some(job) = self.jobs.get_mut(&details.jid) else { return };
         job.job_type = details.job_type;
-        job.read_ms = job.modified_ms;
+        // Flink may have answered out of its cache: what has just changed is read once more.
+        let is_settled = details.now.saturating_sub(job.modified_ms) > CACHED_MS;
+        job.read_ms = if is_settled { job.modified_ms } else { i64::MIN };
         let vertex = |row: super::answer::VertexRow| {
             let vertex = Vertex {
                 name: row.name.into(),
@@ -256,6 +269,9 @@ impl Job {
         self.vertices.is_none() || self.modified_ms != self.read_ms
     }
 }
+
+/// Flink's answers are at most this old: `web.refresh-interval` is 3 s, and some have raised it.
+const CACHED_MS: i64 = 10_000;
 
 /// `10.0.0.7` out of `pekko.tcp://flink@10.0.0.7:41235/user/rpc/taskmanager_0`.
 fn host(path: &str) -> &str {
@@ -305,7 +321,15 @@ impl Names {
             Want::Job(id) => cluster.jobs.contains_key(id),
             Want::Task(job, task) => cluster.vertex(job, task).is_some(),
             Want::TaskManager(page) => cluster.task_manager(page).next().is_some(),
-        })
+            Want::Tasks(job) => cluster.jobs.contains_key(job) && !cluster.lacks_tasks(job),
+            Want::End { .. } => false,
+        }) || matches!(want, Want::End { job, .. } if self.has_ended(job))
+    }
+
+    /// Whether a job that was known is over: no cluster has it among those that are not.
+    pub fn has_ended(&self, job: &str) -> bool {
+        let mut jobs = self.clusters.iter().filter_map(|cluster| cluster.jobs.get(job));
+        jobs.all(|job| job.has_ended)
     }
 
     /// See [`Cluster::start_ms`]; `None` when two clusters disagree.

@@ -14,11 +14,14 @@
 //!
 //! **A process's own series** (`flink_taskmanager_Status_…`) belong to no job. Where all jobs on a TaskManager's
 //! page are one, they get its `job_id` and `job_name`. The page tells which jobs run there, at no cost to
-//! the JobManager. When that job ends the labels stay until another comes, which takes its place;
-//! when a second one runs beside it they go for good: that TaskManager is shared.
+//! the JobManager. While that job restarts the labels stay; when it is over, as REST tells, they go, and
+//! when another one comes it takes their place. When a second one runs beside it they go for good: that
+//! TaskManager is shared.
 //!
 //! **Two spellings.** A proxy may serve two reporters' pages as one, filtered and not, so that giving a
 //! name back makes two series equal. That is noticed, and the target keeps its page's names.
+
+mod found;
 
 use std::{
     borrow::Cow,
@@ -27,8 +30,8 @@ use std::{
 };
 
 use slab::Slab;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
+use self::found::{Found, JOB_ID, JOB_NAME, TASK_NAME, TM, hash};
 use super::{Names, Want, info, spelling};
 use crate::{flink::NAME_PREFIX, labels::Labels};
 
@@ -57,7 +60,13 @@ pub struct Subjects {
 /// The jobs of a TaskManager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Use {
-    One { job: Box<str>, page_name: Box<str> },
+    /// `is_idle` when no task of the job is there at the moment, which has happened `left` times.
+    One {
+        job: Box<str>,
+        page_name: Box<str>,
+        is_idle: bool,
+        left: u32,
+    },
     Shared,
 }
 
@@ -268,13 +277,21 @@ impl Subjects {
         let mut changed = false;
         for (tm, jobs) in jobs {
             let mut jobs = jobs.into_iter();
-            let next = match (jobs.next(), jobs.next()) {
-                (None, _) => continue,
-                (Some((job, name)), None) => Use::One { job: job.into(), page_name: name.into() },
-                (Some(_), Some(_)) => Use::Shared,
-            };
             let before = self.processes.get(tm);
-            if before != Some(&Use::Shared) && before != Some(&next) {
+            let next = match (jobs.next(), jobs.next(), before) {
+                (_, _, Some(Use::Shared)) | (None, _, None) => continue,
+                (None, _, Some(Use::One { job, page_name, is_idle, left })) => {
+                    let left = left + u32::from(!is_idle);
+                    let (job, page_name) = (job.clone(), page_name.clone());
+                    Use::One { job, page_name, is_idle: true, left }
+                }
+                (Some((job, name)), None, before) => {
+                    let left = if let Some(Use::One { left, .. }) = before { *left } else { 0 };
+                    Use::One { job: job.into(), page_name: name.into(), is_idle: false, left }
+                }
+                (Some(_), Some(_), _) => Use::Shared,
+            };
+            if before != Some(&next) {
                 self.processes.insert(tm.into(), next);
                 changed = true;
             }
@@ -286,8 +303,14 @@ impl Subjects {
         if self.two_spellings {
             return BTreeSet::new();
         }
-        let shown = self.subjects.iter().filter(|(_, s)| s.lines > 0 && which(s));
-        shown.flat_map(|(_, subject)| subject.wants()).collect()
+        let shown = || self.subjects.iter().filter(|(_, s)| s.lines > 0 && which(s));
+        let ends = shown().filter_map(|(_, subject)| {
+            let (named, _) = subject.own.as_ref()?.as_ref()?;
+            let tm = &subject.tm.as_ref()?.page;
+            let Use::One { is_idle: true, left, .. } = self.processes.get(tm)? else { return None };
+            Some(Want::End { job: named.clone(), tm: tm.clone(), time: *left })
+        });
+        shown().flat_map(|(_, subject)| subject.wants()).chain(ends).collect()
     }
 
     fn take_back(&mut self) -> BTreeSet<SubjectId> {
@@ -353,7 +376,8 @@ impl Subject {
         let before = self.own.as_ref()?;
         let used = self.tm.as_ref().and_then(|tm| jobs?.get(&tm.page));
         Some(match used {
-            Some(Use::One { job, page_name }) => match before {
+            Some(Use::One { job, is_idle: true, .. }) if names.has_ended(job) => None,
+            Some(Use::One { job, page_name, .. }) => match before {
                 Some((named, _)) if named == job => before.clone(),
                 // While its name is not known the job before it would be a lie.
                 _ => names.job(job, page_name).map(|name| (job.clone(), name)),
@@ -402,63 +426,6 @@ impl Subject {
     }
 }
 
-/// The labels of a line that matter here.
-#[derive(Default)]
-struct Found<'l> {
-    tm: Option<Cow<'l, str>>,
-    job_id: Option<Cow<'l, str>>,
-    job_name: Option<Cow<'l, str>>,
-    task_id: Option<Cow<'l, str>>,
-    task_name: Option<Cow<'l, str>>,
-}
-
-impl<'l> Found<'l> {
-    fn label(&mut self, name: &str, value: Cow<'l, str>) {
-        let place = match name {
-            TM => &mut self.tm,
-            JOB_ID => &mut self.job_id,
-            JOB_NAME => &mut self.job_name,
-            TASK_ID => &mut self.task_id,
-            TASK_NAME => &mut self.task_name,
-            _ => return,
-        };
-        *place = Some(value).filter(|value| !value.is_empty());
-    }
-
-    fn key(&self, is_process: bool, tells_leader: bool) -> u128 {
-        let parts = [&self.tm, &self.job_id, &self.job_name, &self.task_id, &self.task_name];
-        let mut hash = hash(parts.map(|part| part.as_deref().unwrap_or_default()));
-        hash.update(&[u8::from(is_process), u8::from(tells_leader)]);
-        hash.digest128()
-    }
-
-    fn subject(&self, key: u128) -> Subject {
-        let given = |page: &Option<Cow<'l, str>>| {
-            page.as_deref().map(|page| Given { page: page.into(), name: None })
-        };
-        Subject {
-            key,
-            tm: given(&self.tm),
-            job_id: self.job_id.as_deref().map(Into::into),
-            job_name: given(&self.job_name),
-            task_id: self.task_id.as_deref().map(Into::into),
-            task_name: given(&self.task_name),
-            is_new: true,
-            ..Subject::default()
-        }
-    }
-}
-
-fn hash<const N: usize>(parts: [&str; N]) -> Xxh3Default {
-    let mut hash = Xxh3Default::new();
-    for part in parts {
-        // The lengths keep two lists of one concatenation apart.
-        hash.update(&xxh3_64(part.as_bytes()).to_le_bytes());
-        hash.update(&part.len().to_le_bytes());
-    }
-    hash
-}
-
 fn is_flinks(name: &str) -> bool {
     name.starts_with(NAME_PREFIX) && !info::is_info(name)
 }
@@ -469,11 +436,6 @@ fn is_process(name: &str) -> bool {
     rest.is_some_and(|rest| !rest.starts_with("job_"))
 }
 
-const TM: &str = "tm_id";
-const JOB_ID: &str = "job_id";
-const JOB_NAME: &str = "job_name";
-const TASK_ID: &str = "task_id";
-const TASK_NAME: &str = "task_name";
 const OPERATOR: &str = "operator_name";
 
 /// Metrics of the Dispatcher and the ResourceManager, which run in the leading JobManager only.

@@ -1,11 +1,10 @@
 //! The ids that pages show and no REST API has explained yet.
 //!
-//! Each endpoint is asked once about each id; afterwards the id waits for the regular poll, since a
-//! cluster that does not know a job will hardly know it ten seconds later. An id that no page has shown
-//! for a while is forgotten.
+//! Each endpoint is asked at once, a few times in the next minutes, and then with its regular polls. An id
+//! that no page has shown for a while is forgotten.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     time::{Duration, Instant},
 };
@@ -21,6 +20,24 @@ pub enum Want {
     Task(Box<str>, Box<str>),
     /// A TaskManager, by its id as the page writes it.
     TaskManager(Box<str>),
+    /// The tasks of a job that had none yet, by its id: it is being set up.
+    Tasks(Box<str>),
+    /// Whether a job is over that has left a TaskManager whose own series bear its name.
+    End {
+        /// The job's id.
+        job: Box<str>,
+        /// The TaskManager's id as the page writes it.
+        tm: Box<str>,
+        /// Counts how often it was left: each time is asked for anew.
+        time: u32,
+    },
+}
+
+impl Want {
+    /// Whether a page shows it; the others are questions of the relay's own.
+    pub const fn is_on_a_page(&self) -> bool {
+        !matches!(self, Self::Tasks(_) | Self::End { .. })
+    }
 }
 
 impl fmt::Display for Want {
@@ -29,6 +46,8 @@ impl fmt::Display for Want {
             Self::Job(id) => write!(f, "job {id}"),
             Self::Task(job, id) => write!(f, "task {id} of job {job}"),
             Self::TaskManager(page) => write!(f, "TaskManager {page}"),
+            Self::Tasks(job) => write!(f, "tasks of job {job}"),
+            Self::End { job, .. } => write!(f, "end of job {job}"),
         }
     }
 }
@@ -42,9 +61,24 @@ pub struct Wants {
 #[derive(Clone, Debug)]
 struct State {
     seen: Instant,
-    /// Endpoints that have answered without telling it.
-    answered: BTreeSet<usize>,
+    /// How often each endpoint has answered without telling it, and when it did last.
+    asked: BTreeMap<usize, (usize, Instant)>,
 }
+
+/// Pauses after which an endpoint that could not tell is asked again. What is new on a page may be newer
+/// than what Flink answers: it caches a job's details for 3 seconds (`web.refresh-interval`), and a TaskManager
+/// shows its page before it has registered. Afterwards there is the regular poll.
+const PAUSES: [Duration; 6] = [
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
+
+/// Answers in vain after which nobody waits for the next one.
+const ANSWERS_AWAITED: usize = 4;
 
 impl Wants {
     /// A page shows these. What is above the limit is not asked for: the page keeps its names.
@@ -53,19 +87,25 @@ impl Wants {
             if let Some(state) = self.wants.get_mut(&want) {
                 state.seen = now;
             } else if self.wants.len() < WANTS_MAX {
-                self.wants.insert(want, State { seen: now, answered: BTreeSet::new() });
+                self.wants.insert(want, State { seen: now, asked: BTreeMap::new() });
             }
         }
     }
 
-    /// Whether the endpoint has not been asked about this yet, as far as it is wanted at all.
+    /// Whether it is worth to wait for the endpoint's next word about this, as far as it is wanted at
+    /// all.
     pub fn is_open(&self, want: &Want, endpoint: usize) -> bool {
-        self.wants.get(want).is_some_and(|state| !state.answered.contains(&endpoint))
+        self.wants.get(want).is_some_and(|state| state.answers(endpoint) < ANSWERS_AWAITED)
     }
 
-    /// Whether anything is wanted that the endpoint has not been asked about yet.
-    pub fn has_open(&self, endpoint: usize) -> bool {
-        self.wants.values().any(|state| !state.answered.contains(&endpoint))
+    /// When the endpoint is to be asked about something that it has not told yet; `None` leaves that to
+    /// the regular poll.
+    pub fn due(&self, endpoint: usize) -> Option<Instant> {
+        let due = |state: &State| match state.asked.get(&endpoint) {
+            None => Some(state.seen),
+            Some((answers, last)) => Some(*last + *PAUSES.get(answers.checked_sub(1)?)?),
+        };
+        self.wants.values().filter_map(due).min()
     }
 
     /// Whether nothing is wanted.
@@ -84,10 +124,16 @@ impl Wants {
     }
 
     /// The endpoint has been asked about these.
-    pub fn answered<'w>(&mut self, wants: impl IntoIterator<Item = &'w Want>, endpoint: usize) {
+    pub fn answered<'w>(
+        &mut self,
+        wants: impl IntoIterator<Item = &'w Want>,
+        endpoint: usize,
+        now: Instant,
+    ) {
         for want in wants {
             if let Some(state) = self.wants.get_mut(want) {
-                state.answered.insert(endpoint);
+                let answers = state.answers(endpoint) + 1;
+                state.asked.insert(endpoint, (answers, now));
             }
         }
     }
@@ -100,6 +146,12 @@ impl Wants {
     }
 }
 
+impl State {
+    fn answers(&self, endpoint: usize) -> usize {
+        self.asked.get(&endpoint).map_or(0, |(answers, _)| *answers)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,15 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn each_endpoint_is_asked_once() {
-        let (mut wants, now) = (Wants::default(), Instant::now());
-        wants.add([job("a"), job("b")], now);
-        assert!(wants.is_open(&job("a"), 0) && wants.is_open(&job("a"), 1));
+    fn an_endpoint_that_cannot_tell_is_asked_again_and_then_left_alone() {
+        let (mut wants, start) = (Wants::default(), Instant::now());
+        wants.add([job("a")], start);
+        let (mut now, mut pauses, mut awaited) = (start, Vec::new(), 0);
+        while let Some(due) = wants.due(0) {
+            pauses.push((due - now).as_secs());
+            awaited += usize::from(wants.is_open(&job("a"), 0));
+            now = due;
+            wants.answered(&[job("a")], 0, now);
+            wants.add([job("a")], now);
+        }
+        assert_eq!(pauses, [0, 1, 1, 1, 10, 30, 60]);
+        assert_eq!(awaited, 4);
+        assert!(wants.due(1).is_some() && wants.is_open(&job("a"), 1), "another one may know");
         assert!(!wants.is_open(&job("c"), 0), "nobody wants it");
-        wants.answered(&[job("a"), job("b"), job("c")], 0);
-        wants.add([job("a")], now);
-        assert!(!wants.is_open(&job("a"), 0), "showing it again asks nobody again");
-        assert!(!wants.has_open(0) && wants.has_open(1));
+        // What comes later is asked for at once.
+        wants.add([job("b")], now);
+        assert_eq!(wants.due(0), Some(now));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{MetadataRefs, Sample, Series, Symbols, put_series, put_symbol};
+use super::{MetadataRefs, Sample, Series, Symbols, put_ref, put_series, put_symbol};
 use crate::{
     limits::BODY_RAW_BYTES_MAX,
     remote_write::{
@@ -35,8 +35,8 @@ pub struct Encoder<'target> {
     texts: Vec<u8>,
     texts_count: u32,
     series: Vec<u8>,
-    /// Places of the labels of one series; kept for its memory.
-    labels: Vec<u32>,
+    /// Places of the labels of one series, encoded; kept for its memory.
+    refs: Vec<u8>,
     /// What the open request would be in 1.0, without its metadata.
     expanded_bytes: u64,
     open: Tally,
@@ -65,7 +65,7 @@ impl<'target> Encoder<'target> {
             texts: Vec::new(),
             texts_count: 0,
             series: Vec::new(),
-            labels: Vec::new(),
+            refs: Vec::new(),
             expanded_bytes: 0,
             open: Tally::default(),
             staged: Vec::new(),
@@ -95,13 +95,14 @@ impl<'target> Encoder<'target> {
         if self.open.samples == self.samples_max || self.is_beyond(expanded, series) {
             self.cut();
         }
-        let mut labels = std::mem::take(&mut self.labels);
-        labels.clear();
-        labels.extend(series.labels.iter().map(|&number| self.place(number)));
+        self.refs.clear();
+        for &number in &series.labels {
+            let at = self.place(number);
+            put_ref(&mut self.refs, at);
+        }
         let (help, unit) = (self.place(series.help), self.place(series.unit));
         let metadata = MetadataRefs { kind: series.kind, help, unit };
-        put_series(&mut self.series, &labels, sample, metadata);
-        self.labels = labels;
+        put_series(&mut self.series, &self.refs, sample, metadata);
         self.expanded_bytes += expanded;
         self.open.add_sample(sample.timestamp_ms);
     }
@@ -122,11 +123,17 @@ impl<'target> Encoder<'target> {
     }
 
     /// Where the text stands in the open request; it is appended when it is not there yet.
+    #[inline]
     fn place(&mut self, number: u32) -> u32 {
-        let Some(place) = self.places.get_mut(number as usize) else { return 0 };
-        if place.request == self.request {
-            return place.at;
+        match self.places.get(number as usize) {
+            Some(place) if place.request == self.request => place.at,
+            _ => self.append_text(number),
         }
+    }
+
+    #[cold]
+    fn append_text(&mut self, number: u32) -> u32 {
+        let Some(place) = self.places.get_mut(number as usize) else { return 0 };
         *place = Place { request: self.request, at: self.texts_count };
         self.texts_count += 1;
         put_symbol(&mut self.texts, self.symbols.text(number));

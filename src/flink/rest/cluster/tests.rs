@@ -17,7 +17,7 @@ fn details(id: &str, tasks: &[(&str, &str)]) -> String {
         serde_json::json!({"id": id, "name": name, "parallelism": 2, "maxParallelism": 128, "start-time": 1000})
     });
     let vertices: Vec<_> = vertices.collect();
-    serde_json::json!({"jid": id, "name": "-", "vertices": vertices}).to_string()
+    serde_json::json!({"jid": id, "name": "-", "now": 20_000, "vertices": vertices}).to_string()
 }
 
 fn take(cluster: &mut Cluster, ask: Ask, body: &str) {
@@ -74,11 +74,21 @@ fn a_poll_asks_for_what_is_needed_and_no_more() {
     let others = ["/taskmanagers", "/jobs/other", &checkpoints, "/jobs/other/checkpoints"];
     check(&cluster, &[], true, &others);
     take(&mut cluster, Ask::Job("other".into()), &details("other", &[]));
+    // It is being set up.
+    assert_eq!(cluster.jobs_without_tasks().collect::<Vec<_>>(), ["other"]);
+    check(&cluster, &[Want::Tasks("other".into())], false, &["/jobs/other"]);
+    check(&cluster, &[Want::Tasks(JOB.into())], false, &[]);
+    take(&mut cluster, Ask::Job("other".into()), &details("other", &[(TASK, "t")]));
     cluster.take_missing(&Ask::Checkpoints("other".into()));
     let path = r#"{"counts":{},"latest":{"completed":{"external_path":"file:/c/JOB/chk-17"}}}"#;
     take(&mut cluster, Ask::Checkpoints(JOB.into()), path);
     assert_eq!(cluster.jobs[JOB].checkpoint_path.as_deref(), Some("file:/c/JOB"));
     check(&cluster, &[], true, &["/taskmanagers"]);
+    // What has changed moments before it was read may have come out of Flink's cache.
+    let mut fresh = cluster.clone();
+    take(&mut fresh, Ask::Overview, &overview(&[(JOB, "n", "RUNNING", 19_000)]));
+    take(&mut fresh, Ask::Job(JOB.into()), &details(JOB, &[(TASK, "t")]));
+    check(&fresh, &[], true, &["/taskmanagers", &format!("/jobs/{JOB}")]);
     // What has changed since is read again; what has ended is not asked about.
     take(
         &mut cluster,

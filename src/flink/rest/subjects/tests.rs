@@ -13,9 +13,17 @@ type Told<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 /// What one cluster tells.
 fn names(jobs: &[Told<'_>], task_managers: &[&str]) -> Arc<Names> {
+    names_with(jobs, task_managers, &[])
+}
+
+/// The same; of these jobs it tells that they are over.
+fn names_with(jobs: &[Told<'_>], task_managers: &[&str], ended: &[&str]) -> Arc<Names> {
     let mut cluster = Cluster::default();
-    let rows: Vec<_> =
-        jobs.iter().map(|(id, name, _)| serde_json::json!({"jid": id, "name": name})).collect();
+    let row = |(id, name, _): &Told<'_>| {
+        let state = if ended.contains(id) { "FINISHED" } else { "RUNNING" };
+        serde_json::json!({"jid": id, "name": name, "state": state})
+    };
+    let rows: Vec<_> = jobs.iter().map(row).collect();
     let take = |cluster: &mut Cluster, ask: Ask, body: serde_json::Value| {
         cluster.take(&ask, body.to_string().as_bytes()).unwrap();
     };
@@ -168,24 +176,35 @@ fn names_come_once_and_stay() {
 
 #[test]
 fn a_process_bears_the_name_of_its_only_job() {
-    let names = names(&[("1", "j-1", TASKS), ("2", "j-2", TASKS)], &["tm-1"]);
+    let jobs = [("1", "j-1", TASKS), ("2", "j-2", TASKS)];
+    let mut names = names(&jobs, &["tm-1"]);
     let mut page = Page::default();
-    let mut of = |lines: &[Line]| {
-        page.read(&names, lines);
-        page.read(&names, lines)[0].clone()
+    let read = |page: &mut Page, names: &Arc<Names>, lines: &[Line]| {
+        page.read(names, lines);
+        page.read(names, lines)[0].clone()
     };
+    let of = |page: &mut Page, lines: &[Line]| read(page, &names, lines);
     let (own, one, two) = (process_line(), task_line("1", "j_1"), task_line("2", "j_2"));
     let (none, first, second) = (
         "flink_taskmanager_Status_x{tm_id=\"tm-1\"}",
         "flink_taskmanager_Status_x{job_id=\"1\",job_name=\"j-1\",tm_id=\"tm-1\"}",
         "flink_taskmanager_Status_x{job_id=\"2\",job_name=\"j-2\",tm_id=\"tm-1\"}",
     );
-    assert_eq!(of(std::slice::from_ref(&own)), none);
-    assert_eq!(of(&[own.clone(), one.clone()]), first);
-    assert_eq!(of(std::slice::from_ref(&own)), first, "the job that used it last");
-    assert_eq!(of(&[own.clone(), two.clone()]), second);
-    assert_eq!(of(&[own.clone(), one.clone(), two.clone()]), none);
-    assert_eq!(of(&[own.clone(), two]), none, "it is shared, and stays so");
+    let alone = std::slice::from_ref(&own);
+    assert_eq!(of(&mut page, alone), none);
+    assert_eq!(of(&mut page, &[own.clone(), one.clone()]), first);
+    assert!(page.subjects.wants().is_empty());
+    assert_eq!(of(&mut page, alone), first, "it restarts");
+    let end = Want::End { job: "1".into(), tm: "tm_1".into(), time: 1 };
+    assert_eq!(page.subjects.wants(), [end].into(), "or is it over?");
+    assert_eq!(of(&mut page, &[own.clone(), one.clone()]), first);
+    assert_eq!(of(&mut page, alone), first);
+    names = names_with(&jobs, &["tm-1"], &["1"]);
+    assert_eq!(read(&mut page, &names, alone), none, "it is over");
+    assert!(page.subjects.wants().is_empty());
+    assert_eq!(read(&mut page, &names, &[own.clone(), two.clone()]), second);
+    assert_eq!(read(&mut page, &names, &[own.clone(), one, two.clone()]), none);
+    assert_eq!(read(&mut page, &names, &[own.clone(), two]), none, "it is shared, and stays so");
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! A batch that was refused, sent in parts so that what is good of it is delivered: `split` and
+//! `bisect` of `on_status`.
+
+use std::{
+    ops::Range,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{
+    Receiver,
+    failing::{Sum, Tell},
+    halving::Halving,
+    health::State,
+    lane::Verdict,
+};
+use crate::{
+    remote_write::{Outcome, Part, Pieces},
+    spool::{Batch, Reason, Settled},
+};
+
+/// For so long a lane drops refused batches as a whole after one of which nothing at all was
+/// accepted: then it is not single series that are bad, and looking for them in every batch would
+/// multiply the requests to a receiver that refuses everything.
+const FRUITLESS_PAUSE: Duration = Duration::from_secs(60);
+
+/// Series that a log line names.
+const NAMED_MAX: usize = 5;
+
+/// What was refused of a batch.
+#[derive(Default)]
+struct Refused {
+    samples: u64,
+    metadata: u64,
+    pieces: usize,
+    names: Vec<String>,
+    words: String,
+}
+
+impl Receiver {
+    /// Sends a batch that was refused in halves. While the receiver fails in between, the rest waits
+    /// in flight, for what was delivered already must not come twice.
+    pub(super) async fn deliver_parts(
+        &self,
+        lane: u16,
+        batch: &Batch,
+        whole: Verdict,
+        fruitless_until: &mut Option<Instant>,
+    ) -> Settled {
+        let pieces = match Pieces::of(batch.message, &batch.body) {
+            Ok(pieces) if pieces.len() > 1 => pieces,
+            Ok(pieces) => {
+                let mut refused = Refused::default();
+                refused.add(&pieces, 0..pieces.len(), &pieces.part(0..pieces.len()), &whole.words);
+                return self.settle_parts(batch, &refused, false);
+            }
+            Err(error) => {
+                self.refused_as_a_whole(batch, &format!("{} ({error})", whole.words));
+                return Settled::Dropped(Reason::Rejected);
+            }
+        };
+        self.numbers.batches_parted.fetch_add(1, Relaxed);
+        let mut halving = Halving::new(pieces.len());
+        if whole.outcome == Outcome::Split {
+            halving.learn(batch.raw_bytes);
+        }
+        let mut refused = Refused::default();
+        while let Some(range) = halving.next(|range| pieces.raw_bytes(range)) {
+            let part = pieces.part(range.clone());
+            let Some(verdict) = self.deliver_part(lane, batch, &part).await else {
+                return Settled::Retry;
+            };
+            let again = match verdict.outcome {
+                Outcome::Split => halving.too_large(range.clone(), part.raw_bytes),
+                Outcome::Bisect => halving.refused(range.clone()),
+                Outcome::Rejected => false,
+                Outcome::Accepted | Outcome::Retry { .. } | Outcome::Park { .. } => {
+                    halving.accepted();
+                    continue;
+                }
+            };
+            if !again {
+                refused.add(&pieces, range, &part, &verdict.words);
+            }
+        }
+        let fruitful = halving.is_fruitful();
+        *fruitless_until = (!fruitful).then(|| Instant::now() + FRUITLESS_PAUSE);
+        self.settle_parts(batch, &refused, fruitful)
+    }
+
+    /// Sends one part until the receiver has judged it; `None` when the relay halts before that.
+    async fn deliver_part(&self, lane: u16, batch: &Batch, part: &Part) -> Option<Verdict> {
+        let mut request = Batch {
+            body: part.body.clone(),
+            samples: part.samples,
+            metadata: part.metadata,
+            raw_bytes: part.raw_bytes,
+            tries: 0,
+            ..batch.clone()
+        };
+        loop {
+            let turn = self.turn(lane).await?;
+            let verdict = self.attempt(turn, &request).await;
+            if !matches!(verdict.outcome, Outcome::Retry { .. } | Outcome::Park { .. }) {
+                return Some(verdict);
+            }
+            request.tries = request.tries.saturating_add(1);
+        }
+    }
+
+    /// Tells of what was refused, and what becomes of the batch.
+    fn settle_parts(&self, batch: &Batch, refused: &Refused, fruitful: bool) -> Settled {
+        if refused.pieces == 0 {
+            return Settled::Delivered;
+        }
+        if fruitful {
+            // The last part may have been a refused one; the receiver is well all the same.
+            self.health().accepted(SystemTime::now());
+        } else {
+            self.health().troubled(State::Refusing, SystemTime::now());
+        }
+        let tell = self.failing().refused(&refused.words, refused.samples, Instant::now());
+        match tell {
+            None => {}
+            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.config.url,
+                samples = refused.samples, of = batch.samples, series = ?refused.names,
+                answer = %refused.words,
+                "the receiver refused a part of a batch, which is dropped; further ones refused \
+                 with these words are summed up every five minutes"),
+            Some(Tell::Still(sum)) => self.warn_of_refusals(&refused.words, sum),
+        }
+        if refused.samples == batch.samples && refused.metadata == batch.metadata {
+            return Settled::Dropped(Reason::Rejected);
+        }
+        let &Refused { samples, metadata, .. } = refused;
+        Settled::Partly { samples, metadata, reason: Reason::Rejected }
+    }
+
+    pub(super) fn warn_of_refusals(&self, words: &str, sum: Sum) {
+        warn!(receiver = %self.config.name, url = %self.config.url, answer = %words,
+            requests = sum.requests, samples = sum.samples, within_s = sum.within.as_secs(),
+            "the receiver goes on to refuse samples, which are dropped; this is its last answer");
+    }
+}
+
+impl Refused {
+    fn add(&mut self, pieces: &Pieces, range: Range<usize>, part: &Part, words: &str) {
+        self.samples += part.samples;
+        self.metadata += part.metadata;
+        self.pieces += range.len();
+        let room = NAMED_MAX.saturating_sub(self.names.len());
+        self.names.extend(range.take(room).filter_map(|piece| pieces.name(piece)));
+        words.clone_into(&mut self.words);
+    }
+}

@@ -1,0 +1,94 @@
+//! The account of one page: `scraped = kept + Σ dropped`, and the reasons to drop a sample.
+
+use crate::flink::Group;
+
+/// Why a sample of a page is not sent to anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dropped {
+    /// Its metric group is not wanted.
+    Group,
+    /// `metric_relabel_configs` dropped it.
+    Relabel,
+    /// Another sample of the page has the same labels; the first one won.
+    Duplicate,
+    /// Its line breaks the text format.
+    Syntax,
+    /// Relabelling left it without a valid metric name.
+    Name,
+    /// The page has its values a second time, under the metric's present name.
+    FormerName,
+}
+
+impl Dropped {
+    /// All reasons, in the order of [`Tally::dropped`].
+    pub const ALL: [Self; 6] =
+        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
+
+    /// The reason as a label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group_filter",
+            Self::Relabel => "metric_relabel",
+            Self::Duplicate => "duplicate",
+            Self::Syntax => "syntax",
+            Self::Name => "invalid_name",
+            Self::FormerName => "former_name",
+        }
+    }
+}
+
+/// What became of the samples of one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples on the page, unreadable ones included.
+    pub scraped: u64,
+    /// Samples kept, after filtering and relabelling.
+    pub kept: u64,
+    /// Samples dropped, by reason.
+    pub dropped: DropCounts,
+    /// Series that were not on the page before.
+    pub series_added: u64,
+    /// Series that got an id back because dropping it would have made them equal to another.
+    pub ids_kept: u64,
+    /// Samples per group: on the page, kept.
+    pub groups: [GroupTally; Group::ALL.len()],
+}
+
+/// Samples of one metric group on one page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupTally {
+    /// On the page.
+    pub scraped: u64,
+    /// Of these, kept.
+    pub kept: u64,
+}
+
+/// Samples dropped, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DropCounts([u64; Dropped::ALL.len()]);
+
+impl DropCounts {
+    /// Counts one more.
+    pub fn add(&mut self, reason: Dropped, samples: u64) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count += samples;
+        }
+    }
+
+    /// Adds all of another count.
+    pub fn merge(&mut self, other: &Self) {
+        for (reason, samples) in other.iter() {
+            self.add(reason, samples);
+        }
+    }
+
+    /// Each reason with its count, zeros included.
+    pub fn iter(&self) -> impl Iterator<Item = (Dropped, u64)> + '_ {
+        Dropped::ALL.into_iter().zip(self.0)
+    }
+
+    /// All reasons together.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
