@@ -18,7 +18,10 @@ mod queue;
 mod request;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -60,6 +63,8 @@ pub struct Receiver {
     /// What the files with credentials looked like when the receiver was parked.
     parked_with: AtomicU64,
     failing: Mutex<Failing>,
+    /// Samples dropped as `queue_full` so far, as far as it was told.
+    overflowed: AtomicU64,
     health: Mutex<Health>,
     negotiation: Mutex<Negotiation>,
     /// Set when another receiver takes over: lanes begin nothing new.
@@ -99,6 +104,7 @@ impl Receiver {
             writer: Mutex::default(),
             queue: Arc::new(Queue::new(settings(&config.queue))?),
             failing: Mutex::default(),
+            overflowed: AtomicU64::default(),
             negotiation: Mutex::new(Negotiation::new(config.protobuf_message, config.compression)),
             halt: CancellationToken::new(),
             numbers: Arc::default(),
@@ -127,18 +133,19 @@ impl Receiver {
     }
 
     /// Takes what a scrape of the target with this hash produced. Never waits: when the spool is
-    /// full, its oldest batch goes.
+    /// full, its oldest samples go.
     pub fn append(&self, target: u64, staged: &Staged, now: Instant) {
         let message = self.message();
         let (lane, overflowed) = {
             let mut spool = self.spool();
-            let before = spool.counts().dropped(Reason::QueueFull).samples;
             let fragments = staged.fragments(message).iter().cloned();
             let lane = spool.append(target, fragments, now.into_std());
             spool.count_withheld(staged.filtered, Reason::WriteRelabel);
             spool.count_withheld(staged.unfit.label_limit, Reason::LabelLimit);
             spool.count_withheld(staged.unfit.invalid, Reason::InvalidLabels);
-            (lane, spool.counts().dropped(Reason::QueueFull).samples - before)
+            // Since the last append: what is on disk is dropped when something is written.
+            let dropped = spool.counts().dropped(Reason::QueueFull).samples;
+            (lane, dropped - self.overflowed.swap(dropped, Relaxed).min(dropped))
         };
         self.tell_of_unfit(&staged.unfit.named, now);
         if overflowed > 0 && self.failing().overflowed() {

@@ -1,6 +1,9 @@
 //! A receiver's spool on disk: opening it, handing it on, and closing it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -118,6 +121,7 @@ impl Receiver {
         if self.config.url == old.config.url {
             self.health().clone_from(&old.health());
         }
+        self.overflowed.store(old.overflowed.load(Relaxed), Relaxed);
         self.queue.wake_all();
     }
 

@@ -119,6 +119,21 @@ struct ReceiverState {
     samples_delivered: u64,
     samples_pending: u64,
     samples_dropped: BTreeMap<&'static str, u64>,
+    /// Absent without a data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spool: Option<SpoolState>,
+}
+
+/// A receiver's spool on disk.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpoolState {
+    samples_recovered: u64,
+    disk_bytes: u64,
+    /// What is in memory only.
+    unwritten_bytes: u64,
+    /// Why new samples wait in memory; empty when they are written.
+    trouble: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -239,6 +254,12 @@ fn receiver(receiver: &Receiver) -> ReceiverState {
             .into_iter()
             .map(|reason| (reason.as_str(), counts.dropped(reason).samples))
             .collect(),
+        spool: receiver.store().map(|store| SpoolState {
+            samples_recovered: counts.recovered.samples,
+            disk_bytes: store.disk_bytes,
+            unwritten_bytes: store.unwritten_bytes,
+            trouble: store.trouble,
+        }),
     }
 }
 
