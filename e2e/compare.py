@@ -34,7 +34,7 @@ _OF_A_MOMENT = re.compile(
     r"flink_(jobmanager|taskmanager)_Status_JVM_FileDescriptor_Open"
     r"|flink_jobmanager_job_numberOfInProgressCheckpoints"
     r"|flink_taskmanager_job_task_(Network|Shuffle_Netty)_(Input|Output)_\d+_(min|max|avg|total)QueueLen"
-    r"|flink_taskmanager_job_task_(buffers|Shuffle_Netty_(Input|Output)_Buffers)_\w+(Usage|QueueLength)"
+    r"|flink_taskmanager_job_task_(buffers|Shuffle_Netty_(Input|Output)_Buffers)_\w+(Usage|QueueLength|QueueSize)"
     r"|flink_taskmanager_job_task_operator_.+_rocksdb_num_running_compactions"
 )
 

@@ -61,9 +61,19 @@ def check_cases(report: Report, cases: tuple[Case, ...], compared: dict[str, Com
         _check_all(report, receiver, comparison)
 
 
+def each_judged(cases: tuple[Case, ...], comparison: Comparison) -> bool:
+    """Whether some series of each case could be judged so far. A gauge may fall in any one window."""
+    return all(any(v.judged for v in _of(case, comparison).values()) for case in cases)
+
+
+def _of(case: Case, comparison: Comparison) -> dict:
+    pattern = re.compile(case.metric)
+    return {s: v for s, v in comparison.verdicts.items() if pattern.fullmatch(s[0])}
+
+
 def _problem(case: Case, comparison: Comparison) -> str | None:
     pattern = re.compile(case.metric)
-    verdicts = {s: v for s, v in comparison.verdicts.items() if pattern.fullmatch(s[0])}
+    verdicts = _of(case, comparison)
     missing = [series for series in comparison.missing if pattern.fullmatch(series[0])]
     wrong = {series: v.wrong for series, v in verdicts.items() if v.wrong}
     if missing:

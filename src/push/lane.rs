@@ -48,6 +48,9 @@ struct InFlight<'r> {
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
     pub(super) words: String,
+    /// Samples of a refused request that the receiver says it has written all the same
+    /// (Remote-Write 2.0, "Partial Write").
+    pub(super) written: u64,
 }
 
 impl Receiver {
@@ -147,6 +150,9 @@ impl Receiver {
         let verdict = self.attempt(turn, batch).await;
         match verdict.outcome {
             Outcome::Accepted => Settled::Delivered,
+            Outcome::Rejected | Outcome::Split | Outcome::Bisect if verdict.written > 0 => {
+                self.written_in_part(batch, &verdict)
+            }
             Outcome::Retry { .. } | Outcome::Park { .. } => Settled::Retry,
             Outcome::Split => self.deliver_parts(lane, batch, verdict, fruitless_until).await,
             Outcome::Bisect if fruitless_until.is_none_or(|until| until <= Instant::now()) => {
@@ -180,7 +186,8 @@ impl Receiver {
             Report::Parked(_) => self.parked(&answer, batch, now, wall),
         }
         turn.report(report, began, now);
-        Verdict { outcome, words: answer.words }
+        let written = if report == Report::Refused { answer.samples_written() } else { None };
+        Verdict { outcome, written: written.unwrap_or_default(), words: answer.words }
     }
 
     /// What an answer means for the samples of its request.

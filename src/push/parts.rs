@@ -73,6 +73,11 @@ impl Receiver {
             let Some(verdict) = self.deliver_part(lane, batch, &part).await else {
                 return Settled::Retry;
             };
+            if verdict.written > 0 {
+                halving.accepted();
+                refused.add_rest(&part, &verdict);
+                continue;
+            }
             let again = match verdict.outcome {
                 Outcome::Split => halving.too_large(range.clone(), part.raw_bytes),
                 Outcome::Bisect => halving.refused(range.clone()),
@@ -111,6 +116,20 @@ impl Receiver {
         }
     }
 
+    /// What becomes of a batch of which the receiver has written a part: the rest is dropped. There is
+    /// nothing to look for, since what is good of it is there.
+    pub(super) fn written_in_part(&self, batch: &Batch, verdict: &Verdict) -> Settled {
+        let mut refused = Refused::default();
+        let all = Part {
+            body: batch.body.clone(),
+            raw_bytes: batch.raw_bytes,
+            samples: batch.samples,
+            metadata: 0,
+        };
+        refused.add_rest(&all, verdict);
+        self.settle_parts(batch, &refused, true)
+    }
+
     /// Tells of what was refused, and what becomes of the batch.
     fn settle_parts(&self, batch: &Batch, refused: &Refused, fruitful: bool) -> Settled {
         if refused.pieces == 0 {
@@ -132,7 +151,7 @@ impl Receiver {
                  with these words are summed up every five minutes"),
             Some(Tell::Still(sum)) => self.warn_of_refusals(&refused.words, sum),
         }
-        if refused.samples == batch.samples && refused.metadata == batch.metadata {
+        if !fruitful {
             return Settled::Dropped(Reason::Rejected);
         }
         let &Refused { samples, metadata, .. } = refused;
@@ -147,6 +166,13 @@ impl Receiver {
 }
 
 impl Refused {
+    /// Which samples are missing of what was written in part is in the receiver's words, if anywhere.
+    fn add_rest(&mut self, part: &Part, verdict: &Verdict) {
+        self.samples += part.samples.saturating_sub(verdict.written);
+        self.pieces += 1;
+        verdict.words.clone_into(&mut self.words);
+    }
+
     fn add(&mut self, pieces: &Pieces, range: Range<usize>, part: &Part, words: &str) {
         self.samples += part.samples;
         self.metadata += part.metadata;

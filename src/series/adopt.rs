@@ -242,6 +242,12 @@ mod tests {
             view("us", Vec::new()),
             view("eu", vec![rule("drop", "b")]),
             view("eu", vec![rule("labeldrop", "tm_id|job_id")]),
+            // Some of the series that got an id back have one label too many.
+            View { limits: Limits { labels: 7, ..Limits::default() }, ..view("eu", Vec::new()) },
+            View {
+                limits: Limits { value_bytes: 7, ..Limits::default() },
+                ..view("eu", Vec::new())
+            },
         ]
     }
 
@@ -327,12 +333,20 @@ mod tests {
                         for line in on_page {
                             let _bad = tracker.observe(lines[line].as_bytes(), NOW);
                         }
-                        if fails {
+                        let kept = if fails {
                             tracker.abort();
+                            None
                         } else {
-                            tracker.close(NOW);
-                        }
+                            Some(tracker.close(NOW).kept)
+                        };
                         for (view, known) in known.iter_mut().enumerate() {
+                            if let Some(kept) = kept
+                                && tracker.shaper.views[view].write_relabel_configs.is_empty()
+                            {
+                                let unfit = tracker.unfit(view);
+                                let sent = tracker.samples(view).count() as u64;
+                                prop_assert_eq!(sent + unfit.label_limit + unfit.invalid, kept);
+                            }
                             let sent: BTreeMap<Vec<u8>, i64> = if fails {
                                 BTreeMap::new()
                             } else {

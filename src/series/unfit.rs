@@ -129,10 +129,13 @@ impl Shaper {
 }
 
 impl Tracker {
-    /// Remembers why a new series is kept from views.
+    /// Remembers why a series of a new line is kept from views. One that is known keeps what is known
+    /// of it, but for the views whose blocks are made anew.
     pub(super) fn remember_unfit(&mut self, identity: u128, unfit: Unfits, series: &[u8]) {
-        if !unfit.is_empty() && !self.series_table.contains_key(&identity) {
+        if !self.series_table.contains_key(&identity) {
             self.unfit.insert(identity, unfit, series);
+        } else if !self.remade.is_empty() {
+            self.unfit.remake(identity, &self.remade, unfit, series);
         }
     }
 

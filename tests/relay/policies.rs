@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use flinkrelay::{push::State, spool::Reason};
+use flinkrelay::{push::State, remote_write::SAMPLES_WRITTEN, spool::Reason};
 use tempfile::TempDir;
 
 use crate::fakes::{
@@ -147,6 +147,49 @@ async fn check_bisect(message: &str) {
     for text in ["flink_taskmanager_n{", "17", "samples=1", "out of order: series 17"] {
         assert!(line.contains(text), "{text} in {line}");
     }
+}
+
+/// Remote write 2.0 lets a receiver keep what is good and say how much that was.
+#[tokio::test]
+async fn what_a_receiver_has_written_of_a_refused_batch_counts_as_delivered() {
+    let (log, _guard) = Log::start();
+    let remote = FakeReceiver::with_script(|write| {
+        let written = (write.samples.len() - 2).to_string();
+        Answer::new(400, &[(SAMPLES_WRITTEN, &written)], "two are out of order")
+    })
+    .await;
+    let flink = wide_flink(30).await;
+    let message = "protobuf_message: io.prometheus.write.v2.Request";
+    let receivers = [
+        receiver(&remote.url(), &format!("name: drops\n{SOON}\n{message}")),
+        receiver(
+            &remote.url(),
+            &format!("name: bisects\n{SOON}\n{message}\non_status: {{400: bisect}}"),
+        ),
+    ];
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &receivers, ""));
+    until_true("some requests", || {
+        (0..2).for_each(|n| {
+            running.counts(n);
+        });
+        remote.tries().len() >= 6
+    })
+    .await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    let mut batches = 0;
+    for receiver in relay.receivers() {
+        let counts = receiver.counts();
+        let dropped = counts.dropped(Reason::Rejected).samples;
+        assert_eq!(counts.delivered.samples + dropped, counts.appended.samples);
+        assert_eq!(dropped % 2, 0);
+        batches += dropped / 2;
+        assert_eq!(receiver.state().state, State::Ok);
+        assert_eq!(receiver.numbers.batches_parted.load(Relaxed), 0, "nothing is looked for");
+    }
+    assert_eq!(batches, remote.tries().len() as u64, "and nothing is sent twice");
+    assert_eq!(log.lines_with("refused a part of a batch").len(), 2, "once for each receiver");
 }
 
 #[tokio::test]
