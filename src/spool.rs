@@ -315,7 +315,7 @@ impl Spool {
         let Some(lane) = self.lanes.get(at) else { return Next::Idle };
         match lane.taken.as_ref().map(|taken| taken.stage) {
             Some(Stage::Sent) => return Next::Idle,
-            Some(Stage::Loading) => return Next::WaitUntil(store::ask_again(now)),
+            Some(Stage::Loading | Stage::Unread) => return Next::WaitUntil(store::ask_again(now)),
             Some(Stage::Ready) => return self.send(at),
             None => {}
         }
@@ -378,7 +378,7 @@ impl Spool {
                 store.order_load(at, id, &records);
             }
         }
-        lane.taken = Some(Taken { id, stage, records, tries: 0, failed_loads: 0 });
+        lane.taken = Some(Taken { id, stage, records, tries: 0, unread_since: None });
         if is_resident { self.send(at) } else { Next::WaitUntil(store::ask_again(now)) }
     }
 

@@ -3,7 +3,7 @@
 //! Invariants: sequence numbers grow from the front to the back, and what is stored stands before what is
 //! not yet. In a lane that sends in order, the batch stands before the line.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, time::Instant};
 
 use super::{
     Amount, Batch, BatchId, Epoch,
@@ -19,6 +19,8 @@ use crate::{
 pub(super) enum Stage {
     /// Its records are being read back.
     Loading,
+    /// The disk did not give them; it is asked again.
+    Unread,
     /// To be sent (again).
     Ready,
     /// What becomes of it at the receiver.
@@ -32,8 +34,8 @@ pub(super) struct Taken {
     pub(super) stage: Stage,
     pub(super) records: Vec<Record>,
     pub(super) tries: u32,
-    /// How often reading it back failed.
-    pub(super) failed_loads: u32,
+    /// Since when the disk does not give its records.
+    pub(super) unread_since: Option<Instant>,
 }
 
 /// What a lane's line has to offer.
