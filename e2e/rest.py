@@ -107,9 +107,10 @@ def check_load(stage: Stage) -> None:
     own = stage.relay.own_metrics()
     url = ("url", f"http://127.0.0.1:{REST_PORT}/")
     requests = own.get(("flinkrelay_flink_rest_requests_total", frozenset({url})))
-    # Version, jobs and TaskManagers, three jobs with their checkpoints, and what was not there at once.
-    holds = requests is not None and requests < 60
-    stage.report.that("REST was asked a few times only", holds, "some, less than 60", requests)
+    # What the relay's limit allows while a cluster starts: 30 polls beside the regular ones, of three
+    # GETs each, and two for each of three jobs. How many it takes depends on how slowly jobs come up.
+    holds = requests is not None and requests <= 30 * 3 + 3 * 2 + 3
+    stage.report.that("REST was asked within the limit of polls", holds, "some, at most 99", requests)
     state = stage.relay.targets()["flinkRest"]
     got = ([endpoint["health"] for endpoint in state["endpoints"]], state["unknown"])
     stage.report.equal("nothing is unknown", (["up"], []), got)

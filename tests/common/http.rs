@@ -1,10 +1,18 @@
 //! A scripted HTTP/1.1 server, byte by byte, so that an answer can be as wrong as a test needs it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
@@ -46,6 +54,14 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
+    open: Arc<Open>,
+}
+
+/// Connections so far, and those that have not ended.
+#[derive(Debug, Default)]
+struct Open {
+    accepted: AtomicUsize,
+    open: AtomicUsize,
 }
 
 type Script = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
@@ -186,8 +202,21 @@ impl Server {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let stop = CancellationToken::new();
-        let task = tokio::spawn(listen(listener, tls, Arc::new(script), stop.clone()));
-        Self { address, stop, task: Some(task) }
+        let open = Arc::<Open>::default();
+        let listening = listen(listener, tls, Arc::new(script), stop.clone(), Arc::clone(&open));
+        Self { address, stop, task: Some(tokio::spawn(listening)), open }
+    }
+
+    /// Waits until whatever clients that are gone have sent is read and answered.
+    pub(crate) async fn quiet(&self) {
+        let before = self.open.accepted.load(SeqCst);
+        // Connections are accepted in their order: this one comes after theirs.
+        drop(TcpStream::connect(self.address).await.expect("the server listens"));
+        let is_quiet =
+            || self.open.accepted.load(SeqCst) > before && self.open.open.load(SeqCst) == 0;
+        while !is_quiet() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Closes the port and all connections, and waits until that is done.
@@ -210,6 +239,7 @@ async fn listen(
     tls: Option<TlsAcceptor>,
     script: Script,
     stop: CancellationToken,
+    open: Arc<Open>,
 ) {
     let mut connections = JoinSet::new();
     for number in 0.. {
@@ -217,7 +247,9 @@ async fn listen(
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted.expect("accepts").0,
         };
-        let (script, tls) = (Arc::clone(&script), tls.clone());
+        open.accepted.fetch_add(1, SeqCst);
+        open.open.fetch_add(1, SeqCst);
+        let (script, tls, open) = (Arc::clone(&script), tls.clone(), Arc::clone(&open));
         connections.spawn(async move {
             // A client that goes away, or does not like the certificate, is not the server's fault.
             let _gone = match tls {
@@ -227,6 +259,7 @@ async fn listen(
                     Err(error) => Err(error),
                 },
             };
+            open.open.fetch_sub(1, SeqCst);
         });
     }
     drop(listener);

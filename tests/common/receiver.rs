@@ -163,6 +163,12 @@ impl FakeReceiver {
         self.state.lock().unwrap().script = Box::new(script);
     }
 
+    /// Waits until what a relay that was killed has sent last is answered: it might be taken for the next
+    /// one's.
+    pub(crate) async fn quiet(&self) {
+        self.server.quiet().await;
+    }
+
     /// The requests that were taken.
     #[track_caller]
     pub(crate) fn accepted(&self) -> Vec<Write> {

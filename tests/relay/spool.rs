@@ -69,6 +69,7 @@ async fn what_was_written_is_delivered_after_a_kill_in_order_and_once() {
             .await;
         running.kill().await;
     }
+    remote.quiet().await;
     assert!(remote.accepted().is_empty() && !remote.tries().is_empty());
     remote.set(|_| Answer::words(204, ""));
     let running = start_again(&config(2)).await;
@@ -174,6 +175,7 @@ async fn a_reload_hands_the_spool_on_with_its_disk() {
     .await;
     let owed = written(&running);
     running.kill().await;
+    remote.quiet().await;
     remote.set(|_| Answer::words(204, ""));
     let running = start_again(&with(", max_shards: 2")).await;
     assert!(running.counts(0).recovered.fragments >= owed);
