@@ -1,5 +1,5 @@
-//! The cost of classifying one name, which is paid once for each new series: less than a microsecond,
-//! whatever the name.
+//! The cost of classifying one name, and of naming its sample, which is paid once for each new series:
+//! less than a microsecond for both, whatever the name.
 //!
 //! `cargo bench --bench catalogue`; each time is for one pass over all names of its kind, and criterion
 //! shows the names per second beside it.
@@ -7,7 +7,10 @@
 use std::{collections::BTreeSet, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use flinkrelay::flink::catalogue;
+use flinkrelay::{
+    flink::{NameMode, catalogue},
+    labels::{Labels, METRIC_NAME},
+};
 
 const PAGES: [&str; 2] = [
     include_str!("../tests/pages/2.3.0/jobmanager.prom"),
@@ -50,6 +53,13 @@ fn unknown() -> Vec<String> {
         .collect()
 }
 
+/// The families of real pages with their HELP.
+fn described() -> Vec<(String, String)> {
+    let lines = PAGES.iter().flat_map(|page| page.lines());
+    let help = lines.filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    help.map(|(family, text)| (family.to_owned(), text.to_owned())).collect()
+}
+
 fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("catalogue");
     for (kind, names) in [
@@ -68,6 +78,35 @@ fn benches(criterion: &mut Criterion) {
         });
     }
     group.finish();
+
+    let mut group = criterion.benchmark_group("catalogue, with naming");
+    let bare = |names: Vec<String>| names.into_iter().map(|name| (name, String::new())).collect();
+    for (kind, names) in [
+        ("pages, with HELP", described()),
+        ("exact", bare(exported(false))),
+        ("varying", bare(exported(true))),
+    ] {
+        let renamed = names.iter().filter(|(name, help)| named(name, help) != *name).count();
+        assert!(renamed * 20 > names.len(), "{kind}: {renamed} of {} change", names.len());
+        group.throughput(Throughput::Elements(names.len() as u64));
+        group.bench_function(kind, |bencher| {
+            bencher.iter(|| {
+                for (name, help) in &names {
+                    black_box(named(black_box(name), help));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The name that a sample of this name gets.
+fn named(name: &str, help: &str) -> String {
+    let known = catalogue().find_described(name, (!help.is_empty()).then_some(help));
+    let mut labels = Labels::with_capacity(16);
+    labels.push(METRIC_NAME, name);
+    NameMode::Canonical.apply(known.as_ref(), &mut labels);
+    labels.metric_name().to_owned()
 }
 
 criterion_group!(all, benches);

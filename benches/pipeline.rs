@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
     exposition::{Limits, Lines},
-    flink::{GroupFilter, LabelPolicy},
+    flink::{GroupFilter, LabelPolicy, NameMode},
     labels::Labels,
     remote_write::{Encoder, Fragment},
     series::{self, Shaper, Tracker, View},
@@ -38,6 +38,7 @@ fn shaper(groups: &[&str]) -> Arc<Shaper> {
     };
     Arc::new(Shaper {
         groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
+        names: NameMode::default(),
         labels: LabelPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,

@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from names import stored_as, without_copies
 from page import Series, Watch, sanitised
 from promql import Labels
 from receivers import Receiver
@@ -57,12 +58,16 @@ def relayed(series: Series) -> bool:
 
 
 def pair(page: set[Series], stored: set[Labels]) -> Pairing:
-    """Pairs by name and by every label that the relay kept; names may be sanitised or restored."""
+    """Pairs by the name that is to be stored and by every label that the relay kept.
+
+    Names of jobs, tasks and operators may be sanitised or restored.
+    """
     pairing = Pairing()
     candidates: dict[str, list[tuple[Series, dict[str, str]]]] = defaultdict(list)
     for series in page:
-        labels = {name: sanitised(value) for name, value in series[1]}
-        candidates[series[0]].append((series, labels))
+        name, has = stored_as(series)
+        labels = {name: sanitised(value) for name, value in has}
+        candidates[name].append((series, labels))
     taken: dict[Series, list[Labels]] = defaultdict(list)
     for labels in stored:
         name = dict(labels)["__name__"]
@@ -148,6 +153,8 @@ class Comparison:
             page = {series for series in watch.steady_series() if relayed(series)}
             # What comes or goes within the window belongs to another check.
             passing = {series for poll in watch.polls for series in poll.samples} - page
+            sent = without_copies(page | passing)
+            page, passing = page & sent, passing & sent
             pairing = pair(page | passing, set(samples))
             missing |= {s for s in pairing.missing if s in page and self._storable(watch, s)}
             strange |= set(pairing.strange)

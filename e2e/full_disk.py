@@ -121,11 +121,14 @@ def count_asked(target: dict, since_ms: float, until_ms: float) -> int:
 
 
 def fill(disk: Path) -> float:
-    """Waits until less is free than a scrape needs; returns how long it took."""
+    """Waits until the disk is full but for a few records; returns how long it took.
+
+    Looks often: the spool makes room for itself, a segment at a time, as soon as a write fails.
+    """
     began = time.monotonic()
     while time.monotonic() - began < FILL_S_MAX:
         space = os.statvfs(disk)
-        if space.f_bavail * space.f_frsize < 64 << 10:
+        if space.f_bavail * space.f_frsize < 512 << 10:
             break
-        time.sleep(0.1)
+        time.sleep(0.02)
     return time.monotonic() - began

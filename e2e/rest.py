@@ -27,18 +27,18 @@ def check_names(stage: Stage) -> None:
     expected = {id_: {jobs[id_]} for id_ in stage.jobs.values()}
     assert "日志清洗 / log-clean (eu)" in jobs.values()
     for metric in ("flink_jobmanager_job_uptime", "flink_taskmanager_job_task_numRecordsOut"):
-        stage.on_both(f"{metric} names its jobs", metric, at, expected, by("job_id", "job_name"))
+        stage.on_each(f"{metric} names its jobs", metric, at, expected, by("job_id", "job_name"))
     vertices = {
         vertex["name"] for id_ in jobs for vertex in stage.cluster.rest(f"/jobs/{id_}")["vertices"]
     }
-    stage.on_both(
+    stage.on_each(
         "tasks are named",
         "flink_taskmanager_job_task_numRecordsOut",
         at,
         vertices,
         lambda answer: set(values("task_name", answer)),
     )
-    stage.on_both(
+    stage.on_each(
         "operators are named as in their tasks",
         "flink_taskmanager_job_task_operator_numRecordsOut",
         at,
@@ -47,7 +47,7 @@ def check_names(stage: Stage) -> None:
             dict(ls)["operator"] for ls in answer if dict(ls)["operator"] not in dict(ls)["task_name"]
         },
     )
-    stage.on_both(
+    stage.on_each(
         "TaskManagers are named",
         "flink_taskmanager_Status_JVM_Threads_Count",
         at,
@@ -59,13 +59,28 @@ def check_names(stage: Stage) -> None:
         seen = receiver.api.raw("flink_jobmanager_job_uptime", at - 600, at)
         name = f"no job ever had another name ({receiver.name})"
         stage.report.equal(name, set(jobs.values()), set(values("job_name", seen)))
+    check_processes(stage)
     check_info(stage, at)
     check_load(stage)
 
 
+def check_processes(stage: Stage) -> None:
+    """A TaskManager names a job only when no other runs there; one that was shared names none."""
+    jobs = {stage.instances[name]: poll(stage.instances[name]).values("job_id") for name in stage.taskmanagers}
+    at = time.time()
+    stage.settle(at, stage.alive())
+
+    def wrong(answer: dict[Labels, float]) -> set[str]:
+        named = {dict(ls)["instance"]: dict(ls).get("job_id") for ls in answer}
+        return {instance for instance, job in named.items() if job and jobs[instance] - {job}}
+
+    metric = "flink_taskmanager_Status_JVM_Threads_Count"
+    stage.on_each("TaskManagers name no job but their only one", metric, at, set(), wrong)
+
+
 def check_info(stage: Stage, at: float) -> None:
     config = stage.cluster.rest("/config")
-    stage.on_both(
+    stage.on_each(
         "the version is told",
         "flink_cluster_info",
         at,
@@ -79,7 +94,7 @@ def check_info(stage: Stage, at: float) -> None:
     ]
     shown = poll(stage.instances[JM]).values("job_id")
     stage.report.that("the JobManager's page shows the jobs", shown >= set(stage.jobs.values()), "all", shown)
-    stage.on_both(
+    stage.on_each(
         "tasks are told with their parallelism",
         "flink_task_info",
         at,

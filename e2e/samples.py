@@ -33,7 +33,7 @@ CASES = (
     Case("cluster", r"flink_jobmanager_taskSlotsTotal"),
     Case("cluster", r"flink_jobmanager_numRunningJobs"),
     Case("availability", r"flink_jobmanager_job_uptime"),
-    Case("availability", r"flink_jobmanager_job_(numRestarts|fullRestarts)"),
+    Case("availability", r"flink_jobmanager_job_numRestarts"),
     Case("checkpointing", r"flink_jobmanager_job_numberOfCompletedCheckpoints"),
     Case("checkpointing", r"flink_jobmanager_job_lastCheckpointSize"),
     Case("rocksdb", r"flink_taskmanager_job_task_operator_.+_rocksdb_estimate_num_keys"),

@@ -4,8 +4,10 @@ import time
 
 import relay
 from compare import Comparison
+from names import VARYING_OR_FORMER
 from page import poll, sanitised, watch
 from promql import Labels
+from rest import OWN_JOB
 from samples import CASES, check_cases
 from stage import INTERVAL_S, Stage, address, by_instance, label_names, values
 
@@ -62,8 +64,8 @@ def check_labels(stage: Stage) -> None:
     for what, metric, kept in (
         ("an operator", "flink_taskmanager_job_task_operator_numRecordsOut", task | {"operator"}),
         ("a task", "flink_taskmanager_job_task_numRecordsOut", task),
-        ("a shared TaskManager", "flink_taskmanager_Status_JVM_Threads_Count{job_id=''}", {"tm_id"}),
-        ("one job's TaskManager", "flink_taskmanager_Status_JVM_Threads_Count{job_id!=''}", job | {"tm_id"}),
+        # Whether they also name a job is `rest`'s to check.
+        ("a TaskManager", "flink_taskmanager_Status_JVM_Threads_Count", {"tm_id"}),
         ("a job", "flink_jobmanager_job_uptime", job | {"host"}),
         ("the JobManager", "flink_jobmanager_taskSlotsTotal", {"host"}),
     ):
@@ -72,12 +74,37 @@ def check_labels(stage: Stage) -> None:
             metric,
             time.time(),
             {frozenset(everywhere | kept)},
-            label_names,
+            lambda answer, kept=kept: {
+                names - (set() if "job_id" in kept else OWN_JOB) for names in label_names(answer)
+            },
         )
     stage.on_each(
         "no series has task_attempt_id, task_attempt_num or operator_name",
         'count({task_attempt_id!=""} or {task_attempt_num!=""} or {operator_name!=""})',
         time.time(),
+        [],
+        values,
+    )
+
+
+def check_names(stage: Stage) -> None:
+    at = time.time()
+    for what, metric, label in (
+        ("collectors", "flink_taskmanager_Status_JVM_GarbageCollector_Count", "gc"),
+        ("states", "flink_taskmanager_job_task_operator_rocksdb_estimate_num_keys", "state"),
+        ("directions", "flink_taskmanager_job_task_Shuffle_Netty_totalQueueLen", "direction"),
+    ):
+        stage.on_both(
+            f"{what} are the label {label} and in no name",
+            f'min(count by ({label}) ({metric}{{{label}!=""}})) > bool 0',
+            at,
+            [1.0],
+            values,
+        )
+    stage.on_both(
+        "no series has a name that varies, or one that Flink gave up",
+        f'count({{__name__=~"{VARYING_OR_FORMER}"}})',
+        at,
         [],
         values,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import checks
 import compare
+import names
 import page
 import procs
 import promql
@@ -70,6 +71,37 @@ class Pairs(unittest.TestCase):
         self.assertEqual(len(got.strange), 1)
         got = compare.pair(self.PAGE, {stored("n", operator="Map", subtask_index="0")})
         self.assertEqual((len(got.missing), len(got.strange)), (2, 1))
+
+
+class Names(unittest.TestCase):
+    def check(self, name: str, expected: str, **labels: str) -> None:
+        self.assertEqual(names.stored_as(series(name)), series(expected, **labels))
+
+    def test_what_varies_is_a_label(self) -> None:
+        gc = "flink_taskmanager_Status_JVM_GarbageCollector_"
+        self.check(gc + "G1_Young_Generation_TimeMsPerSecond", gc + "TimeMsPerSecond", gc="G1_Young_Generation")
+        self.check(gc + "All_Count", gc + "All_Count")
+        task = "flink_taskmanager_job_task_"
+        queue = task + "Shuffle_Netty_avgQueueLen"
+        for old in ("Shuffle_Netty", "Network"):
+            self.check(f"{task}{old}_Input_0_avgQueueLen", queue, direction="input", gate="0")
+            self.check(f"{task}{old}_Output_1_avgQueueLen", queue, direction="output", partition="1")
+        keys = task + "operator_rocksdb_estimate_num_keys"
+        self.check(task + "operator_a_rocksdb_b_rocksdb_estimate_num_keys", keys, state="a_rocksdb_b")
+        self.check(task + "operator_rocksdb_bytes_read", task + "operator_rocksdb_bytes_read")
+        as_label = series(task + "operator_column_family_rocksdb_estimate_num_keys", column_family="a")
+        self.assertEqual(names.stored_as(as_label), series(keys, state="a"))
+        latency = "latency_source_id_operator_id_operator_subtask_index_latency_count"
+        for scope in ("job", "job_task"):
+            self.check(f"flink_taskmanager_{scope}_{latency}", task + "latency_count")
+        self.check("flink_jobmanager_job_uptime", "flink_jobmanager_job_uptime")
+
+    def test_a_former_name_is_left_out_beside_the_present_one(self) -> None:
+        former = series("flink_jobmanager_job_fullRestarts", job_id="1")
+        present = series("flink_jobmanager_job_numRestarts", job_id="1")
+        other = series("flink_jobmanager_job_numRestarts", job_id="2")
+        self.assertEqual(names.without_copies({former, present, other}), {present, other})
+        self.assertEqual(names.without_copies({former, other}), {former, other})
 
 
 class Judgement(unittest.TestCase):

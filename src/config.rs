@@ -281,6 +281,8 @@ pub struct Metadata {
 pub struct Flink {
     /// Which metric groups are relayed.
     pub groups: flink::GroupFilter,
+    /// Under which names metrics are sent.
+    pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
     /// Whether and where Flink's REST API is asked for the names that people gave.

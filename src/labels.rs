@@ -24,7 +24,7 @@ pub struct Label<'a> {
 }
 
 /// A set of labels, see the module's documentation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels<'a> {
     pairs: Vec<Label<'a>>,
 }

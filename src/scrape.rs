@@ -173,7 +173,7 @@ impl Scraper {
             rest,
             has_info: false,
             accept_encoding: accept_encoding(scrape, &target),
-            page: Page::new(scrape.body_size_limit, scrape.sample_limit),
+            page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
             wanted: vec![Wanted::default(); views.len()],
@@ -203,7 +203,7 @@ impl Scraper {
         self.metadata_sent = origins.iter().map(sent).collect();
         self.wanted = vec![Wanted::default(); shaper.views.len()];
         self.accept_encoding = accept_encoding(scrape, &target);
-        self.page = Page::new(scrape.body_size_limit, scrape.sample_limit);
+        self.page = Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names);
         self.report.adopt(&target.labels, &shaper.views, origins);
         self.views = Arc::clone(&shaper.views);
         self.tracker.adopt(shaper, target.labels.clone(), origins);

@@ -22,6 +22,7 @@ mod collide;
 mod forget;
 mod names;
 mod numbered;
+mod places;
 mod shape;
 mod tally;
 mod unfit;
@@ -95,6 +96,10 @@ struct Line {
     normal: u128,
     /// The labels that normalisation dropped, encoded; shared among lines.
     ids: Option<Arc<[u8]>>,
+    /// The name on the page where naming changed it; shared among lines.
+    name: Option<Arc<[u8]>>,
+    /// Whether it stands back for a line that has the series' values under their present name.
+    stands_back: bool,
     /// Whose names it bears.
     subject: SubjectId,
 }
@@ -131,7 +136,7 @@ pub struct Tracker {
     line_table: HashTable<u32>,
     series: Slab<Series>,
     series_table: HashMap<u128, u32>,
-    ids: HashSet<Arc<[u8]>>,
+    texts: HashSet<Arc<[u8]>>,
     abouts: HashSet<Arc<About>>,
     comments: Comments,
     subjects: Subjects,
@@ -156,7 +161,7 @@ impl Tracker {
             line_table: HashTable::new(),
             series: Slab::new(),
             series_table: HashMap::new(),
-            ids: HashSet::new(),
+            texts: HashSet::new(),
             abouts: HashSet::new(),
             comments: Comments::default(),
             subjects: Subjects::default(),
@@ -227,11 +232,17 @@ impl Tracker {
 
     /// The cold path: decides what a line that was not on the last page is.
     fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
-        let group = flink::catalogue().group(sample.name);
+        let known =
+            flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
+        let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
         let subject = self.subjects.enter(sample.name, sample.labels());
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped = self.shaper.shape(sample, group, &self.target_labels, names)?;
+        let shaped =
+            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?;
+        let stands_back = self.shaper.names.stands_back(known.as_ref());
+        let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
+        let name = renamed.then(|| self.intern(sample.name.as_bytes()));
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
@@ -240,7 +251,7 @@ impl Tracker {
                 if !self.remade.is_empty() {
                     self.remake(identity, &blocks);
                 }
-                let about = self.about(sample.name);
+                let about = self.about(sample.name, known.as_ref());
                 (
                     Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
                     normal,
@@ -250,7 +261,8 @@ impl Tracker {
         };
         let (born, seen) = (self.page, 0);
         self.subjects.add_line(subject);
-        let line = Line { fingerprint, fate, group, born, seen, normal, ids, subject };
+        let line =
+            Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back, subject };
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
@@ -259,9 +271,9 @@ impl Tracker {
         Ok(line)
     }
 
-    /// Lines of one subtask share their ids, so the text is kept once.
-    fn intern(&mut self, ids: &[u8]) -> Arc<[u8]> {
-        Arc::clone(self.ids.get_or_insert_with(ids, |ids| Arc::from(ids)))
+    /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
+    fn intern(&mut self, text: &[u8]) -> Arc<[u8]> {
+        Arc::clone(self.texts.get_or_insert_with(text, |text| Arc::from(text)))
     }
 
     fn find_or_insert_series(
@@ -315,42 +327,6 @@ impl Tracker {
     /// Samples that would be kept so far, for `sample_limit`.
     pub fn kept(&self) -> u64 {
         self.observed.len() as u64
-    }
-
-    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone.
-    /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
-    pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
-        self.tell_apart();
-        let page = self.page;
-        let mut observed = std::mem::take(&mut self.observed);
-        observed.retain(|sample| self.take_place(sample, page, scraped_at_ms));
-        self.observed = observed;
-        self.settle_inherited();
-        self.tally.kept = self.observed.len() as u64;
-        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
-        self.tally.clone()
-    }
-
-    /// Gives the sample its series' place on this page; false when another sample has it.
-    fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
-        let Some(line) = self.lines.get(sample.line as usize) else { return false };
-        let Fate::Series(series) = line.fate else { return false };
-        let Some(series) = self.series.get_mut(series as usize) else { return false };
-        if series.seen == page {
-            self.tally.dropped.add(Dropped::Duplicate, 1);
-            return false;
-        }
-        series.seen = page;
-        series.line = sample.line;
-        series.own_timestamp = sample.timestamp_ms != scraped_at_ms;
-        if !series.live {
-            series.live = true;
-            self.tally.series_added += 1;
-        }
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
-            group.kept += 1;
-        }
-        true
     }
 
     /// The samples of the closed page for one view: encoded labels, timestamp, value.

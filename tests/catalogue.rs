@@ -20,6 +20,8 @@ use flinkrelay::{
     flink::{Group, Kind, Role, catalogue, catalogue::Scope, labels::IDS_BY_PRIORITY},
 };
 
+#[path = "catalogue/names.rs"]
+mod names;
 #[path = "catalogue/reference.rs"]
 mod reference;
 

@@ -20,7 +20,7 @@ use std::{
 use flinkrelay::{
     config::{self, Overrides},
     exposition,
-    flink::LabelPolicy,
+    flink::{LabelPolicy, NameMode, catalogue},
     labels, relay, scrape, series, spool,
     status::RangeState,
     telemetry::metrics,
@@ -374,6 +374,39 @@ fn the_labels_examples_are_what_happens() {
     check_example(before, after);
 }
 
+/// The table of names in docs/flink.md: what stands left is sent as what stands right.
+#[test]
+fn the_names_examples_are_what_happens() {
+    let whole = |text: &str| {
+        let text = text.replace("…_task_", "flink_taskmanager_job_task_");
+        text.replace("…_operator_", "flink_taskmanager_job_task_operator_")
+    };
+    let flink = document("docs/flink.md");
+    let section = flink.split("\n## Names\n").nth(1).unwrap();
+    let mut compared = 0;
+    let mut sent_above = String::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let [raw, sent] = [1, 2].map(|cell| row.split('|').nth(cell).unwrap());
+        let quoted = |cell: &str| cell.split('`').nth(1).map(whole);
+        let raw = quoted(raw).unwrap();
+        let line = format!("{raw} 1");
+        let entry = exposition::parse(line.as_bytes(), &exposition::Limits::default());
+        let Ok(exposition::Entry::Sample(sample)) = entry else { panic!("{line}: {entry:?}") };
+        let mut labels: labels::Labels<'_> = sample.labels().collect();
+        labels.set(labels::METRIC_NAME, sample.name);
+        NameMode::Canonical.apply(catalogue().find(sample.name).as_ref(), &mut labels);
+        let (name, pairs) = (labels.metric_name().to_owned(), labels.to_string());
+        let sent = quoted(sent).unwrap_or_else(|| sent_above.clone());
+        let without = |text: &str| text.split('{').next().unwrap().to_owned();
+        assert_eq!(name, without(&sent), "{raw}");
+        for pair in sent.trim_end_matches('}').split(['{', ',']).skip(1) {
+            assert!(pairs.contains(pair), "{raw} has not {pair}: {pairs}");
+        }
+        (sent_above, compared) = (sent, compared + 1);
+    }
+    assert_eq!(compared, 10);
+}
+
 fn check_example(before: &str, after: &str) {
     let read = |text: &str| {
         let line = text.lines().map(str::trim).collect::<String>();
@@ -387,6 +420,8 @@ fn check_example(before: &str, after: &str) {
         (labels, sample.value)
     };
     let ((mut labels, value), (mut expect, same_value)) = (read(before), read(after));
+    let name = labels.metric_name().to_owned();
+    NameMode::Canonical.apply(catalogue().find(&name).as_ref(), &mut labels);
     let _dropped = LabelPolicy::default().normalise(&mut labels);
     for name in ["job", "instance"] {
         labels.set(name, expect.get(name).expect("a label of the target").to_owned());

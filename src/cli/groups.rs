@@ -2,7 +2,7 @@
 //!
 //! Without a group the table lists the groups, with one it lists that group's metrics. The JSON has
 //! one shape in both cases, which `docs/metric-groups.md` describes and tools may rely on:
-//! `{"groups": [{"group", "about", "metrics": [{"name", "exported", "scopes", …}]}]}`. Every key is
+//! `{"groups": [{"group", "about", "metrics": [{"name", "exported", "canonical", …}]}]}`. Every key is
 //! always there; what does not apply is `null` or empty.
 
 use std::io::{self, Write};
@@ -90,7 +90,7 @@ fn metrics(group: Group) -> Table {
     table.load_style(presets::NOTHING).set_header(["METRIC", "KIND", "UNIT", "FLINK", "HELP"]);
     for metric in catalogue().metrics_of(group) {
         table.add_row([
-            metric.exported.join("\n"),
+            names(metric),
             metric.kind.as_str().to_owned(),
             metric.unit.to_string(),
             versions(metric),
@@ -106,6 +106,17 @@ fn metrics(group: Group) -> Table {
         });
     }
     table
+}
+
+/// The names as they are sent, each with what else it is called on a page.
+fn names(metric: &Metric) -> String {
+    let labels = match metric.canonical_labels.as_slice() {
+        [] => String::new(),
+        labels => format!("{{{}}}", labels.join(",")),
+    };
+    let sent = metric.canonical.iter().map(|name| format!("{name}{labels}"));
+    let raw = metric.exported.iter().filter(|name| !metric.canonical.contains(name));
+    sent.chain(raw.map(|name| format!("  from {name}"))).collect::<Vec<_>>().join("\n")
 }
 
 /// Where the metrics of a group are whose names are those of another group.
@@ -169,6 +180,9 @@ impl GroupJson {
 struct MetricJson {
     name: &'static str,
     exported: &'static [String],
+    canonical: &'static [String],
+    canonical_labels: &'static [String],
+    former_name: bool,
     scopes: Vec<&'static str>,
     labels: &'static [String],
     shared_with: Vec<&'static str>,
@@ -193,6 +207,9 @@ impl MetricJson {
         Self {
             name: &metric.name,
             exported: &metric.exported,
+            canonical: &metric.canonical,
+            canonical_labels: &metric.canonical_labels,
+            former_name: metric.is_former_name,
             scopes: metric.scopes.iter().map(|scope| scope.as_str()).collect(),
             labels: &metric.labels,
             shared_with: metric.shared_with.iter().map(|group| group.as_str()).collect(),

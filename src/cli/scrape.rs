@@ -133,7 +133,7 @@ impl Report {
 impl TargetReport {
     fn new(scraper: &Scraper, scraped: Scraped) -> Self {
         let known = scraper.families().map(|family| FamilyReport {
-            name: family.name.to_owned(),
+            name: family.name.into_owned(),
             kind: family.kind,
             help: family.help.to_owned(),
             unit: family.unit.to_owned(),
@@ -141,7 +141,9 @@ impl TargetReport {
         let samples = scraped.result.is_ok().then(|| scraper.samples(0));
         let series = samples.into_iter().flatten().filter_map(|(block, timestamp_ms, value)| {
             let labels = v1::decode_labels(block).ok()?.into_owned();
-            let group = catalogue().group(labels.metric_name());
+            let known = catalogue().lookup_canonical(labels.metric_name());
+            let group = known
+                .map_or_else(|| catalogue().group(labels.metric_name()), |metric| metric.group);
             Some(Series { labels, timestamp_ms, value, group })
         });
         let (families, series) = (known.collect(), series.collect());

@@ -234,8 +234,11 @@ impl Checker<'_> {
     }
 
     fn flink(&mut self, raw: RawFlink) -> Flink {
+        const NAMES: [(&str, flink::NameMode); 2] =
+            [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
         Flink {
             groups: self.groups(raw.groups),
+            names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
             rest: self.rest(raw.rest),
         }

@@ -217,6 +217,7 @@ section!(RawSpool = "spool" {
 
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
+    names: Scalar,
     labels: At<Form<RawLabels>>,
     rest: At<Form<RawRest>>,
 });

@@ -9,17 +9,30 @@
 //! recognised where Flink registers it: `…_operator_numRecordsIn` is known, while
 //! `…_operator_myGroup_numRecordsIn` is a user's own and unknown.
 //!
-//! Invariants: no two metrics claim one exported name; an exact name wins over one with varying
-//! parts, then a longer fixed ending over a shorter one, then a longer fixed beginning.
+//! HELP does show that border; where it is at hand, [`Catalogue::find_described`] holds the metric
+//! against it, so that a user's metric whose name only ends like one of Flink's stays a user's.
+//!
+//! Each exported name also has a canonical one, in which nothing varies ([`Found::canonical_name`]):
+//! what varies is a label there, and a metric that was renamed has the name of today.
+//!
+//! Invariants: no two metrics claim one exported name or one canonical name; an exact name wins over
+//! one with varying parts, then a longer fixed ending over a shorter one, then a longer fixed
+//! beginning.
 
+mod described;
 mod file;
 mod matcher;
+mod naming;
+mod spelling;
 mod terms;
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
-use self::matcher::Matcher;
 pub use self::terms::{Kind, Product, Registered, Scope, Unit, Version};
+use self::{
+    matcher::{Matcher, Varying},
+    naming::Naming,
+};
 use super::{Group, groups::UnknownGroup};
 
 /// The catalogue that is compiled in.
@@ -36,7 +49,10 @@ pub fn catalogue() -> &'static Catalogue {
 pub struct Catalogue {
     metrics: Vec<Metric>,
     segments: Vec<Segment>,
+    namings: Vec<Naming>,
     matcher: Matcher,
+    /// The metric of each canonical name of which no part varies.
+    canonical: HashMap<String, usize>,
 }
 
 impl Catalogue {
@@ -45,9 +61,10 @@ impl Catalogue {
     /// # Errors
     /// When the text is not of that format, names something undescribed, or claims a name twice.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
-        let file::Contents { metrics, segments, forms } = file::read(text)?;
+        let file::Contents { metrics, segments, forms, namings } = file::read(text)?;
         let matcher = Matcher::build(forms, &metrics)?;
-        Ok(Self { metrics, segments, matcher })
+        let canonical = by_canonical_name(&metrics)?;
+        Ok(Self { metrics, segments, namings, matcher, canonical })
     }
 
     /// The metric that a sample of this name belongs to. Both series of a summary, `X` (with its
@@ -58,18 +75,43 @@ impl Catalogue {
 
     /// As [`Catalogue::lookup`], with the name of the family that the sample belongs to.
     pub fn find<'n>(&self, sample_name: &'n str) -> Option<Found<'_, 'n>> {
-        let hit = self.matcher.find(sample_name)?;
-        let metric = self.metrics.get(hit.metric as usize)?;
-        let count = if hit.is_count { COUNT_SUFFIX.len() } else { 0 };
+        let (form, varying) = self.matcher.find(sample_name)?;
+        let metric = self.metrics.get(form.metric as usize)?;
+        let naming = self.namings.get(form.naming as usize)?;
+        let count = if form.is_count { COUNT_SUFFIX.len() } else { 0 };
         let family = sample_name.get(..sample_name.len() - count)?;
-        Some(Found { metric, family })
+        Some(Found { metric, family, naming, varying, is_count: form.is_count })
+    }
+
+    /// As [`Catalogue::find`], held against the HELP text of the sample's family: `None` too when HELP
+    /// shows that the metric's own name is another than the one found. A text that is not Flink's
+    /// reporter's says nothing.
+    pub fn find_described<'n>(
+        &self,
+        sample_name: &'n str,
+        help: Option<&str>,
+    ) -> Option<Found<'_, 'n>> {
+        let found = self.find(sample_name)?;
+        let own_name = help.and_then(|help| described::own_name(found.family, help));
+        own_name.is_none_or(|name| found.naming.may_be_called(name)).then_some(found)
+    }
+
+    /// The metric of a canonical name, or of an exported one; see [`Catalogue::lookup`].
+    pub fn lookup_canonical(&self, sample_name: &str) -> Option<&Metric> {
+        let count = || sample_name.strip_suffix(COUNT_SUFFIX).and_then(|x| self.canonical.get(x));
+        let known = self.canonical.get(sample_name).or_else(|| {
+            count().filter(|&&at| self.metrics.get(at).is_some_and(|m| m.kind == Kind::Summary))
+        });
+        match known {
+            Some(at) => self.metrics.get(*at),
+            None => self.lookup(sample_name),
+        }
     }
 
     /// The group of a sample, [`Group::Custom`] when the catalogue does not know it. The info series,
     /// which are the relay's own, have one too.
     pub fn group(&self, sample_name: &str) -> Group {
-        let known = self.lookup(sample_name).map(|metric| metric.group);
-        known.or_else(|| super::rest::info::group(sample_name)).unwrap_or(Group::Custom)
+        group(self.find(sample_name).as_ref(), sample_name)
     }
 
     /// All metrics, by group in the order of [`Group::ALL`], within a group as in the file.
@@ -93,6 +135,12 @@ impl Catalogue {
     }
 }
 
+/// The group of a sample of which the catalogue says `known`, as [`Catalogue::group`].
+pub fn group(known: Option<&Found<'_, '_>>, sample_name: &str) -> Group {
+    let known = known.map(|known| known.metric.group);
+    known.or_else(|| super::rest::info::group(sample_name)).unwrap_or(Group::Custom)
+}
+
 /// What the reporter appends for the number of observations of a histogram.
 const COUNT_SUFFIX: &str = "_count";
 
@@ -104,6 +152,41 @@ pub struct Found<'c, 'n> {
     /// The sample's name without the `_count` of a summary: the name under which the page has its
     /// HELP and TYPE.
     pub family: &'n str,
+    naming: &'c Naming,
+    varying: Varying<'n>,
+    is_count: bool,
+}
+
+impl<'c, 'n> Found<'c, 'n> {
+    /// The sample's canonical name.
+    pub fn canonical_name(&self) -> Cow<'c, str> {
+        self.naming.name(&self.varying, self.is_count)
+    }
+
+    /// The canonical name of the sample's family.
+    pub fn canonical_family(&self) -> Cow<'c, str> {
+        self.naming.name(&self.varying, false)
+    }
+
+    /// What left the name for the canonical one, as labels.
+    pub fn name_labels(&self) -> impl Iterator<Item = (&'c str, &'n str)> + use<'c, 'n>
+    where
+        'c: 'n,
+    {
+        self.naming.labels(self.varying)
+    }
+
+    /// Labels of the sample that have another name in its canonical form: from, to. The key of such a
+    /// label stands in the sample's name.
+    pub fn renamed_labels(&self) -> impl Iterator<Item = (&'c str, &'c str)> {
+        self.naming.renamed()
+    }
+
+    /// Whether this is a name that the metric no longer goes by. While Flink exports it, the page may
+    /// have the same values under the present name too.
+    pub const fn is_former_name(&self) -> bool {
+        self.naming.is_former
+    }
 }
 
 /// A part of a name that varies.
@@ -111,6 +194,8 @@ pub struct Found<'c, 'n> {
 pub struct Segment {
     /// What stands between `<` and `>`.
     pub name: String,
+    /// The label that it is in canonical names; `None` when it stays in them.
+    pub label: Option<String>,
     /// Whether it is made of digits; else it may be anything that a name may hold.
     pub is_number: bool,
     /// What it stands for, without a full stop.
@@ -130,6 +215,14 @@ pub struct Metric {
     /// Every name under which it is exported, `<x>` again standing for a part that varies. For a
     /// summary without the `_count` twins.
     pub exported: Vec<String>,
+    /// The name it is sent under, one for each of its scopes unless one stands for all. A part that
+    /// varies and is no dimension is `<x>` here too. A former name has the present one's.
+    pub canonical: Vec<String>,
+    /// Labels that canonical series have beyond those of their scope.
+    pub canonical_labels: Vec<String>,
+    /// Whether its names are former names of the metric in [`Metric::replaced_by`]: the same values,
+    /// sent under that metric's canonical name, and only where the page has them under no other.
+    pub is_former_name: bool,
     /// The scopes it is exported under.
     pub scopes: Vec<Scope>,
     /// Labels it has beyond those of its scope.
@@ -170,6 +263,29 @@ impl Metric {
     }
 }
 
+/// The metrics by their canonical names, former ones left out.
+fn by_canonical_name(metrics: &[Metric]) -> Result<HashMap<String, usize>, CatalogueError> {
+    let mut exported = HashMap::new();
+    for (at, metric) in metrics.iter().enumerate() {
+        exported.extend(metric.exported.iter().map(|name| (name, at)));
+    }
+    let mut canonical = HashMap::new();
+    for (at, metric) in metrics.iter().enumerate().filter(|(_, metric)| !metric.is_former_name) {
+        for name in &metric.canonical {
+            let other = canonical.insert(name.clone(), at).or_else(|| exported.get(name).copied());
+            if let Some(other) = other.filter(|other| *other != at) {
+                let other = metrics.get(other).map(|metric| metric.name.clone());
+                return Err(CatalogueError::SameCanonical {
+                    canonical: name.clone(),
+                    first: other.unwrap_or_default(),
+                    second: metric.name.clone(),
+                });
+            }
+        }
+    }
+    Ok(canonical)
+}
+
 /// Why a catalogue cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
@@ -195,6 +311,16 @@ pub enum CatalogueError {
         /// The metric that claimed it first.
         first: String,
         /// The metric that claims it again.
+        second: String,
+    },
+    /// Two metrics have one canonical name, or one has a name that the other is exported under.
+    #[error("`{canonical}` would be the canonical name of `{first}` and of `{second}`")]
+    SameCanonical {
+        /// The canonical name.
+        canonical: String,
+        /// One metric.
+        first: String,
+        /// The other.
         second: String,
     },
 }

@@ -1,12 +1,18 @@
 //! Type, help and unit of the metric families of a page, for remote write's metadata.
 //!
 //! What the catalogue knows wins: Flink writes every counter as a gauge and fills HELP with the
-//! metric's name. Families that the catalogue does not know keep what the page says.
+//! metric's name. Families that the catalogue does not know keep what the page says. Several families
+//! of a page may be one under its canonical name: a metric of two garbage collectors, or two names of
+//! one metric.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use crate::{
-    exposition, flink,
+    exposition,
+    flink::{self, NameMode},
     remote_write::{Encoder, proto::metric_metadata::MetricType, v1::Metadata},
     series::{known_kind, page_kind},
 };
@@ -14,6 +20,7 @@ use crate::{
 /// The families of one page.
 #[derive(Debug, Default)]
 pub(super) struct Families {
+    names: NameMode,
     wanted: bool,
     index: HashMap<Box<str>, usize>,
     families: Vec<State>,
@@ -30,10 +37,10 @@ struct State {
 }
 
 /// A family with at least one kept sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family<'a> {
-    /// The metric's name on the page.
-    pub name: &'a str,
+    /// The name of its series, without the `_count` of a summary.
+    pub name: Cow<'a, str>,
     /// Its true type where the catalogue knows it, otherwise the page's.
     pub kind: MetricType,
     /// What it tells.
@@ -43,8 +50,12 @@ pub struct Family<'a> {
 }
 
 impl Families {
+    pub(super) fn new(names: NameMode) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     pub(super) fn begin(&mut self, wanted: bool) {
-        *self = Self { wanted, ..Self::default() };
+        *self = Self { names: self.names, wanted, ..Self::default() };
     }
 
     pub(super) fn help(&mut self, name: &str, help: &str) {
@@ -69,14 +80,18 @@ impl Families {
         }
     }
 
+    /// Each family once, in the order of the page.
     pub(super) fn used(&self) -> impl Iterator<Item = Family<'_>> {
-        self.families.iter().filter(|family| family.used).map(State::family)
+        let used = self.families.iter().filter(|family| family.used);
+        let mut named = HashSet::new();
+        let families = used.map(|family| family.family(self.names));
+        families.filter(move |family| named.insert(family.name.clone()))
     }
 
     pub(super) fn encode(&self, encoder: &mut Encoder) {
         for family in self.used() {
             let Family { name, kind, help, unit } = family;
-            encoder.push_metadata(&Metadata { kind, family: name, help, unit });
+            encoder.push_metadata(&Metadata { kind, family: &name, help, unit });
         }
     }
 
@@ -93,17 +108,19 @@ impl Families {
 }
 
 impl State {
-    fn family(&self) -> Family<'_> {
-        match flink::catalogue().lookup(&self.name) {
+    fn family(&self, names: NameMode) -> Family<'_> {
+        let known = flink::catalogue().find_described(&self.name, Some(&self.help));
+        let name = names.family(known.as_ref(), &self.name);
+        match known.map(|known| names.metric(&known)) {
             Some(metric) => Family {
-                name: &self.name,
+                name,
                 kind: known_kind(metric),
                 help: &metric.help,
                 unit: metric.unit.as_str(),
             },
             None => {
                 let kind = self.kind.map_or(MetricType::Unknown, page_kind);
-                Family { name: &self.name, kind, help: &self.help, unit: "" }
+                Family { name, kind, help: &self.help, unit: "" }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Failure, Reason, families::Families};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
-    flink::Role,
+    flink::{NameMode, Role},
     limits::{FAULTS_KEPT_MAX, LABELS_MAX, LINE_BYTES_MAX},
     series::{ObserveError, Tracker},
 };
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Page {
-    pub(super) fn new(body_size_limit: u64, sample_limit: u64) -> Self {
+    pub(super) fn new(body_size_limit: u64, sample_limit: u64, names: NameMode) -> Self {
         let limits = exposition::Limits {
             line_bytes_max: LINE_BYTES_MAX,
             labels_max: LABELS_MAX,
@@ -41,7 +41,7 @@ impl Page {
             limits,
             sample_limit,
             state: State::default(),
-            families: Families::default(),
+            families: Families::new(names),
         }
     }
 

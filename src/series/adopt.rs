@@ -16,7 +16,7 @@ use std::{mem, sync::Arc};
 use hashbrown::HashSet;
 
 use super::{Fate, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
-use crate::{exposition, labels::Labels};
+use crate::{exposition, flink, labels::Labels};
 
 /// Where a view comes from, when a configuration follows another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,8 +83,12 @@ impl Tracker {
         let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
         let Fate::Series(series) = known.fate else { return Ok(()) };
         let (subject, group) = (known.subject, known.group);
+        // What HELP had a say in when the line was new is still in its group.
+        let found = flink::catalogue().find(sample.name);
+        let found = found.filter(|found| found.metric.group == group);
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped = self.shaper.shape(&sample, group, &self.target_labels, names)?;
+        let shaped =
+            self.shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
         let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return Ok(()) };
         let ids = self.ids_of(line);
         let Some(series) = self.series.get_mut(series as usize) else { return Ok(()) };
@@ -168,7 +172,7 @@ impl Tracker {
         self.line_table.clear();
         self.series.clear();
         self.series_table.clear();
-        self.ids.clear();
+        self.texts.clear();
         self.abouts.clear();
         self.unfit.adopt(&[]);
         self.observed.clear();
@@ -184,7 +188,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        flink::{GroupFilter, LabelPolicy},
+        flink::{GroupFilter, LabelPolicy, NameMode},
         relabel,
         remote_write::v1,
         series::{Limits, View},
@@ -192,7 +196,8 @@ mod tests {
 
     const NOW: i64 = 1_000;
 
-    /// Two operators of one name, whose series are told apart by an id, and what else pages hold.
+    /// Two operators of one name, whose series are told apart by an id; two metrics that naming makes
+    /// one, and one under two names; and what else pages hold.
     fn lines() -> Vec<String> {
         let operator = |id: &str, task: &str| {
             format!(
@@ -204,6 +209,13 @@ mod tests {
             ["o1", "o2", "o3"].map(|id| operator(id, "t")).into_iter().collect();
         lines.push(operator("o1", "t2"));
         lines.extend(["a 1", "b{x=\"1\"} 2", "b{x=\"2\"} 2", "bad", "c 1 5000"].map(str::to_owned));
+        let names = [
+            "flink_taskmanager_job_task_operator_cf_rocksdb_estimate_num_keys",
+            "flink_taskmanager_job_task_operator_column_family_rocksdb_estimate_num_keys{column_family=\"cf\"}",
+            "flink_jobmanager_job_fullRestarts",
+            "flink_jobmanager_job_numRestarts",
+        ];
+        lines.extend(names.map(|name| format!("{name} 1")));
         lines
     }
 
@@ -242,23 +254,33 @@ mod tests {
         /// A page with these lines, or a scrape that fails at its end.
         Page { lines: BTreeSet<usize>, fails: bool },
         /// Rules, and for each view which one it is and where it comes from.
-        Adopt { rules: usize, views: Vec<(usize, Option<usize>)>, host: bool },
+        Adopt { rules: usize, names: NameMode, views: Vec<(usize, Option<usize>)>, host: bool },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let page = (prop::collection::btree_set(0..lines().len(), 0..9), prop::bool::weighted(0.1));
+        let page =
+            (prop::collection::btree_set(0..lines().len(), 0..12), prop::bool::weighted(0.1));
         let view = (0..views().len(), prop::option::weighted(0.8, 0..3_usize));
-        let adopt = (0..rules().len(), vec(view, 1..4), prop::bool::weighted(0.1));
+        let raw = prop::bool::weighted(0.2);
+        let adopt = (0..rules().len(), vec(view, 1..4), prop::bool::weighted(0.1), raw);
         let step = prop_oneof![
             3 => page.prop_map(|(lines, fails)| Step::Page { lines, fails }),
-            1 => adopt.prop_map(|(rules, views, host)| Step::Adopt { rules, views, host }),
+            1 => adopt.prop_map(|(rules, views, host, raw)| {
+                let names = if raw { NameMode::Raw } else { NameMode::Canonical };
+                Step::Adopt { rules, names, views, host }
+            }),
         ];
         vec(step, 1..24)
     }
 
     fn shaper(rules: Vec<relabel::Rule>, views: Vec<View>) -> Arc<Shaper> {
+        named(NameMode::default(), rules, views)
+    }
+
+    fn named(names: NameMode, rules: Vec<relabel::Rule>, views: Vec<View>) -> Arc<Shaper> {
         Arc::new(Shaper {
             groups: GroupFilter::default(),
+            names,
             labels: LabelPolicy::default(),
             honor_labels: false,
             honor_timestamps: true,
@@ -284,7 +306,7 @@ mod tests {
             let mut known: Vec<BTreeSet<Vec<u8>>> = vec![BTreeSet::new()];
             for step in steps {
                 match step {
-                    Step::Adopt { rules: of, views, host } => {
+                    Step::Adopt { rules: of, names, views, host } => {
                         // A view that is new to its receivers, or that comes from one there was.
                         let from = |from: Option<usize>| from.filter(|&from| from < known.len());
                         let origins: Vec<_> = views
@@ -296,7 +318,7 @@ mod tests {
                         });
                         let past = past.collect();
                         let views = views.iter().map(|&(view, _)| all_views[view].clone());
-                        let shaper = shaper(rules[of].clone(), views.collect());
+                        let shaper = named(names, rules[of].clone(), views.collect());
                         tracker.adopt(shaper, target(host), &origins);
                         known = past;
                     }
@@ -395,6 +417,32 @@ mod tests {
         tracker.adopt(shaper(Vec::new(), vec![views[1].clone()]), target(false), &[origin]);
         let both = vec!["us -".to_owned(), "us o2".to_owned()];
         assert_eq!(page(&mut tracker, &[0, 1]), (both, 0), "no series is new");
+    }
+
+    /// The same for series that naming would have made one.
+    #[test]
+    fn series_that_keep_their_names_do_so_under_another_view() {
+        let (lines, views) = (lines(), views());
+        let mut tracker = Tracker::new(shaper(Vec::new(), vec![views[0].clone()]), target(false));
+        let page = |tracker: &mut Tracker| {
+            tracker.begin();
+            for line in lines.iter().filter(|line| line.contains("rocksdb")) {
+                tracker.observe(line.as_bytes(), NOW).unwrap();
+            }
+            let tally = tracker.close(NOW);
+            let sent = tracker.samples(0).map(|(block, ..)| {
+                let labels = v1::decode_labels(block).unwrap();
+                labels.get("exported_name").unwrap_or("-").to_owned()
+            });
+            let sent: BTreeSet<String> = sent.collect();
+            tracker.forget_stale();
+            (sent, tally.series_added)
+        };
+        let (names, added) = page(&mut tracker);
+        assert_eq!((names.len(), added), (2, 2));
+        let origin = Origin { view: Some(0), joined: false };
+        tracker.adopt(shaper(Vec::new(), vec![views[1].clone()]), target(false), &[origin]);
+        assert_eq!(page(&mut tracker), (names, 0), "no series is new");
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Telling series apart that normalisation made equal.
+//! Telling series apart that normalisation or naming made equal.
 //!
 //! Dropping `operator_id`, `task_id` or the attempt leaves two lines of a page with the same labels
 //! when, say, two operators share a name (Flink cuts names at 80 characters) or two attempts of a
 //! subtask run at once. Then the lines that are new on this page get one of the dropped ids back:
 //! the first of [`flink::labels::IDS_BY_PRIORITY`] that tells all of them apart, or else every id that
-//! differs. A line that was there before keeps its labels, so no running series changes its identity.
+//! differs. Where naming made them equal (a state's name in the metric's name and, for another state
+//! backend, in a label), the name on the page counts as the last of these ids. A line that was there before keeps its labels, so no running series changes its identity.
 //!
 //! Whether two lines collide is known only when the page has ended: a restarted job's new lines take
 //! over the series of its old lines, which are gone by then.
@@ -13,13 +14,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, Tracker};
-use crate::{flink, labels::Labels, remote_write::v1};
+use super::{Fate, Line, Tracker};
+use crate::{
+    flink::{self, names::PAGE_NAME},
+    labels::Labels,
+    remote_write::v1,
+};
 
 /// Encoded labels per view, as in [`super::Shaped::Series`].
 type Blocks = Box<[Option<Box<[u8]>>]>;
 
-/// Lines of a page that normalisation made equal.
+/// Lines of a page that normalisation or naming made equal.
 struct Collision {
     /// The series they share.
     series: u32,
@@ -53,10 +58,13 @@ impl Tracker {
             }
             // Lines that differ before metric_relabel_configs were made equal by the user's rules,
             // and lines without a differing id are equal on the page itself: duplicates.
-            let same = self.lines.get(*first as usize);
-            if same.is_some_and(|first| first.normal == line.normal && first.ids != line.ids) {
+            let Some(older) = self.lines.get(*first as usize) else { continue };
+            if older.normal == line.normal && (older.ids != line.ids || names_differ(older, line)) {
                 let collision = || Collision { series, members: Vec::new() };
                 collisions.entry(line.normal).or_insert_with(collision);
+            }
+            if older.stands_back {
+                *first = sample.line;
             }
         }
         if !collisions.is_empty() {
@@ -71,8 +79,12 @@ impl Tracker {
     }
 
     fn separate(&mut self, series: u32, members: &[u32]) {
-        let ids: Vec<Labels<'static>> = members.iter().map(|&line| self.ids_of(line)).collect();
+        let mut ids: Vec<Labels<'static>> = members.iter().map(|&line| self.ids_of(line)).collect();
+        if !self.names_tell_apart(members) {
+            ids.iter_mut().for_each(|ids| drop(ids.remove(PAGE_NAME)));
+        }
         let names = distinguishing(&ids);
+        let mut given = Vec::new();
         for (&member, ids) in members.iter().zip(&ids) {
             let line = self.lines.get(member as usize).map(|line| (line.born, line.fate));
             let kept: Labels<'_> =
@@ -93,14 +105,32 @@ impl Tracker {
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);
             }
-            self.tally.ids_kept += 1;
+            // A metric that is on the page under two names has two lines for the one series.
+            if !given.contains(&own) {
+                given.push(own);
+                self.tally.ids_kept += 1;
+            }
         }
     }
 
+    /// Whether some of the lines have the same ids and are of different metrics.
+    fn names_tell_apart(&self, members: &[u32]) -> bool {
+        let mut names = BTreeMap::new();
+        let lines = members.iter().filter_map(|&line| self.lines.get(line as usize));
+        let mut present = lines.filter(|line| !line.stands_back);
+        present.any(|line| *names.entry(&line.ids).or_insert(&line.name) != &line.name)
+    }
+
+    /// The labels that normalisation dropped of a line, and its name on the page if naming changed it.
     pub(super) fn ids_of(&self, line: u32) -> Labels<'static> {
-        let ids = self.lines.get(line as usize).and_then(|line| line.ids.as_deref());
-        let ids = ids.and_then(|ids| v1::decode_labels(ids).ok());
-        ids.map(Labels::into_owned).unwrap_or_default()
+        let Some(line) = self.lines.get(line as usize) else { return Labels::new() };
+        let ids = line.ids.as_deref().and_then(|ids| v1::decode_labels(ids).ok());
+        let mut ids = ids.map(Labels::into_owned).unwrap_or_default();
+        let name = line.name.as_deref().filter(|_| !line.stands_back);
+        if let Some(name) = name.and_then(|name| str::from_utf8(name).ok()) {
+            ids.push(PAGE_NAME, name.to_owned());
+        }
+        ids
     }
 
     /// The series' labels with the ids added, for each view.
@@ -109,6 +139,16 @@ impl Tracker {
         let series = self.series.get(series as usize)?;
         Some((identity_with(series.identity, &ids), blocks_with(&series.blocks, &ids)))
     }
+}
+
+/// What may tell series apart, in the order in which it is tried.
+fn ids_by_priority() -> impl Iterator<Item = &'static str> + Clone {
+    flink::labels::IDS_BY_PRIORITY.into_iter().chain([PAGE_NAME])
+}
+
+/// Whether two lines are two metrics that naming made one. A former name is the same metric.
+fn names_differ(one: &Line, other: &Line) -> bool {
+    one.name != other.name && !one.stands_back && !other.stands_back
 }
 
 /// The identity of a series that got these ids back; they are sorted.
@@ -140,7 +180,7 @@ pub(super) fn told_apart(
     blocks: &[Option<Box<[u8]>>],
     ids: &Labels<'_>,
 ) -> Option<Blocks> {
-    let names = flink::labels::IDS_BY_PRIORITY;
+    let names: Vec<&str> = ids_by_priority().collect();
     (1_u32..1 << names.len()).find_map(|chosen| {
         let chosen = names.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
         let mut kept: Labels<'_> =
@@ -167,7 +207,7 @@ fn distinguishing(ids: &[Labels<'_>]) -> Vec<&'static str> {
         values.dedup();
         values.len()
     };
-    let names = flink::labels::IDS_BY_PRIORITY.iter().copied();
+    let names = ids_by_priority();
     match names.clone().find(|name| values(name) == distinct.len()) {
         Some(name) => vec![name],
         None => names.filter(|name| values(name) > 1).collect(),

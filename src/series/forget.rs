@@ -24,8 +24,8 @@ impl Tracker {
         self.inherited.clear();
         self.remade.clear();
         let live = self.lines.len();
-        if self.ids.len() > 64.max(live) {
-            self.ids.retain(|ids| Arc::strong_count(ids) > 1);
+        if self.texts.len() > 64.max(live) {
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
         }
         if self.abouts.len() > 64.max(live) {
             self.abouts.retain(|about| Arc::strong_count(about) > 1);

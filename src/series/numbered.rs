@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Fate, Series, Tracker};
 use crate::{
     exposition,
-    flink::{self, Metric},
+    flink::{self, Metric, catalogue::Found},
     remote_write::{
         proto::metric_metadata::MetricType,
         v1,
@@ -52,6 +52,11 @@ impl Comments {
         }
     }
 
+    /// What HELP says of a sample of this name, `None` when the family being read is another one.
+    pub(super) fn help_of(&self, sample_name: &str) -> Option<&str> {
+        self.cover(sample_name).then_some(self.help.as_str()).filter(|help| !help.is_empty())
+    }
+
     /// Whether a sample of this name belongs to the family.
     fn cover(&self, sample_name: &str) -> bool {
         sample_name.strip_prefix(&*self.family).is_some_and(|suffix| SUFFIXES.contains(&suffix))
@@ -75,9 +80,10 @@ impl Tracker {
         self.comments.kind = Some(kind);
     }
 
-    /// What is known of the family of a sample of this name, which is the one being read.
-    pub(super) fn about(&mut self, sample_name: &str) -> Arc<About> {
-        let about = match flink::catalogue().lookup(sample_name) {
+    /// What is known of the family of a sample of this name, which is the one being read; `known` is
+    /// what the catalogue says of it.
+    pub(super) fn about(&mut self, sample_name: &str, known: Option<&Found<'_, '_>>) -> Arc<About> {
+        let about = match known.map(|known| self.shaper.names.metric(known)) {
             Some(metric) => About {
                 kind: known_kind(metric),
                 help: metric.help.as_str().into(),

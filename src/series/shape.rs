@@ -1,7 +1,8 @@
 //! From a parsed sample to the labels that are sent: the cold path of a line.
 //!
 //! ```text
-//!   page labels -> group filter -> names from Flink's REST API -> Flink normalisation -> target labels (honor_labels)
+//!   page labels -> group filter -> names from Flink's REST API -> canonical name -> Flink normalisation
+//!       -> target labels (honor_labels)
 //!       -> metric_relabel_configs -> label limits -> per view: external labels, write_relabel_configs,
 //!          the receivers' own label limits
 //! ```
@@ -15,7 +16,7 @@ use super::{Dropped, Unfit, Unfits};
 use crate::{
     config,
     exposition::Sample,
-    flink::{self, Group},
+    flink::{self, Group, catalogue::Found},
     labels::{Labels, METRIC_NAME},
     relabel,
     remote_write::v1,
@@ -81,6 +82,8 @@ pub enum LabelLimit {
 pub struct Shaper {
     /// Which groups are relayed.
     pub groups: flink::GroupFilter,
+    /// Under which names samples are sent.
+    pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
     /// See [`config::Scrape::honor_labels`].
@@ -120,6 +123,7 @@ impl Shaper {
     pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {
         Self {
             groups: flink.groups,
+            names: flink.names,
             labels: flink.labels,
             honor_labels: scrape.honor_labels,
             honor_timestamps: scrape.honor_timestamps,
@@ -135,9 +139,17 @@ impl Shaper {
 
     /// Whether a sample becomes the same series here and there, whatever the views.
     pub fn has_rules_of(&self, other: &Self) -> bool {
-        let Self { groups, labels, honor_labels, honor_timestamps, metric_relabel_configs, .. } =
-            self;
+        let Self {
+            groups,
+            names,
+            labels,
+            honor_labels,
+            honor_timestamps,
+            metric_relabel_configs,
+            ..
+        } = self;
         *groups == other.groups
+            && *names == other.names
             && *labels == other.labels
             && *honor_labels == other.honor_labels
             && *honor_timestamps == other.honor_timestamps
@@ -145,12 +157,14 @@ impl Shaper {
             && self.limits == other.limits
     }
 
-    /// Decides what the sample is, see the module's documentation for the order of the steps.
-    /// `names` puts the names that people gave into the labels of the page.
+    /// Decides what the sample is, see the module's documentation for the order of the steps; `known`
+    /// is what the catalogue says of it, and `names` puts the names that people gave into the labels
+    /// of the page.
     pub fn shape<'a>(
         &self,
         sample: &Sample<'a>,
         group: Group,
+        known: Option<&Found<'a, 'a>>,
         target: &'a Labels<'static>,
         names: impl FnOnce(&mut Labels<'a>),
     ) -> Result<Shaped, LabelLimit> {
@@ -163,6 +177,7 @@ impl Shaper {
             labels.push(name, value);
         }
         names(&mut labels);
+        self.names.apply(known, &mut labels);
         let ids = if flink::rest::info::is_info(sample.name) {
             flink::labels::Dropped::default()
         } else {

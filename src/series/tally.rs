@@ -15,12 +15,14 @@ pub enum Dropped {
     Syntax,
     /// Relabelling left it without a valid metric name.
     Name,
+    /// The page has its values a second time, under the metric's present name.
+    FormerName,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 5] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name];
+    pub const ALL: [Self; 6] =
+        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Dropped {
             Self::Duplicate => "duplicate",
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
+            Self::FormerName => "former_name",
         }
     }
 }

@@ -22,6 +22,7 @@ fn view(write_relabel_configs: Vec<relabel::Rule>) -> View {
 fn shaper() -> Shaper {
     Shaper {
         groups: GroupFilter::default(),
+        names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,
@@ -144,6 +145,128 @@ fn of_equal_samples_the_first_wins() {
         assert_eq!(sent.samples, [("a{x=\"1\",y=\"2\"}".to_owned(), 1.0)]);
         assert_eq!(sent.tally.dropped.iter().find(|(_, n)| *n > 0), Some((Dropped::Duplicate, 2)));
     }
+}
+
+/// Lines of one subtask, under Flink's present name and under the former one.
+const PRESENT: &str = "flink_taskmanager_job_task_Shuffle_Netty_Input_numBytesInLocal{a=\"1\"} 7";
+const FORMER: &str = "flink_taskmanager_job_task_numBytesInLocal{a=\"1\"} 8";
+
+fn dropped(sent: &Sent) -> Vec<(Dropped, u64)> {
+    sent.tally.dropped.iter().filter(|(_, samples)| *samples > 0).collect()
+}
+
+#[test]
+fn a_former_name_stands_back_wherever_it_stands() {
+    let name = "flink_taskmanager_job_task_Shuffle_Netty_Input_numBytesInLocal{a=\"1\"}";
+    let mut tracker = tracker(shaper());
+    let mut check = |page: &[&str], value: f64, expect: &[(Dropped, u64)]| {
+        let sent = scrape(&mut tracker, page);
+        assert_eq!(sent.samples, [(name.to_owned(), value)], "{page:?}");
+        assert_eq!(dropped(&sent), expect, "{page:?}");
+        assert_eq!(sent.stale, set(&[]), "{page:?}: the series goes on");
+        assert_eq!(sent.tally.scraped, page.len() as u64);
+    };
+    check(&[PRESENT, FORMER], 7.0, &[(Dropped::FormerName, 1)]);
+    check(&[FORMER, PRESENT], 7.0, &[(Dropped::FormerName, 1)]);
+    check(&[FORMER], 8.0, &[]);
+    check(&[FORMER, FORMER], 8.0, &[(Dropped::Duplicate, 1)]);
+    check(&[PRESENT, FORMER, FORMER], 7.0, &[(Dropped::FormerName, 2)]);
+    check(&[PRESENT, PRESENT], 7.0, &[(Dropped::Duplicate, 1)]);
+}
+
+#[test]
+fn names_of_the_page_are_all_sent() {
+    let mut tracker = tracker(Shaper { names: flink::NameMode::Raw, ..shaper() });
+    let sent = scrape(&mut tracker, &[PRESENT, FORMER]);
+    assert_eq!(sent.samples.len(), 2);
+    assert_eq!(sent.tally.dropped.total(), 0);
+}
+
+#[test]
+fn a_group_that_is_not_wanted_takes_nothing_from_one_that_is() {
+    let groups = GroupFilter::try_new(&["io".to_owned()], &[]).unwrap();
+    let mut tracker = tracker(Shaper { groups, ..shaper() });
+    // The present name is in the group `shuffle`, the former one in `io`.
+    let sent = scrape(&mut tracker, &[PRESENT, FORMER]);
+    assert_eq!(sent.samples.len(), 1);
+    assert_eq!(sent.samples[0].1.to_bits(), 8.0_f64.to_bits());
+    assert_eq!(dropped(&sent), [(Dropped::Group, 1)]);
+}
+
+#[test]
+fn two_attempts_under_two_names_are_two_series() {
+    let mut tracker = tracker(shaper());
+    let line = |name: &str, attempt: u8| {
+        format!(
+            "flink_taskmanager_job_task_{name}{{task_name=\"t\",task_attempt_num=\"{attempt}\"}} {attempt}"
+        )
+    };
+    for [present, former] in [
+        ["Shuffle_Netty_Input_numBytesInLocal", "numBytesInLocal"],
+        // Here naming changes the present name too.
+        ["Shuffle_Netty_Input_0_maxQueueLen", "Network_Input_0_maxQueueLen"],
+    ] {
+        let lines = [line(former, 0), line(present, 0), line(former, 1), line(present, 1)];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        for round in 0..2 {
+            let sent = scrape(&mut tracker, &lines);
+            assert_eq!(sent.samples.len(), 2, "round {round}");
+            assert_ne!(sent.samples[0].0, sent.samples[1].0);
+            assert!(sent.samples.iter().all(|(series, _)| !series.contains("exported_name")));
+            assert_eq!(dropped(&sent), [(Dropped::FormerName, 2)], "round {round}");
+            assert_eq!(sent.tally.ids_kept, if round == 0 { 2 } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn metrics_that_naming_would_make_one_series_keep_their_names() {
+    let operator = "flink_taskmanager_job_task_operator_";
+    let [in_name, in_label] =
+        ["cf_rocksdb_estimate_num_keys", "column_family_rocksdb_estimate_num_keys"];
+    let [in_name, in_label] = [in_name, in_label].map(|name| format!("{operator}{name}"));
+    let [first, second] = [
+        format!("{in_name}{{operator_id=\"o\",operator_name=\"x\"}} 1"),
+        format!("{in_label}{{operator_id=\"o\",operator_name=\"x\",column_family=\"cf\"}} 2"),
+    ];
+    let series = |exported: Option<&str>| {
+        let name = exported.map(|name| format!("exported_name=\"{name}\",")).unwrap_or_default();
+        format!("{operator}rocksdb_estimate_num_keys{{{name}operator=\"x\",state=\"cf\"}}")
+    };
+    // Both are new: each says which it is. One that was there alone keeps its labels.
+    let mut both = tracker(shaper());
+    let mut one_by_one = tracker(shaper());
+    scrape(&mut one_by_one, &[&second]);
+    for (tracker, expect) in [
+        (&mut both, [series(Some(&in_name)), series(Some(&in_label))]),
+        (&mut one_by_one, [series(Some(&in_name)), series(None)]),
+    ] {
+        for _ in 0..2 {
+            let sent = scrape(tracker, &[&first, &second]);
+            assert_eq!(sent.samples, [(expect[0].clone(), 1.0), (expect[1].clone(), 2.0)]);
+            assert_eq!((sent.tally.dropped.total(), sent.stale), (0, set(&[])));
+        }
+    }
+}
+
+#[test]
+fn help_of_another_family_says_nothing() {
+    let mut tracker = tracker(shaper());
+    tracker.begin();
+    let family = "flink_taskmanager_job_task_operator_my_stateClearLatency";
+    let mut groups = Vec::new();
+    for (described, text) in [
+        (family, "my_stateClearLatency (scope: taskmanager_job_task_operator)"),
+        ("flink_taskmanager_job_task_operator_my", "my (scope: taskmanager_job_task_operator)"),
+        (family, ""),
+    ] {
+        tracker.observe_help(described, text);
+        let line = format!("{family}_count{{a=\"{}\"}} 1", groups.len());
+        tracker.observe(line.as_bytes(), NOW).unwrap();
+        let [state, custom] = [Group::StateLatency, Group::Custom];
+        groups.push([state, custom].map(|g| tracker.tally.groups[g as usize].scraped));
+    }
+    assert_eq!(groups, [[0, 1], [1, 1], [2, 1]]);
 }
 
 #[test]

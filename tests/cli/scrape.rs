@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use flinkrelay::exposition::{self, Entry, Limits};
+use flinkrelay::{
+    exposition::{self, Entry, Limits},
+    flink::{NameMode, catalogue},
+};
 use serde_json::Value;
 
 use crate::{
@@ -139,13 +142,23 @@ async fn real_pages_survive_prom_too() {
         let before = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
         let after = exposition::page(prom.stdout.as_bytes(), &Limits::default()).unwrap();
         assert!(after.faults.is_empty(), "{name}: {:?}", after.faults);
-        let values = |page: &exposition::Page<'_>| {
-            let mut values: Vec<_> =
-                page.samples().map(|s| (s.name.to_owned(), s.value.to_bits())).collect();
-            values.sort_unstable();
-            values
-        };
-        assert!(values(&before) == values(&after), "{name}");
+        // What stands on the page under a former name stands there under the present one too.
+        let sent = before.samples().filter_map(|sample| {
+            let known = catalogue().find(sample.name);
+            let name = NameMode::Canonical.sample(known.as_ref(), sample.name).into_owned();
+            (!NameMode::Canonical.stands_back(known.as_ref()))
+                .then_some((name, sample.value.to_bits()))
+        });
+        let mut sent: Vec<_> = sent.collect();
+        let printed =
+            after.samples().map(|sample| (sample.name.to_owned(), sample.value.to_bits()));
+        let mut printed: Vec<_> = printed.collect();
+        sent.sort_unstable();
+        printed.sort_unstable();
+        assert!(sent == printed, "{name}");
+        let families: Vec<_> = prom.stdout.lines().filter(|l| l.starts_with("# TYPE ")).collect();
+        let distinct: std::collections::BTreeSet<_> = families.iter().collect();
+        assert_eq!(distinct.len(), families.len(), "{name}: each family once");
     }
 }
 

@@ -7,6 +7,7 @@ use flinkrelay::{
         Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, ProxyServer,
         RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
     },
+    flink::NameMode,
     labels::Labels,
     relabel,
     remote_write::{Encoding, Message, Wanted},
@@ -523,6 +524,14 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn names_are_canonical_unless_raw() {
+    let names = |section: &str| good(&format!("{}{section}", job(""))).flink.names;
+    assert_eq!(names(""), NameMode::Canonical);
+    assert_eq!(names("flink: {names: canonical}\n"), NameMode::Canonical);
+    assert_eq!(names("flink: {names: raw}\n"), NameMode::Raw);
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! The shape of `catalogue.yaml`, and the way from its rows to metrics and the forms of their names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::{CatalogueError, Kind, Metric, Registered, Scope, Segment, Unit, Version};
+use super::{
+    CatalogueError, Kind, Metric, Registered, Scope, Segment, Unit, Version,
+    naming::{Canonical, Naming},
+    spelling::{Part, Piece, Spelling},
+};
 use crate::flink::{Group, NAME_PREFIX};
 
 /// The whole file.
@@ -12,15 +16,30 @@ use crate::flink::{Group, NAME_PREFIX};
 #[serde(deny_unknown_fields)]
 struct File {
     segments: BTreeMap<String, Varying>,
+    /// Labels that the keys of key-value groups are in canonical names, where that is not the key.
+    #[serde(default)]
+    keys: BTreeMap<String, String>,
     groups: Vec<Section>,
 }
 
 /// What a `<segment>` of a name may be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Varying {
-    matches: Matches,
+pub(super) struct Varying {
+    pub(super) matches: Matches,
+    /// The label it is in canonical names; its own name where nothing is given.
+    label: Option<String>,
+    /// Whether it is no dimension and stays in canonical names.
+    #[serde(default)]
+    stays: bool,
     about: String,
+}
+
+impl Varying {
+    /// The label that a segment of this name is in canonical names, `None` when it stays in them.
+    pub(super) fn label<'s>(&'s self, name: &'s str) -> Option<&'s str> {
+        (!self.stays).then(|| self.label.as_deref().unwrap_or(name))
+    }
 }
 
 /// The texts that a varying part may take.
@@ -49,6 +68,10 @@ struct Row {
     #[serde(default)]
     also: Vec<String>,
     scopes: Vec<Scope>,
+    canonical: Option<String>,
+    canonical_scope: Option<Scope>,
+    #[serde(default)]
+    former_name: bool,
     r#type: Registered,
     kind: Option<Kind>,
     unit: Unit,
@@ -71,22 +94,16 @@ struct Row {
 pub(super) struct Form {
     /// Position of the metric.
     pub(super) metric: u32,
+    /// Position of what the name becomes.
+    pub(super) naming: u32,
     /// The name; the first part is text.
     pub(super) parts: Vec<Part>,
     /// Whether this is the `_count` twin of a summary.
     pub(super) is_count: bool,
 }
 
-/// A piece of an exported name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// Fixed text, not empty.
-    Text(String),
-    /// A part that varies.
-    Free(Matches),
-}
-
 /// What the file says.
+#[derive(Default)]
 pub(super) struct Contents {
     /// By group in the order of [`Group::ALL`].
     pub(super) metrics: Vec<Metric>,
@@ -94,9 +111,11 @@ pub(super) struct Contents {
     pub(super) segments: Vec<Segment>,
     /// Those of all metrics.
     pub(super) forms: Vec<Form>,
+    /// What the forms point to.
+    pub(super) namings: Vec<Naming>,
 }
 
-/// Reads the metrics, the segments and the forms of the metrics' names.
+/// Reads the metrics, the segments, the forms of the metrics' names and what these become.
 pub(super) fn read(text: &str) -> Result<Contents, CatalogueError> {
     let file: File =
         serde_saphyr::from_str(text).map_err(|e| CatalogueError::Format(Box::new(e)))?;
@@ -104,74 +123,178 @@ pub(super) fn read(text: &str) -> Result<Contents, CatalogueError> {
     let mut sections = file.groups.into_iter().map(group_of).collect::<Result<Vec<_>, _>>()?;
     sections.sort_by_key(|(group, _)| *group);
 
-    let (mut metrics, mut forms) = (Vec::new(), Vec::new());
-    for (group, row) in
-        sections.into_iter().flat_map(|(g, rows)| rows.into_iter().map(move |r| (g, r)))
-    {
-        let at =
-            u32::try_from(metrics.len()).expect("the catalogue is a file of some thousand lines");
-        let (metric, its_forms) = metric(group, row, at, &file.segments)?;
-        metrics.push(metric);
-        forms.extend(its_forms);
+    let rows = sections.into_iter().flat_map(|(g, rows)| rows.into_iter().map(move |r| (g, r)));
+    let mut drafts = rows
+        .map(|(group, row)| Draft::new(group, row, &file.segments, &file.keys))
+        .collect::<Result<Vec<_>, _>>()?;
+    take_present_names(&mut drafts)?;
+
+    let mut contents = Contents::default();
+    for draft in drafts {
+        draft.finish(&file.keys, &mut contents)?;
     }
-    let segment = |(name, Varying { matches, about })| Segment {
+    let segment = |(name, varying): (String, Varying)| Segment {
+        label: varying.label(&name).map(str::to_owned),
+        is_number: varying.matches == Matches::Number,
+        about: varying.about,
         name,
-        is_number: matches == Matches::Number,
-        about,
     };
-    let segments = file.segments.into_iter().map(segment).collect();
-    Ok(Contents { metrics, segments, forms })
+    contents.segments = file.segments.into_iter().map(segment).collect();
+    Ok(contents)
 }
 
-/// One row, as a metric and the forms of its name.
-fn metric(
-    group: Group,
-    row: Row,
-    at: u32,
-    segments: &BTreeMap<String, Varying>,
-) -> Result<(Metric, Vec<Form>), CatalogueError> {
-    let kind = row.kind.unwrap_or_else(|| row.r#type.kind());
-    let (mut exported, mut labels, mut forms) = (Vec::new(), Vec::new(), Vec::new());
-    for name in std::iter::once(&row.name).chain(&row.also) {
-        let spelling = Spelling::parse(name, segments)
-            .map_err(|reason| CatalogueError::Name { name: name.clone(), reason })?;
-        for scope in &row.scopes {
-            let prefix = format!("{NAME_PREFIX}{scope}_");
-            exported.push(format!("{prefix}{}", spelling.shown));
-            let form = Form { metric: at, parts: spelling.below(prefix), is_count: false };
-            if kind == Kind::Summary {
-                forms.push(form.count());
+/// A row that was read, before what refers to other rows is known.
+struct Draft {
+    metric: Metric,
+    spellings: Vec<Spelling>,
+    /// Parallel to the metric's scopes.
+    canonical: Vec<Canonical>,
+}
+
+impl Draft {
+    fn new(
+        group: Group,
+        row: Row,
+        segments: &BTreeMap<String, Varying>,
+        keys: &BTreeMap<String, String>,
+    ) -> Result<Self, CatalogueError> {
+        let spell = |name: &String| {
+            Spelling::parse(name, segments)
+                .map_err(|reason| CatalogueError::Name { name: name.clone(), reason })
+        };
+        let first = spell(&row.name)?;
+        let name = first.as_in_flink();
+        let staying = match &row.canonical {
+            Some(canonical) => spell(canonical)?.staying(),
+            None => first.staying(),
+        };
+        let also = row.also.iter().map(spell);
+        let spellings =
+            std::iter::once(Ok(first)).chain(also).collect::<Result<Vec<Spelling>, _>>()?;
+        let prefix = |scope: &Scope| format!("{NAME_PREFIX}{scope}_");
+        let names = spellings.iter().map(Spelling::exported);
+        let exported = names
+            .flat_map(|name| row.scopes.iter().map(prefix).map(move |prefix| prefix + &name))
+            .collect();
+        let canonical = row.scopes.iter().map(|scope| Canonical {
+            prefix: prefix(row.canonical_scope.as_ref().unwrap_or(scope)),
+            staying: staying.clone(),
+        });
+        let canonical = canonical.collect();
+        let shared_with =
+            row.shared_with.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
+        let metric = Metric {
+            group,
+            shared_with,
+            name,
+            exported,
+            canonical: Vec::new(),
+            labels: distinct(spellings.iter().flat_map(Spelling::keys)),
+            canonical_labels: distinct(spellings.iter().flat_map(|s| canonical_labels(s, keys))),
+            is_former_name: row.former_name,
+            scopes: row.scopes,
+            registered: row.r#type,
+            kind: row.kind.unwrap_or_else(|| row.r#type.kind()),
+            unit: row.unit,
+            help: row.help,
+            since: row.since,
+            until: row.until,
+            no_value: row.no_value,
+            deprecated: row.deprecated,
+            replaced_by: row.replaced_by,
+            opt_in: row.opt_in,
+            note: row.note,
+        };
+        Ok(Self { metric, spellings, canonical })
+    }
+
+    /// Adds the metric, the forms of its names and what they become.
+    fn finish(
+        mut self,
+        keys: &BTreeMap<String, String>,
+        contents: &mut Contents,
+    ) -> Result<(), CatalogueError> {
+        let position = |len: usize| {
+            u32::try_from(len).expect("the catalogue is a file of some thousand lines")
+        };
+        let at = position(contents.metrics.len());
+        for spelling in &self.spellings {
+            for (scope, canonical) in self.metric.scopes.iter().zip(&self.canonical) {
+                let naming = position(contents.namings.len());
+                let key_label = |key: &str| keys.get(key).cloned();
+                let is_former = self.metric.is_former_name;
+                let built = Naming::build(spelling, canonical, is_former, key_label);
+                contents.namings.push(built.map_err(|reason| CatalogueError::Name {
+                    name: self.metric.name.clone(),
+                    reason,
+                })?);
+                let parts = spelling.parts(format!("{NAME_PREFIX}{scope}_"));
+                let form = Form { metric: at, naming, parts, is_count: false };
+                if self.metric.kind == Kind::Summary {
+                    contents.forms.push(form.count());
+                }
+                contents.forms.push(form);
             }
-            forms.push(form);
         }
-        for label in spelling.labels {
-            if !labels.contains(&label) {
-                labels.push(label);
-            }
+        self.metric.canonical = distinct(self.canonical.iter().map(Canonical::shown));
+        contents.metrics.push(self.metric);
+        Ok(())
+    }
+}
+
+/// Gives each former name the canonical name of the metric that goes by another name now.
+fn take_present_names(drafts: &mut [Draft]) -> Result<(), CatalogueError> {
+    let mut present = HashMap::new();
+    for draft in drafts.iter().filter(|draft| !draft.metric.is_former_name) {
+        // The names stand in the order of the spellings, each with all scopes.
+        let scopes = draft.metric.scopes.iter().zip(&draft.canonical).cycle();
+        for (exported, (scope, canonical)) in draft.metric.exported.iter().zip(scopes) {
+            let labels = &draft.metric.canonical_labels;
+            present.insert(exported.clone(), (*scope, canonical.clone(), labels.clone()));
         }
     }
-    let shared_with =
-        row.shared_with.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
-    let metric = Metric {
-        group,
-        shared_with,
-        name: row.name,
-        exported,
-        scopes: row.scopes,
-        labels,
-        registered: row.r#type,
-        kind,
-        unit: row.unit,
-        help: row.help,
-        since: row.since,
-        until: row.until,
-        no_value: row.no_value,
-        deprecated: row.deprecated,
-        replaced_by: row.replaced_by,
-        opt_in: row.opt_in,
-        note: row.note,
-    };
-    Ok((metric, forms))
+    for draft in drafts.iter_mut().filter(|draft| draft.metric.is_former_name) {
+        let refuse = |reason: &str| CatalogueError::Name {
+            name: draft.metric.name.clone(),
+            reason: reason.to_owned(),
+        };
+        let heir = draft.metric.replaced_by.as_ref().and_then(|heir| present.get(heir));
+        let Some((scope, canonical, labels)) = heir else {
+            return Err(refuse("a former name needs the present one in replaced_by"));
+        };
+        if draft.metric.scopes != [*scope] {
+            return Err(refuse("a former name has the scope of the present one, and no other"));
+        }
+        if draft.metric.canonical_labels != *labels {
+            return Err(refuse("a former name has the labels of the present one"));
+        }
+        draft.canonical = vec![canonical.clone()];
+    }
+    Ok(())
+}
+
+/// The labels of a name in its canonical form beyond those of its scope.
+fn canonical_labels<'s>(
+    spelling: &'s Spelling,
+    keys: &'s BTreeMap<String, String>,
+) -> impl Iterator<Item = &'s str> {
+    spelling.pieces().iter().filter_map(|piece| match piece {
+        Piece::Key(key) => Some(keys.get(key).unwrap_or(key).as_str()),
+        Piece::Word { label, .. } => Some(label),
+        Piece::Free { label, .. } => label.as_deref(),
+        Piece::Text(_) | Piece::Own(_) => None,
+    })
+}
+
+/// Texts in the order of their first appearance.
+fn distinct<T: Into<String>>(texts: impl Iterator<Item = T>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for text in texts.map(Into::into) {
+        if !distinct.contains(&text) {
+            distinct.push(text);
+        }
+    }
+    distinct
 }
 
 impl Form {
@@ -192,94 +315,4 @@ impl Form {
         }
         twin
     }
-}
-
-/// A name in the file's notation, taken apart.
-struct Spelling {
-    /// As exported, with `<x>` where it varies.
-    shown: String,
-    /// The same as parts; no two of a kind in a row.
-    parts: Vec<Part>,
-    /// Keys of key-value groups.
-    labels: Vec<String>,
-}
-
-impl Spelling {
-    fn parse(name: &str, segments: &BTreeMap<String, Varying>) -> Result<Self, String> {
-        let mut spelling = Self { shown: String::new(), parts: Vec::new(), labels: Vec::new() };
-        let mut rest = name;
-        while let Some(first) = rest.chars().next() {
-            rest = match first {
-                '<' => {
-                    let (segment, rest) = enclosed(rest, '>')?;
-                    spelling.push_free(segment, segments)?;
-                    rest
-                }
-                '{' => {
-                    let (key, rest) = enclosed(rest, '}')?;
-                    spelling.labels.push(key.to_owned());
-                    spelling.push_text(key)?;
-                    rest
-                }
-                _ => {
-                    let end = rest.find(['<', '{']).unwrap_or(rest.len());
-                    let (text, rest) = rest.split_at(end);
-                    spelling.push_text(text)?;
-                    rest
-                }
-            };
-        }
-        if spelling.parts.is_empty() { Err("is empty".to_owned()) } else { Ok(spelling) }
-    }
-
-    /// Appends fixed text, sanitised as the reporter does (`CHARACTER_FILTER`).
-    fn push_text(&mut self, text: &str) -> Result<(), String> {
-        let sanitise = |c: char| if c.is_ascii_alphanumeric() || c == ':' { c } else { '_' };
-        let text: String = text.chars().map(sanitise).collect();
-        self.shown.push_str(&text);
-        match self.parts.last_mut() {
-            Some(Part::Free(Matches::Number)) if text.starts_with(|c: char| c.is_ascii_digit()) => {
-                return Err("a digit after a segment that is a number belongs to either".to_owned());
-            }
-            Some(Part::Text(last)) => last.push_str(&text),
-            _ => self.parts.push(Part::Text(text)),
-        }
-        Ok(())
-    }
-
-    fn push_free(
-        &mut self,
-        segment: &str,
-        segments: &BTreeMap<String, Varying>,
-    ) -> Result<(), String> {
-        let matches = segments.get(segment).map(|s| s.matches);
-        let matches = matches.ok_or_else(|| format!("<{segment}> is not under `segments`"))?;
-        if matches!(self.parts.last(), Some(Part::Free(_))) {
-            return Err(format!("<{segment}> follows another segment without text between"));
-        }
-        self.shown.push('<');
-        self.shown.push_str(segment);
-        self.shown.push('>');
-        self.parts.push(Part::Free(matches));
-        Ok(())
-    }
-
-    /// The parts with `prefix` before them.
-    fn below(&self, mut prefix: String) -> Vec<Part> {
-        let mut parts = self.parts.iter().cloned().peekable();
-        if let Some(Part::Text(text)) = parts.next_if(|part| matches!(part, Part::Text(_))) {
-            prefix.push_str(&text);
-        }
-        std::iter::once(Part::Text(prefix)).chain(parts).collect()
-    }
-}
-
-/// The word between the bracket that `text` starts with and `close`, and what follows.
-fn enclosed(text: &str, close: char) -> Result<(&str, &str), String> {
-    let (word, rest) = text
-        .get(1..)
-        .and_then(|text| text.split_once(close))
-        .ok_or_else(|| format!("`{text}` lacks its `{close}`"))?;
-    let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
-    if is_word { Ok((word, rest)) } else { Err(format!("`{word}` is no name of a segment or key")) }
 }

@@ -21,6 +21,8 @@
 //! **Two spellings.** A proxy may serve two reporters' pages as one, filtered and not, so that giving a
 //! name back makes two series equal. That is noticed, and the target keeps its page's names.
 
+mod found;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,8 +30,8 @@ use std::{
 };
 
 use slab::Slab;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
+use self::found::{Found, JOB_ID, JOB_NAME, TASK_NAME, TM, hash};
 use super::{Names, Want, info, spelling};
 use crate::{flink::NAME_PREFIX, labels::Labels};
 
@@ -424,63 +426,6 @@ impl Subject {
     }
 }
 
-/// The labels of a line that matter here.
-#[derive(Default)]
-struct Found<'l> {
-    tm: Option<Cow<'l, str>>,
-    job_id: Option<Cow<'l, str>>,
-    job_name: Option<Cow<'l, str>>,
-    task_id: Option<Cow<'l, str>>,
-    task_name: Option<Cow<'l, str>>,
-}
-
-impl<'l> Found<'l> {
-    fn label(&mut self, name: &str, value: Cow<'l, str>) {
-        let place = match name {
-            TM => &mut self.tm,
-            JOB_ID => &mut self.job_id,
-            JOB_NAME => &mut self.job_name,
-            TASK_ID => &mut self.task_id,
-            TASK_NAME => &mut self.task_name,
-            _ => return,
-        };
-        *place = Some(value).filter(|value| !value.is_empty());
-    }
-
-    fn key(&self, is_process: bool, tells_leader: bool) -> u128 {
-        let parts = [&self.tm, &self.job_id, &self.job_name, &self.task_id, &self.task_name];
-        let mut hash = hash(parts.map(|part| part.as_deref().unwrap_or_default()));
-        hash.update(&[u8::from(is_process), u8::from(tells_leader)]);
-        hash.digest128()
-    }
-
-    fn subject(&self, key: u128) -> Subject {
-        let given = |page: &Option<Cow<'l, str>>| {
-            page.as_deref().map(|page| Given { page: page.into(), name: None })
-        };
-        Subject {
-            key,
-            tm: given(&self.tm),
-            job_id: self.job_id.as_deref().map(Into::into),
-            job_name: given(&self.job_name),
-            task_id: self.task_id.as_deref().map(Into::into),
-            task_name: given(&self.task_name),
-            is_new: true,
-            ..Subject::default()
-        }
-    }
-}
-
-fn hash<const N: usize>(parts: [&str; N]) -> Xxh3Default {
-    let mut hash = Xxh3Default::new();
-    for part in parts {
-        // The lengths keep two lists of one concatenation apart.
-        hash.update(&xxh3_64(part.as_bytes()).to_le_bytes());
-        hash.update(&part.len().to_le_bytes());
-    }
-    hash
-}
-
 fn is_flinks(name: &str) -> bool {
     name.starts_with(NAME_PREFIX) && !info::is_info(name)
 }
@@ -491,11 +436,6 @@ fn is_process(name: &str) -> bool {
     rest.is_some_and(|rest| !rest.starts_with("job_"))
 }
 
-const TM: &str = "tm_id";
-const JOB_ID: &str = "job_id";
-const JOB_NAME: &str = "job_name";
-const TASK_ID: &str = "task_id";
-const TASK_NAME: &str = "task_name";
 const OPERATOR: &str = "operator_name";
 
 /// Metrics of the Dispatcher and the ResourceManager, which run in the leading JobManager only.

@@ -1,0 +1,58 @@
+//! The end of a good page: each series gets one sample, and the tally is made up.
+//!
+//! Of several samples of a series the first on the page wins. A metric that is on the page under a
+//! former name too stands back for its present one, wherever on the page that is: families come in any
+//! order. So lines that stand back take their places last, and have one only where no other line does.
+
+use super::{Dropped, Fate, Observed, Tally, Tracker};
+
+impl Tracker {
+    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone. Lines that
+    /// stand back take their places last, wherever on the page they stood.
+    /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
+    pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
+        self.tell_apart();
+        let page = self.page;
+        let mut observed = std::mem::take(&mut self.observed);
+        let mut late = Vec::new();
+        observed.retain(|sample| {
+            let stands_back = self.lines.get(sample.line as usize).is_some_and(|l| l.stands_back);
+            if stands_back {
+                late.push(*sample);
+            }
+            !stands_back && self.take_place(sample, page, scraped_at_ms)
+        });
+        late.retain(|sample| self.take_place(sample, page, scraped_at_ms));
+        observed.append(&mut late);
+        self.observed = observed;
+        self.settle_inherited();
+        self.tally.kept = self.observed.len() as u64;
+        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
+        self.tally.clone()
+    }
+
+    /// Gives the sample its series' place on this page; false when another sample has it.
+    fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
+        let Some(line) = self.lines.get(sample.line as usize) else { return false };
+        let Fate::Series(series) = line.fate else { return false };
+        let Some(series) = self.series.get_mut(series as usize) else { return false };
+        if series.seen == page {
+            let holder = self.lines.get(series.line as usize);
+            let stood_back = line.stands_back && holder.is_some_and(|holder| !holder.stands_back);
+            let reason = if stood_back { Dropped::FormerName } else { Dropped::Duplicate };
+            self.tally.dropped.add(reason, 1);
+            return false;
+        }
+        series.seen = page;
+        series.line = sample.line;
+        series.own_timestamp = sample.timestamp_ms != scraped_at_ms;
+        if !series.live {
+            series.live = true;
+            self.tally.series_added += 1;
+        }
+        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
+            group.kept += 1;
+        }
+        true
+    }
+}
