@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::Barrier, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::{get, post, receiver, target};
+use super::{clients, get, post, receiver, target};
 use crate::fakes::{
     http::{Answer, Server},
     relay::Log,
@@ -112,6 +113,20 @@ async fn lanes_of_a_receiver_share_http2_connections_but_not_one_alone() {
     check(lanes(16), 16, 4).await;
     check(lanes(2), 2, 2).await;
     check(lanes(16), 1, 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_gave_no_answer_in_time_is_not_used_again() {
+    let directory = TempDir::new().unwrap();
+    let ours = Authority::new(directory.path(), "ours");
+    // The first request is answered by nobody; it counts, so the second one is.
+    let (address, connections, _task) = http2(ours.http2_server("localhost"), 2).await;
+    let config = clients(&trusting(&ours.ca_file(), ""), &[]).0;
+    let client = Client::new(&config, Duration::from_millis(500)).unwrap();
+    let error = get(&client, &url(address)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+    assert_eq!(get(&client, &url(address)).await.unwrap().0, 200);
+    assert_eq!(connections.load(Relaxed), 2);
 }
 
 #[tokio::test]
