@@ -170,6 +170,9 @@ impl Refused {
 
     /// Which they are is in the receiver's words at most.
     fn add_unwritten(&mut self, samples: u64, words: &str) {
+        if samples == 0 {
+            return;
+        }
         self.samples += samples;
         self.pieces += usize::try_from(samples).unwrap_or(usize::MAX);
         if words.is_empty() {

@@ -167,6 +167,20 @@ async fn a_certificate_that_is_its_own_authority_is_taken_when_it_is_given() {
     assert_eq!(get(&named, &url(other_name.address)).await.unwrap().0, 200);
 }
 
+/// As a company's server whose authority nobody has at hand.
+#[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_taken_when_it_is_given_itself() {
+    let directory = TempDir::new().unwrap();
+    let theirs = Authority::new(directory.path(), "theirs");
+    let (file, other) = (directory.path().join("leaf.pem"), directory.path().join("other.pem"));
+    let known = server(theirs.named_server("localhost", &file)).await;
+    let stranger = server(theirs.named_server("localhost", &other)).await;
+    let client = target(&trusting(&file, ""));
+    assert_eq!(get(&client, &url(known.address)).await.unwrap().0, 200);
+    let error = get(&client, &url(stranger.address)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Connect, "another one of the same authority: {error}");
+}
+
 #[tokio::test]
 async fn errors_say_what_to_do() {
     let directory = TempDir::new().unwrap();
