@@ -1,6 +1,6 @@
 //! The spool on a real disk: what was written outlives the relay, whatever ended it.
 
-use std::{path::Path, sync::Mutex, time::Duration};
+use std::{path::Path, time::Duration};
 
 use flinkrelay::{
     config::Config,
@@ -237,16 +237,17 @@ async fn nothing_is_opened_to_look_at_a_configuration() {
 async fn a_full_disk_limit_costs_the_oldest_and_is_exact() {
     let (log, _guard) = Log::start();
     let directory = tempfile::tempdir().unwrap();
-    let numbers = Mutex::new((0, fastrand::Rng::with_seed(1)));
+    // Made once: to make it anew takes longer than a scrape may.
+    let mut rng = fastrand::Rng::with_seed(1);
+    let random: String = (0..801_000).map(|_| rng.alphanumeric()).collect();
+    let mut page_number = 0;
     let flink = FakeFlink::with_script(move |_| {
-        let mut numbers = numbers.lock().unwrap();
-        let (page_number, rng) = &mut *numbers;
-        *page_number += 1;
-        let mut line = |i| {
-            let text: String = (0..4000).map(|_| rng.alphanumeric()).collect();
+        page_number += 1;
+        let line = |i: usize| {
+            let text = &random[i * 4000 + page_number..][..4000];
             format!("flink_taskmanager_n{{i=\"{i}\",text=\"{text}\"}} {page_number}\n")
         };
-        page(&(0..200).map(&mut line).collect::<String>())
+        page(&(0..200).map(line).collect::<String>())
     })
     .await;
     let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
