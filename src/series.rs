@@ -125,6 +125,16 @@ struct Line {
     no_value: u16,
     /// What is derived from its values.
     feed: Option<derived::Feed>,
+    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
+    start_ms: i64,
+}
+
+/// What a new line is, with the other fields of [`Line`] that follow from its labels.
+struct Settled {
+    fate: Fate,
+    normal: u128,
+    ids: Option<Arc<[u8]>>,
+    start_ms: i64,
 }
 
 /// A label set that is or was sent.
@@ -289,7 +299,7 @@ impl Tracker {
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let (fate, normal, ids) = self.settle(sample, known.as_ref(), shaped);
+        let Settled { fate, normal, ids, start_ms } = self.settle(sample, known.as_ref(), shaped);
         let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         self.subjects.add_line(subject);
@@ -307,6 +317,7 @@ impl Tracker {
             name,
             stands_back,
             subject,
+            start_ms,
             made,
             no_value,
             feed,
@@ -318,15 +329,17 @@ impl Tracker {
         Ok(line)
     }
 
-    /// What a new line is, its normal identity and its ids.
     fn settle(
         &mut self,
         sample: &Sample<'_>,
         known: Option<&Found<'_, '_>>,
         shaped: Shaped,
-    ) -> (Fate, u128, Option<Arc<[u8]>>) {
+    ) -> Settled {
         let (identity, normal, blocks, unfit, ids) = match shaped {
-            Shaped::Dropped(reason) => return (Fate::Dropped(reason), 0, None),
+            Shaped::Dropped(reason) => {
+                let fate = Fate::Dropped(reason);
+                return Settled { fate, normal: 0, ids: None, start_ms: 0 };
+            }
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
                 (identity, normal, blocks, unfit, ids)
             }
@@ -337,7 +350,9 @@ impl Tracker {
             self.remake(identity, &blocks);
         }
         let about = self.about(sample.name, known);
-        (Fate::Series(self.find_or_insert_series(identity, || (blocks, about))), normal, ids)
+        let start_ms = self.start_ms(sample, &about);
+        let fate = Fate::Series(self.find_or_insert_series(identity, || (blocks, about)));
+        Settled { fate, normal, ids, start_ms }
     }
 
     /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
