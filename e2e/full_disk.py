@@ -1,5 +1,6 @@
 """A real file system runs full under the spool, and has space again later."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -104,8 +105,9 @@ def play_on(plan: Plan, disk: Path) -> None:
 def check_full_while_up(plan: Plan, rig: Rig, receiver: str, disk: Path) -> None:
     """Somebody takes all the space while the receiver is well: nothing is lost, from memory or otherwise."""
     taken = disk / "taken"
-    space = os.statvfs(disk)
-    taken.write_bytes(bytes(space.f_bavail * space.f_frsize))
+    with taken.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(64 << 10)):
+            pass
     delivered = rig.sum_of(relay.SAMPLES_DELIVERED, receiver)
     time.sleep(UP_S)
     delivered = rig.sum_of(relay.SAMPLES_DELIVERED, receiver) - delivered
