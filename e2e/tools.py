@@ -36,8 +36,9 @@ VICTORIA_METRICS = Tool(
 )
 # Its rules are those of the Prometheus above, whose module it is in.
 PROMTOOL = Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", "v0.315.0")
+VMALERT = Tool("vmalert", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", "v1.143.0")
 HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
-TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, HELM)
+TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, HELM)
 
 
 def cache() -> Path:

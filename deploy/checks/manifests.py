@@ -1,0 +1,2 @@
+"""Placeholder until the manifests are there."""
+def check(deploy): pass
