@@ -214,7 +214,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "flinkrelay.pod" -}}
 metadata:
   labels:
-    {{- include "flinkrelay.labels" . | nindent 4 }}
+    {{- /* Not the chart's version: a new one alone must not replace pods. */}}
+    {{- include "flinkrelay.selectorLabels" . | nindent 4 }}
+    {{- with .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
