@@ -73,8 +73,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* The configuration file. `targets` and `cluster` are folded into `config`. */}}
+{{- /* The configuration file. */}}
 {{- define "flinkrelay.config" -}}
+{{- $config := include "flinkrelay.settings" . | fromYaml }}
+{{- if eq .Values.mode "statefulset" }}
+{{- /* In the file and not in the environment: the relays read it again and share the targets anew, none is replaced. */}}
+{{- $_ := set $config "global" (merge (dict "shard" (printf "${POD_NAME}/%d" (int .Values.replicaCount))) (default (dict) $config.global)) }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- /* All of it but the number of relays. `targets` and `cluster` are folded into `config`. */}}
+{{- define "flinkrelay.settings" -}}
 {{- $config := deepCopy .Values.config }}
 {{- $labels := deepCopy .Values.targetLabels }}
 {{- $jobs := list }}
@@ -138,7 +148,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     - name: FLINK_CLUSTER
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['app']"}}
     {{- end }}
-    {{- if eq .Values.mode "statefulset" }}
+    {{- if and (eq .Values.mode "statefulset") .Values.existingConfigMap }}
     # Which of the targets are this relay's: by the number at the end of the pod's name.
     - name: FLINKRELAY_SHARD
       value: $(POD_NAME)/{{ .Values.replicaCount }}
@@ -225,7 +235,7 @@ metadata:
   {{- if or .Values.podAnnotations (and .Values.rolloutOnConfigChange (not .Values.existingConfigMap)) }}
   annotations:
     {{- if and .Values.rolloutOnConfigChange (not .Values.existingConfigMap) }}
-    checksum/config: {{ include "flinkrelay.config" . | sha256sum }}
+    checksum/config: {{ include "flinkrelay.settings" . | sha256sum }}
     {{- end }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
