@@ -7,7 +7,7 @@ else (ids, places, colours, tooltips) follows from these here, so that all dashb
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# The JSON model's version as Grafana 11 and 12 write it; older ones from 9 on read it, newer ones migrate it.
+# The JSON model's version as Grafana 12.0 writes it. Newer ones migrate it; older ones, from 9 on, read what they know.
 SCHEMA_VERSION = 41
 WIDTH = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -250,6 +250,9 @@ def _options(panel: Panel) -> dict:
 def _columns(panel: Panel) -> list[dict]:
     """Joins the queries of a table by their labels; each query's value is a column named by its legend."""
     names = {f"Value #{chr(ord('A') + i)}": query.legend for i, query in enumerate(panel.queries)}
+    # Grafana numbers the columns of several queries only.
+    if len(panel.queries) == 1:
+        names = {"Value": panel.queries[0].legend}
     return [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": names}},
