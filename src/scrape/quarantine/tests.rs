@@ -80,7 +80,7 @@ impl Process {
             return None;
         }
         let mut dice = self.dice.get();
-        let now = self.flickers.filter(|(_, one_in)| roll(&mut dice) % one_in == 0);
+        let now = self.flickers.filter(|(_, one_in)| roll(&mut dice).is_multiple_of(*one_in));
         self.dice.set(dice);
         if now.is_some_and(|(family, _)| is_asked(&name(family))) {
             return None;
@@ -273,7 +273,7 @@ fn flicker(one_in: u64, in_requests: bool) -> (usize, usize) {
         process.throws.clear();
         if in_requests {
             process.flickers = Some((31, one_in));
-        } else if roll(&mut dice) % one_in == 0 {
+        } else if roll(&mut dice).is_multiple_of(one_in) {
             process.throws.insert(31);
         }
         assert_ne!(process.scrape(), Scrape::Failed);
