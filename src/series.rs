@@ -19,6 +19,7 @@
 
 mod adopt;
 mod collide;
+mod cut;
 mod forget;
 mod mislabelled;
 mod names;
