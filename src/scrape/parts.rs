@@ -26,8 +26,9 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    /// An answer with a status other than 200. Java's server answers 400 when what is thrown happens to be
-    /// a `NumberFormatException`; a proxy says 5xx for a connection that was closed.
+    /// An answer with a status other than 200. Flink's own server closes the connection (seen with 2.3 on
+    /// Java 17); a proxy in front of it says 5xx for that, and other servers have a 400 for a
+    /// `NumberFormatException`.
     pub(super) fn with_status(status: StatusCode, failure: Failure) -> Self {
         if status == StatusCode::BAD_REQUEST || status.is_server_error() {
             Self::Throws(failure)

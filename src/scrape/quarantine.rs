@@ -52,8 +52,8 @@ const QUERY_BYTES_MAX: usize = 4 << 10;
 /// Requests of one scrape that search, beside those that are known to be good.
 pub(super) const SEARCHES_MAX: u32 = 64;
 
-/// Requests in a row, at the beginning of a scrape, that may be refused before it is given up: it is not one
-/// metric then.
+/// Requests in a row, at the beginning of a scrape, that may be refused before nothing more is searched for:
+/// it is not one metric then.
 const FRUITLESS_MAX: u32 = 24;
 
 /// Quarantined metrics that are tried again, alone, each time the page did not come whole.
@@ -112,6 +112,8 @@ pub(super) struct Part {
 #[derive(Debug, Default)]
 pub(super) struct Round {
     due: VecDeque<Part>,
+    /// In case that it has come into being: after what is known to be there.
+    looks: VecDeque<Part>,
     searches: u32,
     refused: u32,
     accepted: u32,
@@ -180,26 +182,28 @@ impl Quarantine {
     /// The requests of a scrape in parts.
     pub(super) fn begin(&mut self) -> Round {
         let Some(partial) = &mut self.partial else { return Round::default() };
-        let mut due: VecDeque<_> = parts(partial.fine.iter(), Home::Fine).into();
-        let looked = partial.look_around();
-        due.extend(looked);
-        Round { due, ..Round::default() }
+        let due = parts(partial.fine.iter(), Home::Fine).into();
+        Round { due, looks: partial.look_around().into(), ..Round::default() }
     }
 
     /// The next request of the scrape, `None` at its end. Nothing is searched for unless `may_search`.
     pub(super) fn next(&self, round: &mut Round, may_search: bool) -> Option<Part> {
-        if round.accepted == 0 && round.refused >= FRUITLESS_MAX {
-            return None;
-        }
         if let Some(part) = round.due.pop_front() {
             return Some(part);
         }
-        if !may_search || round.searches >= SEARCHES_MAX {
-            return None;
+        let is_fruitless = round.accepted == 0 && round.refused >= FRUITLESS_MAX;
+        let may_search = may_search && round.searches < SEARCHES_MAX && !is_fruitless;
+        let suspect = self.partial.as_ref()?.suspects.front().filter(|_| may_search);
+        // What was there before comes first.
+        if let Some(look) = suspect
+            .is_none_or(|suspect| suspect.home == Home::Unseen)
+            .then(|| round.looks.pop_front())
+            .flatten()
+        {
+            return Some(look);
         }
-        let part = self.partial.as_ref()?.suspects.front()?.clone();
-        round.searches += 1;
-        Some(part)
+        round.searches += u32::from(suspect.is_some());
+        suspect.cloned()
     }
 
     /// Whether an answer to a part that holds no sample refuses it.

@@ -166,8 +166,8 @@ fn own(relay: &Arc<Relay>, name: &str) -> f64 {
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
-/// What a metric that throws has looked like: to Flink's server, to that server when it is a
-/// `NumberFormatException`, to a proxy, to one that answers all the same.
+/// What a metric that throws may look like: with Flink's own server, with one that takes it for a bad
+/// request, with a proxy, with one that answers all the same.
 const ANSWERS: [(&str, Answers); 4] = [
     ("closes the connection", Answer::close),
     ("answers 400", || Answer::words(400, "<h1>400 Bad Request</h1>NumberFormatException thrown")),
