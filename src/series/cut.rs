@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What a cut value ends with, in bytes; a smaller limit leaves nothing to cut to.
-pub const SUFFIX_BYTES: u64 = 19;
+const SUFFIX_BYTES: u64 = 19;
 
 /// Labels that one whole value may take: 16 KiB under the limit of Mimir. Receivers take some 30 labels.
 const PARTS_MAX: usize = 8;
@@ -75,7 +75,7 @@ impl Limits {
 /// The value in at most `limit` bytes, which are [`SUFFIX_BYTES`] at least.
 fn cut(value: &str, limit: usize) -> String {
     let hash = xxh3_64(value.as_bytes());
-    let kept = value.floor_char_boundary(limit.saturating_sub(19));
+    let kept = value.floor_char_boundary(limit.saturating_sub(SUFFIX_BYTES as usize));
     format!("{}…{hash:016x}", value.get(..kept).unwrap_or_default())
 }
 

@@ -100,6 +100,9 @@ pub struct Shaper {
     pub views: Arc<[View]>,
 }
 
+/// Encoded labels, `None` where a view drops the series, and whether a value was cut for its receivers.
+type Fitted = (Option<Box<[u8]>>, bool);
+
 /// What a new line is.
 #[derive(Debug)]
 pub enum Shaped {
@@ -271,7 +274,7 @@ impl Limits {
 
 impl Limits {
     /// The labels within the limits, encoded, and whether a value was cut for that.
-    pub(super) fn fitted(&self, labels: &Labels<'_>) -> Result<(Option<Box<[u8]>>, bool), Unfit> {
+    pub(super) fn fitted(&self, labels: &Labels<'_>) -> Result<Fitted, Unfit> {
         let shortened = self.shorten(labels);
         let labels = shortened.as_ref().unwrap_or(labels);
         self.check(labels)?;
@@ -301,7 +304,7 @@ impl View {
     }
 
     /// As [`View::block`], and whether a value was cut.
-    fn made(&self, labels: &Labels<'_>) -> Result<(Option<Box<[u8]>>, bool), Unfit> {
+    fn made(&self, labels: &Labels<'_>) -> Result<Fitted, Unfit> {
         if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {
             return self.limits.fitted(labels);
         }
