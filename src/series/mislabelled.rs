@@ -27,9 +27,13 @@ impl Mislabelled {
 
 impl Tracker {
     /// What is to be told of a line that was recorded.
+    #[inline]
     pub(super) fn told(&self, line: u32, text: &[u8], kept: bool) -> Result<bool, ObserveError> {
-        let fate = self.lines.get(line as usize).map(|line| line.fate);
-        if kept || fate != Some(Fate::Dropped(Dropped::Mislabelled)) {
+        let is_mislabelled = || {
+            let fate = self.lines.get(line as usize).map(|line| line.fate);
+            fate == Some(Fate::Dropped(Dropped::Mislabelled))
+        };
+        if kept || !is_mislabelled() {
             return Ok(kept);
         }
         let Ok(exposition::Entry::Sample(sample)) = exposition::parse(text, &self.limits) else {
