@@ -5,6 +5,7 @@
 //! | [`mod@catalogue`] | which metric is this sample of, and what is it truly (kind, unit, help)? |
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
+//! | [`misplaced`] | do its values stand under the right label names? |
 //! | [`names`] | under which name is it sent, whichever version of Flink it comes from? |
 //! | [`sentinels`] | is that value a number, or does it say that there is none? |
 //! | [`derived`] | what follows from several samples of a page, as series of their own? |
@@ -18,6 +19,7 @@ pub mod catalogue;
 pub mod derived;
 pub mod groups;
 pub mod labels;
+pub mod misplaced;
 pub mod names;
 pub mod rest;
 pub mod role;

@@ -21,9 +21,11 @@
 
 mod adopt;
 mod collide;
+mod cut;
 mod derived;
 mod forget;
 mod made;
+mod mislabelled;
 mod names;
 mod numbered;
 mod places;
@@ -40,6 +42,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 pub use self::{
     adopt::Origin,
+    mislabelled::Mislabelled,
     numbered::{Numbered, known_kind, page_kind},
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     tally::{DropCounts, Dropped, GroupTallies, GroupTally, Tally},
@@ -64,6 +67,9 @@ pub enum ObserveError {
     /// The line breaks the text format; only this sample is lost.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
+    /// Its values stand under wrong label names; only this sample is lost.
+    #[error(transparent)]
+    Mislabelled(#[from] Mislabelled),
     /// A label limit of the scrape config is exceeded, which fails the scrape.
     #[error(transparent)]
     LabelLimit(#[from] LabelLimit),
@@ -248,7 +254,8 @@ impl Tracker {
             }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
-            return Ok(self.record(line, value, timestamp, scraped_at_ms));
+            let kept = self.record(line, value, timestamp, scraped_at_ms);
+            return self.told(line, text, kept);
         }
         let sample = match exposition::parse(text, &self.limits) {
             Ok(exposition::Entry::Sample(sample)) => sample,
@@ -262,7 +269,8 @@ impl Tracker {
             }
         };
         let line = self.insert_line(&sample, Source::Page)?;
-        Ok(self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms))
+        let kept = self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms);
+        self.told(line, text, kept)
     }
 
     /// Counts a line that never came in one piece (longer than the limit).
@@ -289,9 +297,14 @@ impl Tracker {
         let known = shaper.catalogue.find_described(sample.name, help);
         let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
-        let subject = self.subjects.enter(sample.name, sample.labels());
-        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped = shaper.shape(sample, group, known.as_ref(), &self.target_labels, names);
+        let (subject, shaped) = if Mislabelled::find(sample).is_some() {
+            (SubjectId::NONE, Ok(Shaped::Dropped(Dropped::Mislabelled)))
+        } else {
+            let subject = self.subjects.enter(sample.name, sample.labels());
+            let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+            let target = &self.target_labels;
+            (subject, shaper.shape(sample, group, known.as_ref(), target, names))
+        };
         let shaped = match (shaped, source) {
             (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
             (shaped, _) => shaped?,

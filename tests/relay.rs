@@ -10,6 +10,8 @@
 
 #[path = "relay/answers.rs"]
 mod answers;
+#[path = "relay/broken_pages.rs"]
+mod broken_pages;
 #[path = "relay/delivery.rs"]
 mod delivery;
 #[path = "relay/endpoints.rs"]
@@ -30,6 +32,8 @@ mod negotiation;
 mod outages;
 #[path = "relay/policies.rs"]
 mod policies;
+#[path = "relay/quarantine.rs"]
+mod quarantine;
 #[path = "relay/ranges.rs"]
 mod ranges;
 #[path = "relay/refusals.rs"]

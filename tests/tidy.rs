@@ -67,6 +67,7 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/disk/",
             "src/http/",
             "src/scrape/names.rs",
+            "src/scrape/parts.rs",
             "src/flink_rest",
         ],
         "clocks and randomness are read by shells and handed on",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failure, Reason, families::Families};
+use super::{BadLine, Failure, Reason, families::Families, quarantine::Present};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
     flink::Role,
@@ -18,6 +18,8 @@ pub(super) struct Page {
     sample_limit: u64,
     state: State,
     pub(super) families: Families,
+    /// The families that the page names.
+    pub(super) present: Present,
 }
 
 /// What is known of the page so far.
@@ -26,7 +28,7 @@ struct State {
     now_ms: i64,
     role: Role,
     readable: u64,
-    faults: Vec<Fault>,
+    faults: Vec<BadLine>,
     faults_total: u64,
     failure: Option<Failure>,
 }
@@ -44,6 +46,7 @@ impl Page {
             sample_limit,
             state: State::default(),
             families: Families::new(Arc::clone(&shaper.catalogue), shaper.names),
+            present: Present::default(),
         }
     }
 
@@ -52,12 +55,13 @@ impl Page {
         self.lines.reset();
         self.state = State { now_ms, ..State::default() };
         self.families.begin(with_families);
+        self.present.clear();
     }
 
     /// Takes the next chunk.
     pub(super) fn feed(&mut self, chunk: &[u8], tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, .. } = self;
-        let fed = lines.feed(chunk, |line| state.take(line, limits, families, tracker));
+        let Self { lines, limits, state, families, present, .. } = self;
+        let fed = lines.feed(chunk, |line| state.take(line, limits, families, present, tracker));
         fed.map_err(|PageTooLarge { limit }| {
             let message = format!("the page is larger than body_size_limit ({limit} bytes)");
             Failure::new(Reason::BodyLimit, message)
@@ -65,11 +69,16 @@ impl Page {
         self.check(tracker)
     }
 
+    /// Ends an answer, which may be a part of the page.
+    pub(super) fn finish_part(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
+        let Self { lines, limits, state, families, present, .. } = self;
+        lines.finish(|line| state.take(line, limits, families, present, tracker));
+        self.check(tracker)
+    }
+
     /// Ends the page.
     pub(super) fn finish(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, .. } = self;
-        lines.finish(|line| state.take(line, limits, families, tracker));
-        self.check(tracker)?;
+        self.finish_part(tracker)?;
         if self.state.readable > 0 {
             return Ok(());
         }
@@ -87,7 +96,8 @@ impl Page {
         let (number, offset) = (self.lines.lines() + 1, self.lines.bytes());
         for line in text.lines() {
             let line = Line { bytes: line.as_bytes(), number, offset };
-            self.state.take(Ok(line), &self.limits, &mut self.families, tracker);
+            let Self { limits, state, families, present, .. } = self;
+            state.take(Ok(line), limits, families, present, tracker);
         }
         self.check(tracker)
     }
@@ -112,7 +122,7 @@ impl Page {
         self.state.role
     }
 
-    pub(super) fn faults(&self) -> &[Fault] {
+    pub(super) fn faults(&self) -> &[BadLine] {
         &self.state.faults
     }
 
@@ -127,13 +137,14 @@ impl State {
         line: Result<Line<'_>, Fault>,
         limits: &exposition::Limits,
         families: &mut Families,
+        present: &mut Present,
         tracker: &mut Tracker,
     ) {
         let line = match line {
             Ok(line) => line,
             Err(fault) => {
                 tracker.observe_unreadable();
-                return self.fault(fault);
+                return self.fault(BadLine::Fault(fault));
             }
         };
         let text = line.bytes.trim_ascii_start();
@@ -149,9 +160,10 @@ impl State {
                 Ok(Entry::Type { name, kind }) => {
                     tracker.observe_type(name, kind);
                     families.kind(name, kind);
+                    present.push(name, kind);
                 }
                 Ok(_) => {}
-                Err(fault) => self.fault(fault),
+                Err(fault) => self.fault(BadLine::Fault(fault)),
             },
             Some(_) => match tracker.observe(line.bytes, self.now_ms) {
                 Ok(kept) => {
@@ -161,7 +173,13 @@ impl State {
                         families.sample(text);
                     }
                 }
-                Err(ObserveError::Syntax(error)) => self.fault(line.fault(error)),
+                Err(ObserveError::Syntax(error)) => self.fault(BadLine::Fault(line.fault(error))),
+                Err(ObserveError::Mislabelled(what)) => {
+                    self.readable += 1;
+                    self.learn_role(text);
+                    let offset = line.offset + what.column as u64 - 1;
+                    self.fault(BadLine::Mislabelled { line: line.number, offset, what });
+                }
                 Err(ObserveError::LabelLimit(limit)) => {
                     let message = format!("line {}: {limit}", line.number);
                     self.failure.get_or_insert_with(|| Failure::new(Reason::LabelLimit, message));
@@ -181,7 +199,7 @@ impl State {
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: BadLine) {
         self.faults_total += 1;
         if self.faults.len() < FAULTS_KEPT_MAX {
             self.faults.push(fault);

@@ -216,6 +216,7 @@ mod tests {
             "flink_taskmanager_job_task_operator_column_family_rocksdb_estimate_num_keys{column_family=\"cf\"}",
             "flink_jobmanager_job_fullRestarts",
             "flink_jobmanager_job_numRestarts",
+            "long{x=\"more than nineteen bytes\"}",
         ];
         lines.extend(names.map(|name| format!("{name} 1")));
         // Sentinels, and what is derived, where ids tell the lines apart.
@@ -255,6 +256,10 @@ mod tests {
             View { limits: Limits { labels: 7, ..Limits::default() }, ..view("eu", Vec::new()) },
             View {
                 limits: Limits { value_bytes: 7, ..Limits::default() },
+                ..view("eu", Vec::new())
+            },
+            View {
+                limits: Limits { value_bytes: 19, cut_values: true, ..Limits::default() },
                 ..view("eu", Vec::new())
             },
         ]

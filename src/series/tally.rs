@@ -22,11 +22,13 @@ pub enum Dropped {
     /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
     /// the scrape.
     LabelLimit,
+    /// Its values stand under wrong label names (FLINK-32649).
+    Mislabelled,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Group,
         Self::Relabel,
         Self::Duplicate,
@@ -35,6 +37,7 @@ impl Dropped {
         Self::FormerName,
         Self::Sentinel,
         Self::LabelLimit,
+        Self::Mislabelled,
     ];
 
     /// The reason as a label value.
@@ -48,6 +51,7 @@ impl Dropped {
             Self::FormerName => "former_name",
             Self::Sentinel => "sentinel",
             Self::LabelLimit => "label_limit",
+            Self::Mislabelled => "mislabelled",
         }
     }
 }
@@ -140,6 +144,11 @@ impl DropCounts {
         for (reason, samples) in other.iter() {
             self.add(reason, samples);
         }
+    }
+
+    /// Those of one reason.
+    pub fn of(&self, reason: Dropped) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or_default()
     }
 
     /// Each reason with its count, zeros included.

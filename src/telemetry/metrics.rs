@@ -110,7 +110,7 @@ fn family(
 /// A metric with one value per target or receiver; NaN while there is none.
 type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> f64);
 
-const TARGET_ROWS: [Row<TargetState>; 11] = [
+const TARGET_ROWS: [Row<TargetState>; 13] = [
     ("target_up", "Whether the last scrape succeeded.", Kind::Gauge, |s| {
         s.last_scrape.map_or(f64::NAN, |_| f64::from(s.failure.is_none()))
     }),
@@ -150,6 +150,21 @@ const TARGET_ROWS: [Row<TargetState>; 11] = [
     ("target_page_faults", "Lines of the last page that cannot be read.", Kind::Gauge, |s| {
         s.faults_total as f64
     }),
+    (
+        "target_page_partial",
+        "Whether the last good page was asked for by name, because it does not come whole.",
+        Kind::Gauge,
+        |s| s.last_ok.map_or(f64::NAN, |_| f64::from(s.partial.is_some())),
+    ),
+    (
+        "target_metrics_quarantined",
+        "Metrics that are not asked for, because the page comes only without them.",
+        Kind::Gauge,
+        |s| {
+            let missing = s.partial.as_ref().map(|p| p.quarantined.len() + p.suspected);
+            s.last_ok.map_or(f64::NAN, |_| missing.unwrap_or_default() as f64)
+        },
+    ),
 ];
 
 fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -305,7 +320,7 @@ impl Account {
     }
 }
 
-const RECEIVER_ROWS: [Row<Account>; 19] = [
+const RECEIVER_ROWS: [Row<Account>; 20] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
@@ -329,6 +344,12 @@ const RECEIVER_ROWS: [Row<Account>; 19] = [
         "Samples in requests that failed and are sent again.",
         Kind::Counter,
         |r| r.receiver.numbers.samples_retried.load(Relaxed) as f64,
+    ),
+    (
+        "remote_write_samples_labels_cut",
+        "Samples of series with a label value that was cut to what the receiver takes.",
+        Kind::Counter,
+        |r| r.receiver.numbers.samples_cut.load(Relaxed) as f64,
     ),
     ("remote_write_bytes", "Bytes of request bodies sent.", Kind::Counter, |r| {
         r.receiver.numbers.bytes.load(Relaxed) as f64

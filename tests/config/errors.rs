@@ -186,6 +186,7 @@ fn messages_and_compression() {
         &receiver("protobuf_message: 2.0"),
         &receiver("protobuf_message: io.prometheus.write.v2.request"),
         &receiver("compression: gzip"),
+        &receiver("long_label_values: keep"),
         &receiver("compression: zstd\nprotobuf_message: io.prometheus.write.v2.Request"),
     ]));
 }

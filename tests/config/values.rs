@@ -271,6 +271,14 @@ fn messages_of_receivers() {
 }
 
 #[test]
+fn long_label_values_are_cut_unless_they_are_to_be_dropped() {
+    let cut = |lines: &str| good(&receiver(lines)).receivers[0].cut_long_values;
+    assert!(cut("label_value_length_limit: 2048"));
+    assert!(cut("long_label_values: cut"));
+    assert!(!cut("long_label_values: drop"));
+}
+
+#[test]
 fn transport_settings() {
     let clients = |lines: &str| {
         let config = good(&(job(lines) + &indented(lines)));
