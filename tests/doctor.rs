@@ -17,7 +17,6 @@ mod flink;
 mod here;
 #[path = "doctor/pages.rs"]
 mod pages;
-#[expect(dead_code, reason = "shared with the tests of the command line")]
 #[path = "cli/process.rs"]
 mod process;
 #[path = "doctor/receivers.rs"]

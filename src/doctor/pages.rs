@@ -181,8 +181,12 @@ fn absent(evidence: &Evidence, config: &Config) -> Vec<Finding> {
         .map(|(group, option)| {
             let seen = format!("the group `{group}` is asked for and is on no page");
             let why = "Flink exports its metrics only when it is told to";
+            let line = match option.contains(':') {
+                true => option.to_owned(),
+                false => format!("{option}: true"),
+            };
             Finding::new(Id::GroupAbsent, Warning, "flink.groups", seen, why)
-                .fix(config_file(evidence, ""), option)
+                .fix(config_file(evidence, ""), line)
         })
         .collect()
 }

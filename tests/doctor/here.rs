@@ -21,7 +21,7 @@ async fn a_configuration_that_cannot_be_used_is_told_as_check_tells_it() {
     assert_eq!(doctor.stderr, check.stderr);
     let none = flinkrelay(&["doctor"]).await;
     assert_eq!(none.code, 2);
-    assert!(none.stderr.contains("there is no target"), "{}", none.stderr);
+    assert!(none.stderr.contains("there is nothing to scrape"), "{}", none.stderr);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use flinkrelay::remote_write::proto::WriteRequest;
 use prost::Message as _;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     fakes::{
@@ -122,21 +123,26 @@ async fn a_receiver_of_1_0_that_is_to_get_2_0_is_told() {
 
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_by_how_much() {
-    let at = |offset: i64| {
-        let skew = Duration::from_secs(offset.unsigned_abs());
-        let now = SystemTime::now();
-        let there = if offset > 0 { now + skew } else { now - skew };
-        Answer::new(204, &[("date", &httpdate::fmt_http_date(there))], "")
+    let check = async |offset: i64, severity: &str, way: &str| {
+        let receiver = Receiver::saying(move || {
+            let skew = Duration::from_secs(offset.unsigned_abs());
+            let now = SystemTime::now();
+            Receiver::taking_at(if offset > 0 { now + skew } else { now - skew })
+        })
+        .await;
+        let said = of(&receiver.url("/api/v1/write"), &[]).await;
+        assert_eq!(said.ids(), ["receiver-clock"], "{said:#?}");
+        assert_eq!(said.findings[0]["severity"], severity);
+        let line = "timedatectl set-ntp true";
+        match severity {
+            "problem" => said.has_problem("receiver-clock", way, line),
+            _ => said.has_warning("receiver-clock", way, line),
+        }
     };
-    let line = "timedatectl set-ntp true";
-    let (said, _) = answering(at(3600), "/api/v1/write").await;
-    said.has_problem("receiver-clock", "min", line);
-    said.has_problem("receiver-clock", "ahead of", line);
-    let (said, _) = answering(at(-1200), "/api/v1/write").await;
-    said.has_problem("receiver-clock", "behind", line);
+    check(3600, "problem", "ahead of this machine's").await;
+    check(-1200, "problem", "behind this machine's").await;
     // A loaded machine makes answers late by some seconds, not by a minute.
-    let (said, _) = answering(at(120), "/api/v1/write").await;
-    said.has_warning("receiver-clock", "ahead of", line);
+    check(120, "warning", "ahead of this machine's").await;
 }
 
 #[tokio::test]
@@ -162,8 +168,17 @@ async fn nobody_no_name_no_answer_and_no_trust_are_told() {
     let said = of(&format!("https://localhost:{}/w", tls.address.port()), &[]).await;
     let line = "tls_config: {ca_file: /etc/flinkrelay/ca.pem}";
     said.has_problem("receiver-tls", "UnknownIssuer", line);
-    let said = of(&gone.url("/w").replace("http:", "https:"), &[]).await;
-    assert_eq!(said.ids()[..1], ["receiver-tls"], "{said:#?}");
+    // Plain HTTP where TLS is spoken.
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = plain.local_addr().unwrap();
+    let answering = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plain.accept().await {
+            let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let said = of(&format!("https://{address}/w"), &[]).await;
+    said.has_problem("receiver-tls", "TLS", &format!("--remote-write http://{address}/w"));
+    answering.abort();
 }
 
 #[tokio::test]

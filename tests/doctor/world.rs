@@ -37,19 +37,28 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn answering(answer: Answer) -> Self {
-        let requests = Arc::<Mutex<Vec<Request>>>::default();
-        let kept = Arc::clone(&requests);
-        let server = Server::start(0, None, move |request| {
-            kept.lock().unwrap().push(request);
-            answer.clone()
-        });
-        Self { server: server.await, requests }
+        Self::saying(move || answer.clone()).await
     }
 
     /// Takes everything; its clock is right.
     pub(crate) async fn well() -> Self {
-        let now = httpdate::fmt_http_date(SystemTime::now());
-        Self::answering(Answer::new(204, &[("date", &now)], "")).await
+        Self::saying(|| Self::taking_at(SystemTime::now())).await
+    }
+
+    /// Takes something at this time by its clock.
+    pub(crate) fn taking_at(time: SystemTime) -> Answer {
+        Answer::new(204, &[("date", &httpdate::fmt_http_date(time))], "")
+    }
+
+    /// Says at each request what it has to say then.
+    pub(crate) async fn saying(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Self {
+        let requests = Arc::<Mutex<Vec<Request>>>::default();
+        let kept = Arc::clone(&requests);
+        let server = Server::start(0, None, move |request| {
+            kept.lock().unwrap().push(request);
+            answer()
+        });
+        Self { server: server.await, requests }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -21,7 +21,7 @@ pub(super) fn write(diagnosis: &Diagnosis, out: &mut dyn io::Write) -> io::Resul
         write_finding(finding, colour, out)?;
     }
     for well in &diagnosis.well {
-        wrap(&format!("{}       {}", paint("32", "ok", colour), well.subject), &well.seen, out)?;
+        wrap(&format!("{}       {}:", paint("32", "ok", colour), well.subject), &well.seen, out)?;
     }
     let [problems, warnings] = [Severity::Problem, Severity::Warning].map(|s| diagnosis.count(s));
     if !diagnosis.well.is_empty() {
