@@ -63,10 +63,8 @@ fn half_seen(target: &TargetLook) -> Option<Finding> {
         );
         let why =
             "a firewall swallows packets to them, so processes that take these ports are not found";
-        Finding::new(Id::TargetSilent, Warning, subject(target), seen, why).fix(
-            "the firewall or network policy of the target's host: let the relay in",
-            format!("allow TCP {} from the relay", spelt(&target.spec.ports)),
-        )
+        Finding::new(Id::TargetSilent, Warning, subject(target), seen, why)
+            .fix(LET_IN, format!("allow TCP {} from the relay", spelt(&target.spec.ports)))
     })
 }
 
@@ -135,111 +133,106 @@ fn troubled(evidence: &Evidence, target: &TargetLook) -> Option<Finding> {
             counts.collect::<Vec<_>>().join("; ")
         }
     };
-    let (id, why, fixes) = remedy(evidence, target, trouble.kind);
+    let ((id, why), fixes) = (meaning(trouble.kind), remedies(evidence, target, trouble.kind));
     Some(Finding::new(id, Problem, subject(target), seen, why).fixes(fixes))
 }
 
-fn remedy(
-    evidence: &Evidence,
-    target: &TargetLook,
-    kind: TroubleKind,
-) -> (Id, &'static str, Vec<Fix>) {
-    let fix = |place: &str, line: &str| Fix::new(place, line);
-    let (host, ports) = (&target.spec.host, spelt(&target.spec.ports));
-    let file = config_file(evidence, host);
+/// What a kind of trouble is called, and why it matters.
+const fn meaning(kind: TroubleKind) -> (Id, &'static str) {
     match kind {
         TroubleKind::Refused => (
             Id::TargetRefused,
             "no process listens there: Flink is down, its reporter is off or did not start, it has \
              another port, or (in containers) this address is the relay's own",
-            vec![
-                Fix::new(file, format!("metrics.reporter.prom.factory.class: {FACTORY}")),
-                Fix::new("the same file", format!("metrics.reporter.prom.port: {ports}")),
-                fix(
-                    "then Flink's log says on which port",
-                    "grep -h PrometheusReporter log/flink-*.log",
-                ),
-            ],
         ),
         TroubleKind::Dns => (
             Id::TargetDns,
             "without an address nothing can be asked; it is tried again at every scrape",
-            vec![
-                Fix::new(
-                    "where the relay runs: the same question",
-                    format!("getent ahosts {host}"),
-                ),
-                Fix::new(
-                    "in Kubernetes, the full name of a headless service",
-                    "--target SERVICE.NAMESPACE.svc.cluster.local:9249",
-                ),
-            ],
         ),
         TroubleKind::Silent => (
             Id::TargetSilent,
             "a firewall, security group or network policy swallows the packets, or the host is down",
-            vec![Fix::new(
-                "the firewall or network policy of the target's host: let the relay in",
-                format!("allow TCP {ports} from the relay"),
-            )],
         ),
-        TroubleKind::Unreachable => (
-            Id::TargetUnreachable,
-            "the network has no way to that address from here",
-            vec![Fix::new(
-                "where the relay runs: which way is taken",
-                format!("ip route get {host}"),
-            )],
-        ),
+        TroubleKind::Unreachable => {
+            (Id::TargetUnreachable, "the network has no way to that address from here")
+        }
         TroubleKind::Hangs => (
             Id::TargetHangs,
             "the process accepts connections and says nothing: it hangs, is in a long garbage \
              collection, or its reporter's five threads are taken",
-            vec![fix(
-                "the process's machine: what its threads do",
-                "jstack PID | grep -A20 -i prometheus",
-            )],
         ),
         TroubleKind::Closed => (
             Id::TargetStatus,
             "what listens there does not speak HTTP, or ends before it answers: Flink's RPC ports do that",
-            vec![Fix::new(
-                "Flink's log says which port is the reporter's",
-                "grep -h PrometheusReporter log/flink-*.log",
-            )],
         ),
         TroubleKind::Tls => (
             Id::TargetTls,
             "Flink's reporter speaks plain HTTP only; with TLS in front of it, both sides have to agree",
-            vec![
-                fix(
-                    "the relay's command line or configuration, unless something in front of Flink speaks TLS",
-                    "scheme: http",
-                ),
-                fix(
-                    "otherwise its scrape_configs",
-                    "tls_config: {ca_file: /etc/flinkrelay/ca.pem}",
-                ),
-            ],
         ),
-        TroubleKind::Proxy => (
-            Id::TargetProxy,
-            "scrapes go through a proxy, which did not let this one through",
-            vec![Fix::new(
-                "the relay's scrape_configs, or the variable NO_PROXY",
-                format!("no_proxy: {host}"),
-            )],
-        ),
-        TroubleKind::Secret => (
-            Id::TargetSecret,
-            "without its credential the target is not asked at all",
-            vec![fix(
-                "where the relay runs",
-                "mount the file, or give its user the right to read it",
-            )],
-        ),
+        TroubleKind::Proxy => {
+            (Id::TargetProxy, "scrapes go through a proxy, which did not let this one through")
+        }
+        TroubleKind::Secret => {
+            (Id::TargetSecret, "without its credential the target is not asked at all")
+        }
     }
 }
+
+fn remedies(evidence: &Evidence, target: &TargetLook, kind: TroubleKind) -> Vec<Fix> {
+    let (host, ports) = (&target.spec.host, spelt(&target.spec.ports));
+    match kind {
+        TroubleKind::Refused => vec![
+            Fix::new(
+                config_file(evidence, host),
+                format!("metrics.reporter.prom.factory.class: {FACTORY}"),
+            ),
+            Fix::new("the same file", format!("metrics.reporter.prom.port: {ports}")),
+            Fix::new("then Flink's log says on which port", GREP),
+        ],
+        TroubleKind::Dns => vec![
+            Fix::new("where the relay runs: the same question", format!("getent ahosts {host}")),
+            Fix::new(
+                "in Kubernetes, the full name of a headless service",
+                "--target SERVICE.NAMESPACE.svc.cluster.local:9249",
+            ),
+        ],
+        TroubleKind::Silent => vec![Fix::new(LET_IN, format!("allow TCP {ports} from the relay"))],
+        TroubleKind::Unreachable => {
+            let line = format!("ip route get {host}");
+            vec![Fix::new("where the relay runs: which way is taken", line)]
+        }
+        TroubleKind::Hangs => {
+            let line = "jstack PID | grep -A20 -i prometheus";
+            vec![Fix::new("the process's machine: what its threads do", line)]
+        }
+        TroubleKind::Closed => vec![Fix::new(WHICH_PORT, GREP)],
+        TroubleKind::Tls => vec![
+            Fix::new(
+                "the relay's scrape_configs, unless something in front of Flink speaks TLS",
+                "scheme: http",
+            ),
+            Fix::new(
+                "otherwise its scrape_configs",
+                "tls_config: {ca_file: /etc/flinkrelay/ca.pem}",
+            ),
+        ],
+        TroubleKind::Proxy => {
+            let place = "the relay's scrape_configs, or the variable NO_PROXY";
+            vec![Fix::new(place, format!("no_proxy: {host}"))]
+        }
+        TroubleKind::Secret => {
+            let line = "mount the file, or give its user the right to read it";
+            vec![Fix::new("where the relay runs", line)]
+        }
+    }
+}
+
+/// What finds the port in Flink's logs.
+const GREP: &str = "grep -h PrometheusReporter log/flink-*.log";
+
+const WHICH_PORT: &str = "Flink's log says which port is the reporter's";
+
+const LET_IN: &str = "the firewall or network policy of the target's host: let the relay in";
 
 /// Somebody answers, and not with a page of Flink's.
 fn answered(
@@ -289,7 +282,7 @@ fn answered(
             format!("{url} answers HTTP {}{}", head.status, words(head)),
             "the reporter answers 200 at any path, so this is something else, or something in front of it",
         )
-        .fix("Flink's log says which port is the reporter's", "grep -h PrometheusReporter log/flink-*.log"),
+        .fix(WHICH_PORT, GREP),
         Foreign::Software(name) => {
             let more = match target.ports.len() {
                 1 => String::new(),
@@ -301,7 +294,7 @@ fn answered(
                 "Flink's reporter listens on another port: when the first of its range is taken, it takes the next",
             )
             .fix("the relay's command line: the whole range", format!("--target {host}:{}", range_from(*target.spec.ports.start())))
-            .fix("Flink's log says which port is the reporter's", "grep -h PrometheusReporter log/flink-*.log")
+            .fix(WHICH_PORT, GREP)
         }
     }
 }
@@ -366,8 +359,9 @@ fn reporter_ports(evidence: &Evidence) -> Option<String> {
 
 fn configured_ports(cluster: &ClusterLook) -> Option<(String, Vec<RangeInclusive<u16>>)> {
     let all = Reporter::all(cluster.settings.as_deref()?);
-    let reporter =
-        all.iter().find(|r| r.kind() == Kind::Prometheus && r.factory().or(r.class()).is_some())?;
+    let reporter = all
+        .iter()
+        .find(|r| r.kind() == Kind::Prometheus && (r.factory().is_some() || r.class().is_some()))?;
     Some((reporter.key("port"), reporter.ports()?))
 }
 

@@ -156,9 +156,12 @@ fn receiver(config: &Config) -> ReceiverLook {
     }
 }
 
+/// Makes a world ill.
+type Fault = fn(&mut World);
+
 /// Each id with a fault that it tells.
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn faults() -> Vec<(Id, fn(&mut World))> {
+fn faults() -> Vec<(Id, Fault)> {
     const KEY: &str = "metrics.reporter.prom.factory.class";
     vec![
         (Id::ReporterMissing, |w| w.settings(&[("rest.port", "8081")])),

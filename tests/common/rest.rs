@@ -119,16 +119,6 @@ impl FakeRest {
         self.state.lock().unwrap().script = Box::new(script);
     }
 
-    /// The same, and for what this says nothing of, what was scripted before.
-    pub(crate) fn script_more(
-        &self,
-        mut script: impl FnMut(&Request) -> Option<Answer> + Send + 'static,
-    ) {
-        let mut state = self.state.lock().unwrap();
-        let mut before = std::mem::replace(&mut state.script, Box::new(|_| None));
-        state.script = Box::new(move |request| script(request).or_else(|| before(request)));
-    }
-
     /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.state.lock().unwrap().requests.clone()

@@ -70,10 +70,6 @@ async fn flink_s_own_web_port_is_told_with_the_reporter_s() {
         ("metrics.reporter.prom.port", "9250-9260"),
     ];
     let rest = rest("2.3.0", &settings, "").await;
-    rest.script_more(|request| {
-        let words = r#"{"errors":["Not found: /metrics"]}"#;
-        request.target.starts_with("/metrics").then(|| Answer::new(404, &[], words))
-    });
     let address = rest.url().replace("http://", "");
     let said = doctor(&["--target", &address, "--flink-rest", &rest.url()]).await;
     let line = format!("--target 127.0.0.1:9250-9260 --flink-rest {}", rest.url());
