@@ -48,7 +48,7 @@ enum Command {
     Check(check::Check),
     /// Scrape each target once, push nothing, and show what would be sent
     Scrape(scrape::Scrape),
-    /// Find out why no data arrives, and say what to change
+    // Described at its arguments, where the help of others is one line.
     Doctor(doctor::Doctor),
     /// Relay recorded pages of a real Flink to a receiver inside the process
     Demo(demo::Demo),

@@ -198,7 +198,7 @@ impl About<'_> {
             }
             _ => (
                 Problem,
-                "Flink 2.0 and later does not know this key (\"No reporter factory set\") and runs without a reporter",
+                "Flink 2.0 and later does not know this key (\"No metrics reporter configured\") and runs without a reporter",
             ),
         };
         let line = format!("{}: {FACTORY}", reporter.key("factory.class"));

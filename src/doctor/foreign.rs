@@ -39,11 +39,16 @@ const NAMES: [(&str, &str); 13] = [
     ("container_", "cAdvisor (metrics of containers)"),
 ];
 
+/// Flink's words for a path that its REST API does not know: of its file server, and of its router.
+const UNKNOWN_PATH: [&str; 2] = ["Unable to load requested file /", "Not found: /"];
+
 /// Names it.
 pub(super) fn identify(head: &Head) -> Foreign {
     let text = head.beginning.as_str();
     let rest = text.contains("Apache Flink Web Dashboard")
-        || (head.status == 404 && text.contains("\"errors\"") && text.contains("Not found: /"));
+        || (head.status == 404
+            && text.contains("\"errors\"")
+            && UNKNOWN_PATH.iter().any(|words| text.contains(words)));
     match head.status {
         _ if rest => Foreign::FlinkRest,
         401 | 403 | 407 => Foreign::Credentials,
@@ -110,6 +115,9 @@ mod tests {
         };
         let not_found = r#"{"errors":["Not found: /metrics"]}"#;
         assert_eq!(identify(&head(404, "application/json", not_found, &[])), Foreign::FlinkRest);
+        let no_file = r#"{"errors":["Unable to load requested file /metrics."]}"#;
+        assert_eq!(identify(&head(404, "application/json", no_file, &[])), Foreign::FlinkRest);
+        assert_eq!(identify(&head(500, "application/json", no_file, &[])), Foreign::Status);
         let page = "<!doctype html>\n<html><head><title>Apache Flink Web Dashboard</title>";
         assert_eq!(identify(&head(200, "text/html", page, &[])), Foreign::FlinkRest);
         assert_eq!(identify(&head(200, "text/plain", "", &[])), Foreign::Empty);

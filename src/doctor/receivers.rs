@@ -42,10 +42,10 @@ fn of_receiver(receiver: &ReceiverLook) -> Vec<Finding> {
     }
 }
 
-/// With the name where it is not the URL's.
+/// With the name where the configuration gives it one; otherwise it is a part of the URL.
 pub(super) fn subject(receiver: &ReceiverLook) -> String {
     let (name, url) = (&receiver.config.name, &receiver.config.url);
-    match url.authority().is_some_and(|authority| authority.as_str() == name) {
+    match url.to_string().contains(name) {
         true => url.to_string(),
         false => format!("{url} ({name})"),
     }
@@ -76,9 +76,28 @@ fn troubled(receiver: &ReceiverLook, trouble: &Trouble) -> Finding {
         TroubleKind::Proxy => finding(Id::ReceiverProxy, "requests go through a proxy, which did not let this one through")
             .fix("the relay's remote_write, or the variable NO_PROXY: go straight there", format!("no_proxy: {host}"))
             .fix("or, when the proxy wants a login", "proxy_url: http://USER:PASSWORD@PROXY:3128"),
-        TroubleKind::Secret => finding(Id::ReceiverSecret, "without its credential nothing is sent; samples wait until it is there")
-            .fix("where the relay runs", "mount the file, or give its user the right to read it"),
+        TroubleKind::Secret => secret(receiver, trouble),
     }
+}
+
+/// A file, or who gives tokens or keys out.
+fn secret(receiver: &ReceiverLook, trouble: &Trouble) -> Finding {
+    let why = "without its credential nothing is sent; samples wait until it is there";
+    let finding = Finding::new(Id::ReceiverSecret, Problem, subject(receiver), &trouble.words, why);
+    let (place, line) = if trouble.words.contains("no token") {
+        (
+            "the relay's remote_write: what the token server wants",
+            "oauth2: {client_id: ID, client_secret_file: FILE, token_url: URL}",
+        )
+    } else if trouble.words.contains("AWS") {
+        (
+            "the relay's remote_write, or AWS' own variables",
+            "sigv4: {region: REGION, role_arn: ARN}",
+        )
+    } else {
+        ("where the relay runs", "mount the file, or give its user the right to read it")
+    };
+    finding.fix(place, line)
 }
 
 /// By the words of the TLS library, whose names of faults are stable.

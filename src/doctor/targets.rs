@@ -181,6 +181,13 @@ const fn meaning(kind: TroubleKind) -> (Id, &'static str) {
 fn remedies(evidence: &Evidence, target: &TargetLook, kind: TroubleKind) -> Vec<Fix> {
     let (host, ports) = (&target.spec.host, spelt(&target.spec.ports));
     match kind {
+        // Where Flink's configuration is known, what is wrong with it has findings of its own.
+        TroubleKind::Refused
+            if cluster_of(evidence, host).is_some_and(|c| c.settings.is_some()) =>
+        {
+            let place = "Flink's log, when the findings about its configuration are put right, says on which port it listens";
+            vec![Fix::new(place, GREP)]
+        }
         TroubleKind::Refused => vec![
             Fix::new(
                 config_file(evidence, host),
@@ -327,8 +334,7 @@ fn on_loopback(target: &TargetLook, port: u16) -> Finding {
 /// What Flink says of its reporter's port against the ports that were asked.
 fn other_port(evidence: &Evidence, target: &TargetLook) -> Option<Finding> {
     let host = &target.spec.host;
-    let mut clusters = evidence.clusters.iter();
-    let cluster = clusters.find(|cluster| cluster.host == *host || evidence.clusters.len() == 1)?;
+    let cluster = cluster_of(evidence, host)?;
     let asked = &target.spec.ports;
     let finding = |seen, ports: String| {
         let why = "what listens on other ports than those that are asked is not found";
@@ -338,7 +344,10 @@ fn other_port(evidence: &Evidence, target: &TargetLook) -> Option<Finding> {
     if let Some(port) = started_port(cluster).filter(|port| !asked.contains(port)) {
         let seen =
             format!("the JobManager's log: Started PrometheusReporter HTTP server on port {port}");
-        return Some(finding(seen, port.to_string()));
+        // Another process of the host has another port of the range.
+        let ranges = configured_ports(cluster).map(|(_, ports)| ports).unwrap_or_default();
+        let range = ranges.iter().find(|range| range.contains(&port)).map(spelt);
+        return Some(finding(seen, range.unwrap_or_else(|| port.to_string())));
     }
     let (key, ports) = configured_ports(cluster)?;
     let overlaps =
@@ -349,6 +358,12 @@ fn other_port(evidence: &Evidence, target: &TargetLook) -> Option<Finding> {
     let spelt: Vec<_> = ports.iter().map(spelt).collect();
     let seen = format!("Flink's configuration has {key}: {}", spelt.join(","));
     Some(finding(seen, spelt.first().cloned().unwrap_or_default()))
+}
+
+/// The REST API that speaks for a host.
+fn cluster_of<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e ClusterLook> {
+    let only = evidence.clusters.len() == 1;
+    evidence.clusters.iter().find(|cluster| cluster.host == host || only)
 }
 
 /// The reporter's ports by any cluster's configuration, as a target has them.

@@ -41,7 +41,7 @@ fn cluster(cluster: &ClusterLook) -> Option<Well> {
     }
     let version = cluster.version.as_deref().unwrap_or("of unknown version");
     let reporters = cluster.settings.as_deref().map(Reporter::all).unwrap_or_default();
-    let reporters = reporters.iter().filter(|reporter| reporter.kind() == Kind::Prometheus);
+    let reporters = reporters.iter().filter(|r| r.kind() == Kind::Prometheus && r.factory_may_be());
     let reporters: Vec<_> = reporters
         .map(|reporter| {
             format!(

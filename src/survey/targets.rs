@@ -6,7 +6,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, Uri, body::Incoming, header};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{ANSWER_MAX, CONNECT_MAX, LOOKS_IN_FLIGHT, PAGE_MAX, trouble, unreached};
 use crate::{
@@ -28,6 +31,8 @@ use crate::{
 
 /// A port to look at.
 struct Port<'j> {
+    /// Held while its page is scraped.
+    pages: &'j Semaphore,
     /// The number of its target among all.
     of: usize,
     job: &'j JobLook,
@@ -45,6 +50,7 @@ pub(super) fn hosts(jobs: &[JobLook]) -> BTreeSet<String> {
 /// Looks at all targets, and names those that were not finished by `until`.
 pub(super) async fn look(jobs: &[JobLook], until: Instant) -> (Vec<TargetLook>, Vec<String>) {
     let (mut looks, mut ports) = (Vec::new(), Vec::new());
+    let pages = &Semaphore::new(PAGES_IN_FLIGHT);
     for job in jobs {
         for config in &job.scrape().static_configs {
             for spec in &config.targets {
@@ -56,7 +62,7 @@ pub(super) async fn look(jobs: &[JobLook], until: Instant) -> (Vec<TargetLook>, 
                 let own = spec.ports.clone().filter(own);
                 // What relabelling drops is no target.
                 let own = own.filter(|port| target(job, spec, config, *port, None).is_some());
-                ports.extend(own.map(|port| Port { of, job, spec, config, port }));
+                ports.extend(own.map(|port| Port { pages, of, job, spec, config, port }));
                 if ports.len() > before {
                     looks.push(empty(job, spec));
                 }
@@ -110,7 +116,7 @@ fn target(
 
 /// The port's answer, and whether the same port on 127.0.0.1 is Flink's although this one is nobody's.
 async fn of_port(port: &Port<'_>) -> Option<(PortLook, bool)> {
-    let Port { job, spec, config, port, .. } = *port;
+    let Port { pages, job, spec, config, port, .. } = *port;
     let url = target(job, spec, config, port, None)?.url;
     let (client, proxy) = (job.client(), job.client().proxy_for(&url));
     let reached = match proxy {
@@ -123,6 +129,7 @@ async fn of_port(port: &Port<'_>) -> Option<(PortLook, bool)> {
             Ok(Ok(role)) => {
                 let role_of_range = (spec.ports.start() != spec.ports.end()).then_some(role);
                 let target = target(job, spec, config, port, role_of_range)?;
+                let _place = pages.acquire().await;
                 PortAnswer::Flink(Box::new(page(job, target, role).await))
             }
             Ok(Err(head)) => PortAnswer::Foreign(head),
@@ -233,7 +240,10 @@ async fn page(job: &JobLook, target: Target, role: Role) -> Page {
         Err(failure) => {
             let words = failure.to_string();
             let kind = match failure.reason {
-                Reason::Connect | Reason::Truncated if scraped.page_bytes == 0 => {
+                // A few metrics came well a moment ago.
+                Reason::Connect | Reason::Truncated | Reason::NotPrometheus
+                    if scraped.page_bytes == 0 =>
+                {
                     PageFailureKind::Closed
                 }
                 Reason::Truncated => PageFailureKind::Cut,
@@ -313,6 +323,9 @@ fn note(longest: &mut LongValue, metric: &str, bytes: usize) {
         *above += u64::from(bytes > step);
     }
 }
+
+/// Pages that are scraped at once: the series of a large one take some ten MiB while they are looked at.
+const PAGES_IN_FLIGHT: usize = 16;
 
 /// Bytes of a foreign answer that are kept: a title or the first words.
 const BEGINNING_BYTES_MAX: usize = 4 << 10;

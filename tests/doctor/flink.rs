@@ -41,7 +41,7 @@ async fn a_reporter_by_its_old_key_is_refused_from_1_17_on() {
 async fn a_missing_reporter_is_told_with_the_lines_that_switch_it_on() {
     let said = of("1.20.5", &[("jobmanager.rpc.address", "localhost")], "").await;
     said.has_problem("reporter-missing", "no reporter", &format!("{FACTORY_KEY}: {FACTORY}"));
-    said.has_problem("target-refused", "refused", &format!("{FACTORY_KEY}: {FACTORY}"));
+    said.has_problem("target-refused", "refused", "grep -h PrometheusReporter log/flink-*.log");
     let gateway = "org.apache.flink.metrics.prometheus.PrometheusPushGatewayReporterFactory";
     let said = of("1.20.5", &[("metrics.reporter.gw.factory.class", gateway)], "").await;
     said.has_problem("reporter-pushes", "`gw`", "metrics.reporter.prom.port: 9250-9260");
@@ -79,7 +79,9 @@ async fn another_port_than_the_target_s_is_told_from_configuration_and_log() {
     let said = of("2.3.0", &[(FACTORY_KEY, FACTORY), (PORT_KEY, "9-10")], "").await;
     said.has_problem("target-port", "metrics.reporter.prom.port: 9-10", "--target 127.0.0.1:9-10");
     let log = "INFO  PrometheusReporter [] - Started PrometheusReporter HTTP server on port 9.\n";
-    let said = of("2.3.0", &[(FACTORY_KEY, FACTORY), (PORT_KEY, "1-65535")], log).await;
+    let said = of("2.3.0", &[(FACTORY_KEY, FACTORY), (PORT_KEY, "9-10")], log).await;
+    said.has_problem("target-port", "on port 9", "--target 127.0.0.1:9-10");
+    let said = of("2.3.0", &[], log).await;
     said.has_problem("target-port", "on port 9", "--target 127.0.0.1:9");
 }
 

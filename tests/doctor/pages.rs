@@ -178,6 +178,17 @@ async fn rules_that_let_nothing_through_are_told() {
 }
 
 #[tokio::test]
+async fn the_help_says_what_is_sent_and_what_the_exit_code_means() {
+    let help = flinkrelay(&["doctor", "--help"]).await;
+    assert_eq!(help.code, 0);
+    // The shortcuts are those of `run`.
+    let (begin, rest) = help.stdout.split_once("Shortcuts:").unwrap();
+    let (shared, own) = rest.split_once("  -o, --output").unwrap();
+    assert!(shared.contains("--target <SPEC>") && shared.contains("--flink-rest <URL>"));
+    insta::assert_snapshot!(format!("{begin}…\n  -o, --output{own}"));
+}
+
+#[tokio::test]
 async fn what_people_read_at_three_in_the_morning() {
     let settings = [
         ("metrics.reporter.prom.class", "org.apache.flink.metrics.prometheus.PrometheusReporter"),

@@ -82,7 +82,7 @@ pub(crate) async fn rest(version: &str, settings: &[(&str, &str)], log: &str) ->
         "/jobmanager/config" => Some(Answer::new(200, &[], settings.clone())),
         "/jobmanager/log" => Some(Answer::new(200, &[], log.clone())),
         path if path.starts_with("/metrics") => {
-            let words = r#"{"errors":["Not found: /metrics"]}"#;
+            let words = r#"{"errors":["Unable to load requested file /metrics."]}"#;
             Some(Answer::new(404, &[("content-type", "application/json")], words))
         }
         _ => None,
