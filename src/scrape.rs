@@ -9,6 +9,8 @@
 mod families;
 mod names;
 mod page;
+mod parts;
+mod quarantine;
 mod report;
 mod stage;
 
@@ -26,8 +28,9 @@ use std::io::Write as _;
 use tokio::time::Instant;
 
 pub use self::families::Family;
+pub use self::quarantine::PartialPage;
 pub use self::stage::Staged;
-use self::{page::Page, report::Report, stage::Wanted};
+use self::{page::Page, parts::Refused, quarantine::Quarantine, report::Report, stage::Wanted};
 use crate::{
     config::{self, Compression, PromDuration},
     exposition::Fault,
@@ -131,6 +134,8 @@ pub struct Scraped {
     pub faults: Vec<Fault>,
     /// All bad lines, comments included.
     pub faults_total: u64,
+    /// How the page was asked for by name, because it does not come whole; `None` when it does.
+    pub partial: Option<PartialPage>,
     /// What to send, per view.
     pub staged: Vec<Staged>,
 }
@@ -145,6 +150,7 @@ pub struct Scraper {
     has_info: bool,
     accept_encoding: &'static str,
     page: Page,
+    quarantine: Quarantine,
     tracker: Tracker,
     report: Report,
     views: Arc<[View]>,
@@ -174,6 +180,7 @@ impl Scraper {
             has_info: false,
             accept_encoding: accept_encoding(scrape, &target),
             page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
+            quarantine: Quarantine::default(),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
             wanted: vec![Wanted::default(); views.len()],
@@ -208,6 +215,9 @@ impl Scraper {
         self.views = Arc::clone(&shaper.views);
         self.tracker.adopt(shaper, target.labels.clone(), origins);
         self.client = client;
+        if self.target.url != target.url {
+            self.quarantine = Quarantine::default();
+        }
         self.target = target;
     }
 
@@ -233,7 +243,9 @@ impl Scraper {
             }
         };
         let duration = started.elapsed();
-        let staged = self.stage(&result, duration, now_ms, &metadata_due, started);
+        let partial = self.quarantine.report(Instant::now());
+        let staged =
+            self.stage(&result, partial.as_ref(), duration, now_ms, &metadata_due, started);
         self.want_names();
         Scraped {
             result,
@@ -242,6 +254,7 @@ impl Scraper {
             role: self.page.role(),
             faults: self.page.faults().to_vec(),
             faults_total: self.page.faults_total(),
+            partial,
             staged,
         }
     }
@@ -261,27 +274,22 @@ impl Scraper {
         self.tracker.samples(view)
     }
 
-    /// Reads the page to its end.
-    async fn read(&mut self, with_families: bool, now_ms: i64) -> Result<(), Failure> {
-        self.tracker.begin();
-        self.page.begin(with_families, now_ms);
-        self.fetch().await?;
-        self.page.finish(&mut self.tracker)
-    }
-
-    async fn fetch(&mut self) -> Result<(), Failure> {
-        let answer = match self.request().await {
+    /// Asks for the page, or for a part of it, and reads it to its end; `again` when a connection that is
+    /// closed without an answer is worth a second try.
+    async fn fetch(&mut self, names: Option<&str>, again: bool) -> Result<(), Refused> {
+        let answer = match self.request(names).await {
             // Once: a server that closes connections whatever is asked fails the scrape.
-            Err(error) if error.is_closed_early() => self.request().await,
+            Err(error) if again && error.is_closed_early() => self.request(names).await,
             answer => answer,
         };
         let answer = answer.map_err(|error| match error.kind {
-            http::ErrorKind::Timeout => self.timed_out(),
-            _ => failure(&error),
+            http::ErrorKind::Timeout => Refused::No(self.timed_out()),
+            _ if error.is_closed_early() => Refused::Throws(failure(&error)),
+            _ => Refused::No(failure(&error)),
         })?;
         let (gzip, mut body) = check_head(answer)?;
         if gzip {
-            return self.read_gzip(&mut body).await;
+            return Ok(self.read_gzip(&mut body).await?);
         }
         while let Some(chunk) = next_chunk(&mut body).await? {
             self.page.feed(&chunk, &mut self.tracker)?;
@@ -299,9 +307,9 @@ impl Scraper {
         Failure::new(Reason::Timeout, message)
     }
 
-    async fn request(&self) -> Result<Response<Incoming>, http::Error> {
+    async fn request(&self, names: Option<&str>) -> Result<Response<Incoming>, http::Error> {
         let mut request = Request::new(Full::new(Bytes::new()));
-        request.uri_mut().clone_from(&self.target.url);
+        *request.uri_mut() = parts::with_names(&self.target.url, names);
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(self.accept_encoding));
@@ -350,11 +358,11 @@ fn failure(error: &http::Error) -> Failure {
 }
 
 /// Refuses an answer that is no page; returns whether the page is compressed.
-fn check_head(answer: Response<Incoming>) -> Result<(bool, Incoming), Failure> {
+fn check_head(answer: Response<Incoming>) -> Result<(bool, Incoming), Refused> {
     let status = answer.status();
     if status != hyper::StatusCode::OK {
         let message = format!("the target answered {status}, expected 200 OK");
-        return Err(Failure::new(Reason::HttpStatus, message));
+        return Err(Refused::with_status(status, Failure::new(Reason::HttpStatus, message)));
     }
     let header = |headers: &HeaderMap, name| {
         headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_lowercase()
@@ -362,14 +370,14 @@ fn check_head(answer: Response<Incoming>) -> Result<(bool, Incoming), Failure> {
     let content_type = header(answer.headers(), CONTENT_TYPE);
     if content_type.starts_with("text/html") || content_type.starts_with("application/json") {
         let message = format!("the target answered {content_type}, expected a page of metrics");
-        return Err(Failure::new(Reason::NotPrometheus, message));
+        return Err(Failure::new(Reason::NotPrometheus, message).into());
     }
     let gzip = match &*header(answer.headers(), CONTENT_ENCODING) {
         "" | "identity" => false,
         "gzip" | "x-gzip" => true,
         other => {
             let message = format!("the page is encoded as {other}, which was not asked for");
-            return Err(Failure::new(Reason::NotPrometheus, message));
+            return Err(Failure::new(Reason::NotPrometheus, message).into());
         }
     };
     Ok((gzip, answer.into_body()))

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     exposition::Fault,
     flink::Role,
-    scrape::{Failure, Reason, Scraped},
+    scrape::{Failure, PartialPage, Reason, Scraped},
     series::{DropCounts, Tally},
     target::Target,
 };
@@ -61,6 +61,8 @@ pub struct TargetState {
     pub faults_total: u64,
     /// Series on the last page.
     pub series: usize,
+    /// How the last good page was asked for by name; `None` when it came whole.
+    pub partial: Option<PartialPage>,
 }
 
 /// Sums over all good pages of a target: `scraped = kept + dropped`.
@@ -98,6 +100,8 @@ pub struct Before {
     pub failure: Option<Failure>,
     /// Bad lines of its page.
     pub faults: u64,
+    /// How the last good page was asked for by name.
+    pub partial: Option<PartialPage>,
 }
 
 impl Status {
@@ -169,6 +173,7 @@ impl TargetStatus {
     ) -> Before {
         let mut state = lock(&self.state);
         let faults = state.faults_total;
+        let partial = state.partial.clone();
         state.scrapes += 1;
         state.last_scrape = Some((began, scraped.duration));
         state.faults.clone_from(&scraped.faults);
@@ -184,6 +189,7 @@ impl TargetStatus {
                 state.totals.page_bytes += scraped.page_bytes;
                 state.totals.ids_kept += tally.ids_kept;
                 state.tally = tally.clone();
+                state.partial.clone_from(&scraped.partial);
                 state.failure.take()
             }
             Err(failure) => {
@@ -193,7 +199,7 @@ impl TargetStatus {
                 state.failure.replace(failure.clone())
             }
         };
-        Before { failure, faults }
+        Before { failure, faults, partial }
     }
 }
 

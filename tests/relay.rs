@@ -30,6 +30,8 @@ mod negotiation;
 mod outages;
 #[path = "relay/policies.rs"]
 mod policies;
+#[path = "relay/quarantine.rs"]
+mod quarantine;
 #[path = "relay/ranges.rs"]
 mod ranges;
 #[path = "relay/refusals.rs"]

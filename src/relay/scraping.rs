@@ -19,7 +19,8 @@ use tracing::{debug, info, warn};
 
 use super::{job::JobPlan, now_ms};
 use crate::{
-    scrape::{Scraped, Scraper},
+    limits::FAULTS_KEPT_MAX,
+    scrape::{PartialPage, Scraped, Scraper},
     status::{Before, TargetStatus},
     target::Target,
 };
@@ -260,8 +261,40 @@ fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
             }
         }
     }
+    if scraped.result.is_ok() {
+        log_partial(target, scraped.partial.as_ref(), before.partial.as_ref());
+    }
     if let (Some(fault), 0) = (scraped.faults.first(), before.faults) {
         warn!(url = %target.url, lines = scraped.faults_total, first = %fault,
             "the page has lines that cannot be read; they are skipped and counted");
+    }
+}
+
+/// One line when a page begins to come in parts, when more metrics turn out to throw, and at its end.
+fn log_partial(target: &Target, partial: Option<&PartialPage>, before: Option<&PartialPage>) {
+    let url = &target.url;
+    let Some(partial) = partial else {
+        if before.is_some() {
+            info!(%url, "the page comes whole again: no metric throws");
+        }
+        return;
+    };
+    let PartialPage { quarantined, suspected, retry_in } = partial;
+    let before = before.map(|before| &before.quarantined);
+    let is_new = |metric| before.is_none_or(|before| !before.contains(metric));
+    let shown: Vec<_> = quarantined.iter().take(FAULTS_KEPT_MAX).map(AsRef::as_ref).collect();
+    let (retry_s, metrics) = (retry_in.as_secs(), shown.join(" "));
+    if quarantined.iter().any(is_new) {
+        let quarantined = quarantined.len();
+        warn!(%url, quarantined, metrics, suspected, retry_s,
+            "a metric of the process throws when it is read, which costs it the whole page; \
+            it is in quarantine and the others are asked for by name");
+    } else if before.is_none() {
+        warn!(%url, suspected, retry_s,
+            "a metric of the process throws when it is read, which costs it the whole page; \
+            which one is not known, and the metrics that are known are asked for by name");
+    } else if before.is_some_and(|before| before.len() > quarantined.len()) {
+        let quarantined = quarantined.len();
+        info!(%url, quarantined, metrics, "some metrics that threw work again");
     }
 }

@@ -1,6 +1,6 @@
 //! One page while it arrives: lines to samples, faults and families.
 
-use super::{Failure, Reason, families::Families};
+use super::{Failure, Reason, families::Families, quarantine::Present};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
     flink::{NameMode, Role},
@@ -16,6 +16,8 @@ pub(super) struct Page {
     sample_limit: u64,
     state: State,
     pub(super) families: Families,
+    /// The families that the page names.
+    pub(super) present: Present,
 }
 
 /// What is known of the page so far.
@@ -42,6 +44,7 @@ impl Page {
             sample_limit,
             state: State::default(),
             families: Families::new(names),
+            present: Present::default(),
         }
     }
 
@@ -50,12 +53,13 @@ impl Page {
         self.lines.reset();
         self.state = State { now_ms, ..State::default() };
         self.families.begin(with_families);
+        self.present.clear();
     }
 
     /// Takes the next chunk.
     pub(super) fn feed(&mut self, chunk: &[u8], tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, .. } = self;
-        let fed = lines.feed(chunk, |line| state.take(line, limits, families, tracker));
+        let Self { lines, limits, state, families, present, .. } = self;
+        let fed = lines.feed(chunk, |line| state.take(line, limits, families, present, tracker));
         fed.map_err(|PageTooLarge { limit }| {
             let message = format!("the page is larger than body_size_limit ({limit} bytes)");
             Failure::new(Reason::BodyLimit, message)
@@ -63,11 +67,16 @@ impl Page {
         self.check(tracker)
     }
 
+    /// Ends an answer, which may be a part of the page.
+    pub(super) fn finish_part(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
+        let Self { lines, limits, state, families, present, .. } = self;
+        lines.finish(|line| state.take(line, limits, families, present, tracker));
+        self.check(tracker)
+    }
+
     /// Ends the page.
     pub(super) fn finish(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, .. } = self;
-        lines.finish(|line| state.take(line, limits, families, tracker));
-        self.check(tracker)?;
+        self.finish_part(tracker)?;
         if self.state.readable > 0 {
             return Ok(());
         }
@@ -85,7 +94,8 @@ impl Page {
         let (number, offset) = (self.lines.lines() + 1, self.lines.bytes());
         for line in text.lines() {
             let line = Line { bytes: line.as_bytes(), number, offset };
-            self.state.take(Ok(line), &self.limits, &mut self.families, tracker);
+            let Self { limits, state, families, present, .. } = self;
+            state.take(Ok(line), limits, families, present, tracker);
         }
         self.check(tracker)
     }
@@ -125,6 +135,7 @@ impl State {
         line: Result<Line<'_>, Fault>,
         limits: &exposition::Limits,
         families: &mut Families,
+        present: &mut Present,
         tracker: &mut Tracker,
     ) {
         let line = match line {
@@ -147,6 +158,7 @@ impl State {
                 Ok(Entry::Type { name, kind }) => {
                     tracker.observe_type(name, kind);
                     families.kind(name, kind);
+                    present.push(name, kind);
                 }
                 Ok(_) => {}
                 Err(fault) => self.fault(fault),

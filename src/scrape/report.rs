@@ -1,13 +1,14 @@
 //! The series that tell how a scrape went, as Prometheus writes them: `up`,
 //! `scrape_duration_seconds`, `scrape_samples_scraped`, `scrape_samples_post_metric_relabeling`,
 //! `scrape_series_added`; and, only while a target fails, `flinkrelay_scrape_failure{reason="…"}` 1,
-//! which ends with a marker when the target recovers or fails for another reason.
+//! which ends with a marker when the target recovers or fails for another reason; and, only while a page
+//! comes in parts because some metric throws, `flinkrelay_scrape_metrics_quarantined`.
 //!
 //! They get the target's labels and the view's relabelling, but no `metric_relabel_configs`.
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{Failure, Reason};
+use super::{Failure, PartialPage, Reason};
 use crate::{
     labels::{Labels, METRIC_NAME},
     remote_write::{
@@ -49,6 +50,13 @@ const FAMILIES: [Family; 5] = [
 const FAILURE: Family =
     Family { name: "flinkrelay_scrape_failure", help: "Why the last scrape failed; 1.", unit: "" };
 
+/// The series that tells that a page is not whole.
+const QUARANTINED: Family = Family {
+    name: "flinkrelay_scrape_metrics_quarantined",
+    help: "Metrics that are not asked for, because the page comes only without them.",
+    unit: "",
+};
+
 /// A series of an earlier configuration: only its labels are known, and only its marker is sent.
 const ENDED: Family = Family { name: "", help: "", unit: "" };
 
@@ -57,9 +65,17 @@ const ENDED: Family = Family { name: "", help: "", unit: "" };
 pub(super) struct Report {
     target: Labels<'static>,
     views: Vec<ViewBlocks>,
-    /// The reason that was sent last and has no marker yet.
-    failing: Option<Reason>,
+    /// What was sent last of the series that come and go, and has no marker yet.
+    passing: Passing,
     sent: bool,
+}
+
+/// The series that are there only at times.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Passing {
+    failing: Option<Reason>,
+    /// How many metrics are not asked for, while the page comes in parts.
+    quarantined: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -81,6 +97,10 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    fn without_value(self) -> Self {
+        Self { value: None, ..self }
+    }
+
     /// The series as remote write 2.0 wants it. Not worth keeping for five of them.
     pub(super) fn number(&self, symbols: &mut Symbols) -> v2::Series {
         let Family { help, unit, .. } = *self.family;
@@ -99,14 +119,14 @@ impl Report {
             ended: Vec::new(),
         };
         let views = views.iter().map(per_view).collect();
-        Self { target: target.clone(), views, failing: None, sent: false }
+        Self { target: target.clone(), views, passing: Passing::default(), sent: false }
     }
 
     /// The report of the same target after a change of the configuration, see
     /// [`Tracker::adopt`](crate::series::Tracker::adopt).
     pub(super) fn adopt(&mut self, target: &Labels<'static>, views: &[View], origins: &[Origin]) {
         let old = std::mem::replace(self, Self::new(target, views));
-        (self.failing, self.sent) = (old.failing, old.sent);
+        (self.passing, self.sent) = (old.passing, old.sent);
         for (view, origin) in origins.iter().enumerate() {
             let Some(from) = origin.view.filter(|_| old.sent) else { continue };
             let mut ended = old.blocks(from);
@@ -121,8 +141,8 @@ impl Report {
     /// Everything that the receivers of a view know, or will with the next scrape.
     fn blocks(&self, view: usize) -> Vec<Box<[u8]>> {
         let Some(of_view) = self.views.get(view) else { return Vec::new() };
-        let failure = self.failing.and_then(|reason| self.failure(view, reason));
-        let known = of_view.entries().flatten().chain(of_view.ended()).chain(failure);
+        let passing = self.passing(view, self.passing);
+        let known = of_view.entries().flatten().chain(of_view.ended()).chain(passing);
         known.map(|entry| entry.block.into()).collect()
     }
 
@@ -131,6 +151,7 @@ impl Report {
         &self,
         view: usize,
         result: &Result<Tally, Failure>,
+        passing: Passing,
         duration: Duration,
     ) -> Vec<Entry<'_>> {
         let (up, tally) = match result {
@@ -144,17 +165,15 @@ impl Report {
         let valued = |(entry, value): (Option<_>, _)| Some(Entry { value: Some(value), ..entry? });
         let mut entries: Vec<_> = blocks.entries().zip(values).filter_map(valued).collect();
         entries.extend(blocks.ended());
-        let failing = result.as_ref().err().map(|failure| failure.reason);
-        let before = self.failing.filter(|_| self.failing != failing);
-        entries.extend(before.and_then(|reason| self.failure(view, reason)));
-        let failure = failing.and_then(|reason| self.failure(view, reason));
-        entries.extend(failure.map(|entry| Entry { value: Some(1.0), ..entry }));
+        let gone = Entry::without_value;
+        entries.extend(self.passing(view, self.passing.without(passing)).map(gone));
+        entries.extend(self.passing(view, passing));
         entries
     }
 
     /// After all views of a scrape are encoded.
-    pub(super) fn remember(&mut self, result: &Result<Tally, Failure>) {
-        self.failing = result.as_ref().err().map(|failure| failure.reason);
+    pub(super) fn remember(&mut self, passing: Passing) {
+        self.passing = passing;
         self.sent = true;
         for view in &mut self.views {
             view.ended.clear();
@@ -164,14 +183,47 @@ impl Report {
     /// The markers that end the report series, because the target is gone.
     pub(super) fn end(&self, view: usize) -> Vec<Entry<'_>> {
         let Some(blocks) = self.views.get(view).filter(|_| self.sent) else { return Vec::new() };
-        let failure = self.failing.and_then(|reason| self.failure(view, reason));
-        blocks.entries().flatten().chain(blocks.ended()).chain(failure).collect()
+        let passing = self.passing(view, self.passing).map(Entry::without_value);
+        blocks.entries().flatten().chain(blocks.ended()).chain(passing).collect()
     }
 
-    fn failure(&self, view: usize, reason: Reason) -> Option<Entry<'_>> {
-        let labels = labels(&self.target, FAILURE.name, Some(reason));
+    /// The series that come and go, with their values.
+    fn passing(&self, view: usize, passing: Passing) -> impl Iterator<Item = Entry<'_>> + use<'_> {
+        let Passing { failing, quarantined } = passing;
+        let failure = failing.and_then(|reason| self.one(view, &FAILURE, Some(reason), 1.0));
+        let count = quarantined.map(|metrics| metrics as f64);
+        let quarantined = count.and_then(|count| self.one(view, &QUARANTINED, None, count));
+        failure.into_iter().chain(quarantined)
+    }
+
+    fn one(
+        &self,
+        view: usize,
+        family: &'static Family,
+        reason: Option<Reason>,
+        value: f64,
+    ) -> Option<Entry<'_>> {
+        let labels = labels(&self.target, family.name, reason);
         let block = self.views.get(view)?.view.block(&labels).ok()??;
-        Some(Entry { family: &FAILURE, block: block.into_vec().into(), value: None })
+        Some(Entry { family, block: block.into_vec().into(), value: Some(value) })
+    }
+}
+
+impl Passing {
+    pub(super) fn of(result: &Result<Tally, Failure>, partial: Option<&PartialPage>) -> Self {
+        let missing = |partial: &PartialPage| partial.quarantined.len() + partial.suspected;
+        Self {
+            failing: result.as_ref().err().map(|failure| failure.reason),
+            quarantined: partial.filter(|_| result.is_ok()).map(missing),
+        }
+    }
+
+    /// What is not there any more.
+    fn without(self, next: Self) -> Self {
+        Self {
+            failing: self.failing.filter(|_| self.failing != next.failing),
+            quarantined: self.quarantined.filter(|_| next.quarantined.is_none()),
+        }
     }
 }
 

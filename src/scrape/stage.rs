@@ -8,7 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Failure, Scraper, families::Families, report::Entry};
+use super::{
+    Failure, PartialPage, Scraper,
+    families::Families,
+    report::{Entry, Passing},
+};
 use crate::{
     remote_write::{
         Encoder, Fragment, Message,
@@ -108,6 +112,7 @@ impl Scraper {
     pub(super) fn stage(
         &mut self,
         result: &Result<Tally, Failure>,
+        partial: Option<&PartialPage>,
         duration: Duration,
         now_ms: i64,
         metadata_due: &[bool],
@@ -115,8 +120,9 @@ impl Scraper {
     ) -> Vec<Staged> {
         let Self { report, tracker, symbols, views, wanted, page, .. } = self;
         let good = result.is_ok();
+        let passing = Passing::of(result, partial);
         let staged = views.iter().zip(wanted).enumerate().map(|(at, (view, wanted))| {
-            let report = report.entries(at, result, duration);
+            let report = report.entries(at, result, passing, duration);
             let samples_max = view.max_samples_per_send;
             let part = Part { view: at, samples_max, good, now_ms, report };
             let due = good && metadata_due.get(at) == Some(&true);
@@ -131,7 +137,7 @@ impl Scraper {
         });
         let staged = staged.collect();
         self.symbols.settle();
-        self.report.remember(result);
+        self.report.remember(passing);
         if good {
             self.tracker.forget_stale();
             for (sent, due) in self.metadata_sent.iter_mut().zip(metadata_due) {

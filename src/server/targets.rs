@@ -79,6 +79,21 @@ struct Target {
     /// The first bad lines of the last page, for people.
     faults: Vec<String>,
     faults_total: u64,
+    /// Absent while the page comes whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_page: Option<PartialPage>,
+}
+
+/// A page that comes only in parts, because some metric throws.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartialPage {
+    /// The metrics that throw, as Flink exports them.
+    quarantined: Vec<String>,
+    /// How many more are not asked for, because some of them throw.
+    suspected: usize,
+    /// Until the whole page is tried.
+    retry_in_seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -221,6 +236,11 @@ fn target(status: &TargetStatus) -> Target {
             .collect(),
         faults: state.faults.iter().map(ToString::to_string).collect(),
         faults_total: state.faults_total,
+        partial_page: state.partial.map(|partial| PartialPage {
+            quarantined: partial.quarantined.iter().map(ToString::to_string).collect(),
+            suspected: partial.suspected,
+            retry_in_seconds: partial.retry_in.as_secs_f64(),
+        }),
     }
 }
 

@@ -110,7 +110,7 @@ fn family(
 /// A metric with one value per target or receiver; NaN while there is none.
 type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> f64);
 
-const TARGET_ROWS: [Row<TargetState>; 10] = [
+const TARGET_ROWS: [Row<TargetState>; 12] = [
     ("target_up", "Whether the last scrape succeeded.", Kind::Gauge, |s| {
         s.last_scrape.map_or(f64::NAN, |_| f64::from(s.failure.is_none()))
     }),
@@ -144,6 +144,21 @@ const TARGET_ROWS: [Row<TargetState>; 10] = [
     ("target_page_faults", "Lines of the last page that cannot be read.", Kind::Gauge, |s| {
         s.faults_total as f64
     }),
+    (
+        "target_page_partial",
+        "Whether the last good page was asked for by name, because it does not come whole.",
+        Kind::Gauge,
+        |s| s.last_ok.map_or(f64::NAN, |_| f64::from(s.partial.is_some())),
+    ),
+    (
+        "target_metrics_quarantined",
+        "Metrics that are not asked for, because the page comes only without them.",
+        Kind::Gauge,
+        |s| {
+            let missing = s.partial.as_ref().map(|p| p.quarantined.len() + p.suspected);
+            s.last_ok.map_or(f64::NAN, |_| missing.unwrap_or_default() as f64)
+        },
+    ),
 ];
 
 fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -29,12 +29,12 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// While it lives, tokio's paused clock stands still unless it is moved: by itself it would run ahead
 /// of the sockets, whose data it does not see coming.
-struct Frozen {
+pub(super) struct Frozen {
     _stop: mpsc::Sender<()>,
 }
 
 impl Frozen {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (stop, stopped) = mpsc::channel();
         // The clock never moves by itself while a blocking task runs.
         tokio::task::spawn_blocking(move || stopped.recv());
@@ -44,7 +44,7 @@ impl Frozen {
 
 /// Gives what is under way the time to arrive; the clock stands still. Several short waits, because
 /// each lets the sockets be looked at once more, however busy the machine is.
-async fn settle() {
+pub(super) async fn settle() {
     for _ in 0..4 {
         let pause = || std::thread::sleep(Duration::from_micros(150));
         tokio::task::spawn_blocking(pause).await.unwrap();

@@ -40,6 +40,8 @@ struct Target<'a> {
     groups: BTreeMap<&'static str, Samples>,
     faults: Vec<Fault>,
     faults_total: u64,
+    /// Null when the page came whole.
+    partial_page: Option<PartialPage<'a>>,
     metrics: Vec<Metric<'a>>,
     series: Vec<Series<'a>>,
 }
@@ -62,6 +64,15 @@ struct Fault {
     column: usize,
     offset: u64,
     message: String,
+}
+
+/// A page that comes only without metrics that throw when they are read.
+#[derive(Serialize)]
+struct PartialPage<'a> {
+    /// As Flink exports them.
+    quarantined: Vec<&'a str>,
+    /// How many more were not asked for, because some of them throw.
+    suspected: usize,
 }
 
 #[derive(Serialize)]
@@ -128,6 +139,10 @@ fn target(report: &TargetReport) -> Target<'_> {
             })
             .collect(),
         faults_total: scraped.faults_total,
+        partial_page: scraped.partial.as_ref().map(|partial| PartialPage {
+            quarantined: partial.quarantined.iter().map(AsRef::as_ref).collect(),
+            suspected: partial.suspected,
+        }),
         metrics: report
             .families
             .iter()

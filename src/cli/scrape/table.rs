@@ -9,7 +9,7 @@ use std::{
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 use super::{Report, TargetReport, number};
-use crate::{flink::Group, labels::Labels, series::Tally};
+use crate::{flink::Group, labels::Labels, scrape::PartialPage, series::Tally};
 
 /// Writes all targets, then all series.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
@@ -62,6 +62,9 @@ fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
         scraped.duration.as_secs_f64(),
         tally.kept,
     )?;
+    if let Some(partial) = &scraped.partial {
+        write_partial(partial, paint, out)?;
+    }
     write_dropped(tally, paint, out)?;
     write_faults(report, paint, out)?;
     let mut table = table();
@@ -78,6 +81,25 @@ fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
         writeln!(out, "  {}", line.trim_end())?;
     }
     writeln!(out)
+}
+
+fn write_partial(page: &PartialPage, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let partial = paint.yellow("partial");
+    if page.quarantined.is_empty() && page.suspected == 0 {
+        return writeln!(
+            out,
+            "  {partial} the page does not come whole: some metric throws, whose name is not known"
+        );
+    }
+    writeln!(out, "  {partial} the page comes only without metrics that throw when they are read")?;
+    for metric in &page.quarantined {
+        writeln!(out, "  {} {metric}", paint.red("throws"))?;
+    }
+    if page.suspected > 0 {
+        let suspected = page.suspected;
+        writeln!(out, "  {} one or more of {suspected} further metrics", paint.red("throws"))?;
+    }
+    Ok(())
 }
 
 fn write_dropped(tally: &Tally, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
