@@ -125,6 +125,9 @@ pub struct Page {
     pub took: Duration,
     /// Bytes after decompression.
     pub bytes: u64,
+    /// The metrics that throw when they are read, when the page does not come whole and was asked for
+    /// around them; not all of them need to be found yet.
+    pub throws: Option<Vec<String>>,
     /// Lines that cannot be read, and the first of them in words.
     pub faults: u64,
     /// See `faults`.

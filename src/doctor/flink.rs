@@ -40,13 +40,18 @@ fn of_cluster(evidence: &Evidence, cluster: &ClusterLook) -> Vec<Finding> {
     findings
 }
 
-/// The file of Flink's configuration on this host, as far as its version is known.
-pub(super) fn config_file(evidence: &Evidence, host: &str) -> &'static str {
+/// Flink's version on this host, as far as it is known.
+pub(super) fn version_of(evidence: &Evidence, host: &str) -> Version {
     let mut clusters = evidence.clusters.iter().filter(|cluster| cluster.version.is_some());
     let of_host = clusters.clone().find(|cluster| cluster.host == host);
     let cluster = of_host.or_else(|| clusters.next().filter(|_| evidence.clusters.len() == 1));
     let version = cluster.and_then(|cluster| cluster.version.as_deref());
-    version.map_or(Version::UNKNOWN, Version::new).config_file()
+    version.map_or(Version::UNKNOWN, Version::new)
+}
+
+/// The file of Flink's configuration on this host.
+pub(super) fn config_file(evidence: &Evidence, host: &str) -> &'static str {
+    version_of(evidence, host).config_file()
 }
 
 /// Whether the JobManager of this cluster shows its page to one of the targets.

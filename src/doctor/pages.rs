@@ -8,7 +8,8 @@ use super::{
     evidence::{
         Evidence, Page, PageFailure, PageFailureKind, PortAnswer, PortLook, Samples, TargetLook,
     },
-    flink::config_file,
+    flink::{config_file, version_of},
+    settings::Version,
 };
 use crate::{
     config::{Config, PromDuration},
@@ -20,7 +21,7 @@ pub(super) fn findings(evidence: &Evidence, config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> = pages(evidence)
         .flat_map(|(target, port, page)| match &page.scraped {
             Err(failure) => vec![failed(evidence, target, port, failure)],
-            Ok(samples) => scraped(target, port, page, samples),
+            Ok(samples) => scraped(evidence, target, port, page, samples),
         })
         .collect();
     findings.extend(rules_that_drop_all(evidence));
@@ -47,15 +48,15 @@ fn failed(
     let finding = |id, why: &str| Finding::new(id, Problem, &port.url, &failure.words, why);
     let file = config_file(evidence, &target.spec.host);
     match failure.kind {
-        PageFailureKind::Closed => finding(
-            Id::PageThrows,
-            "single metrics of this process can be had and its whole page cannot: a gauge throws an \
-             exception while it is read, and the reporter gives up the whole page",
-        )
-        .fix("the process's log names the gauge", "grep -h -A3 'HttpServer\\|getValue\\|NullPointerException' log/flink-*.log")
-        .fix(
-            format!("{} (1.16 and later): leave that metric out", file),
-            "metrics.reporter.prom.filter.excludes: '*:NAME_OF_THE_GAUGE'",
+        PageFailureKind::Closed => throwing(
+            finding(
+                Id::PageThrows,
+                "single metrics of this process can be had and its whole page cannot: a gauge throws an \
+                 exception while it is read, and the reporter gives up the whole page",
+            ),
+            evidence,
+            target,
+            &[],
         ),
         PageFailureKind::Timeout => finding(
             Id::PageSlow,
@@ -86,7 +87,13 @@ fn failed(
     }
 }
 
-fn scraped(target: &TargetLook, port: &PortLook, page: &Page, samples: &Samples) -> Vec<Finding> {
+fn scraped(
+    evidence: &Evidence,
+    target: &TargetLook,
+    port: &PortLook,
+    page: &Page,
+    samples: &Samples,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     if samples.kept == 0 && samples.scraped > 0 {
         findings.push(nothing_kept(port, samples));
@@ -109,6 +116,18 @@ fn scraped(target: &TargetLook, port: &PortLook, page: &Page, samples: &Samples)
                 ),
         );
     }
+    if let Some(names) = &page.throws {
+        let seen = match names.as_slice() {
+            [] => "the page does not come whole; which metric throws is not found yet".to_owned(),
+            names => {
+                format!("the page does not come whole: {} throw(s) when read", names.join(", "))
+            }
+        };
+        let why = "the reporter gives up the whole page, so the relay asks around these metrics, in many \
+                   small requests; their own values are lost";
+        let finding = Finding::new(Id::PageThrows, Warning, &port.url, seen, why);
+        findings.push(throwing(finding, evidence, target, names));
+    }
     if page.faults > 0 {
         let first = page.first_fault.as_deref().unwrap_or_default();
         let seen = format!("{} line(s) cannot be read; the first: {first}", page.faults);
@@ -120,6 +139,43 @@ fn scraped(target: &TargetLook, port: &PortLook, page: &Page, samples: &Samples)
         );
     }
     findings
+}
+
+/// What is done about metrics that throw.
+fn throwing(
+    finding: Finding,
+    evidence: &Evidence,
+    target: &TargetLook,
+    names: &[String],
+) -> Finding {
+    let version = version_of(evidence, &target.spec.host);
+    let filters: Vec<_> = names.iter().map(|name| filter_of(name)).collect();
+    let filter = match filters.as_slice() {
+        [] => "*:NAME_OF_THE_GAUGE".to_owned(),
+        filters => filters.join(";"),
+    };
+    // In the older file quotes belong to the value; in YAML an asterisk without them is an alias.
+    let quote = if version < Version(1, 19) { "" } else { "'" };
+    finding
+        .fix(
+            "the process's log, or the code that registers the gauge: what it throws",
+            "grep -h -A3 Exception log/flink-*.log",
+        )
+        .fix(
+            format!("until that is repaired, from 1.16 on: {}", version.config_file()),
+            format!("metrics.reporter.prom.filter.excludes: {quote}{filter}{quote}"),
+        )
+}
+
+/// What Flink's filters call a metric family of a page. Of a name that the catalogue does not know only the
+/// end is certain.
+fn filter_of(family: &str) -> String {
+    let known = catalogue().lookup(family).map_or(family, |metric| metric.name.as_str());
+    match known.rsplit_once('.') {
+        Some((scope, leaf)) if known.starts_with("Status.") => format!("*{scope}:{leaf}"),
+        Some((_, leaf)) => format!("*:*{leaf}"),
+        None => format!("*:*{}", known.rsplit('_').next().unwrap_or(known)),
+    }
 }
 
 fn nothing_kept(port: &PortLook, samples: &Samples) -> Finding {
@@ -201,4 +257,18 @@ fn option(group: Group) -> Option<&'static str> {
 /// Twice the time, for a line to be copied.
 fn longer(timeout: Duration) -> String {
     PromDuration(timeout * 2).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_as_filters_call_them() {
+        let check = |family: &str, filter: &str| assert_eq!(filter_of(family), filter);
+        let managed = "flink_taskmanager_Status_Flink_Memory_Managed_Used";
+        check(managed, "*Status.Flink.Memory.Managed:Used");
+        check("flink_taskmanager_job_task_numRecordsIn", "*:*numRecordsIn");
+        check("flink_taskmanager_job_task_operator_my_group_queueSize", "*:*queueSize");
+    }
 }

@@ -115,6 +115,7 @@ fn target(config: &Config) -> TargetLook {
         scraped: Ok(samples),
         took: Duration::from_millis(20),
         bytes: 1000,
+        throws: None,
         faults: 0,
         first_fault: None,
     };

@@ -265,6 +265,10 @@ async fn page(job: &JobLook, target: Target, role: Role) -> Page {
         scraped: samples,
         took: scraped.duration,
         bytes: scraped.page_bytes,
+        throws: scraped
+            .partial
+            .as_ref()
+            .map(|partial| partial.quarantined.iter().map(ToString::to_string).collect()),
         faults: scraped.faults_total,
         first_fault,
     }

@@ -73,11 +73,29 @@ async fn where_all_is_well_nothing_is_found() {
 }
 
 #[tokio::test]
-async fn a_gauge_that_throws_is_told() {
+async fn a_gauge_that_throws_is_told_by_its_name() {
+    const THROWS: &str = "flink_taskmanager_Status_Flink_Memory_Managed_Used";
     let text = task_manager_page();
-    let flink = FakeFlink::with_script(move |request| match request.names().is_empty() {
-        true => Answer::close(),
-        false => page(&limited(&text, request)),
+    let flink = FakeFlink::with_script(move |request| {
+        let names = request.names();
+        match names.is_empty() || names.iter().any(|name| name == THROWS) {
+            true => Answer::close(),
+            false => page(&limited(&text, request)),
+        }
+    })
+    .await;
+    let said = doctor(&["--target", &flink.address()]).await;
+    let line = "metrics.reporter.prom.filter.excludes: '*Status.Flink.Memory.Managed:Used'";
+    said.has_warning("page-throws", THROWS, line);
+}
+
+#[tokio::test]
+async fn a_page_that_is_lost_to_a_gauge_is_a_problem() {
+    let text = "flink_taskmanager_Status_JVM_Threads_Count{tm_id=\"a\",} 2.0\n";
+    // Whatever is asked for but what a probe asks for.
+    let flink = FakeFlink::with_script(move |request| match request.names().len() {
+        2 => page(text),
+        _ => Answer::close(),
     })
     .await;
     let said = doctor(&["--target", &flink.address()]).await;
