@@ -43,14 +43,19 @@ pub async fn survey(
     manner: Manner,
 ) -> Result<Evidence, BuildError> {
     let until = Instant::now() + manner.time_max;
-    let jobs = relay.jobs();
-    let hosts = targets::hosts(&jobs);
-    let (targets, clusters, receivers) = tokio::join!(
-        targets::look(&jobs, until),
-        rest::look(&config.flink.rest, &hosts, until),
-        receivers::look(config, relay, manner.send_sample, until),
-    );
-    let (targets, mut unfinished) = targets;
+    let (jobs, rest) = (relay.jobs(), &config.flink.rest);
+    let flink = async {
+        if rest::is_secret(rest) {
+            // Credentials go where `run` would send them: to JobManagers.
+            let targets = targets::look(&jobs, until).await;
+            let hosts = targets::job_managers(&targets.0);
+            return (targets, rest::look(rest, &hosts, until).await);
+        }
+        let hosts = targets::hosts(&jobs);
+        tokio::join!(targets::look(&jobs, until), rest::look(rest, &hosts, until))
+    };
+    let receivers = receivers::look(config, relay, manner.send_sample, until);
+    let (((targets, mut unfinished), clusters), receivers) = tokio::join!(flink, receivers);
     let receivers = receivers?;
     let silent = receivers.iter().filter(|receiver| receiver.answer.is_none());
     unfinished.extend(silent.map(|receiver| receiver.config.url.to_string()));

@@ -53,6 +53,12 @@ pub(super) async fn look(
     Ok(stream::iter(looks).buffered(LOOKS_IN_FLIGHT).collect().await)
 }
 
+/// Whether requests carry credentials, and hosts that nobody named are to be asked.
+pub(super) fn is_secret(rest: &Rest) -> bool {
+    let is_open = rest.http.auth.is_none() && rest.http.headers.is_empty();
+    rest.endpoints == RestEndpoints::Auto && !is_open
+}
+
 async fn of_endpoint(client: &Client, url: &Uri, mut look: ClusterLook) -> ClusterLook {
     if !look.named && !matches!(reach(url, CONNECT_MAX).await, Reached::Open(_)) {
         look.failure = Some(format!("nothing listens on port {REST_PORT}"));

@@ -47,6 +47,16 @@ pub(super) fn hosts(jobs: &[JobLook]) -> BTreeSet<String> {
     specs.map(|spec| spec.host.clone()).collect()
 }
 
+/// The hosts of those that show a JobManager's page.
+pub(super) fn job_managers(looks: &[TargetLook]) -> BTreeSet<String> {
+    let shows = |port: &PortLook| match &port.answer {
+        PortAnswer::Flink(page) => matches!(page.role, Role::JobManager | Role::Both),
+        _ => false,
+    };
+    let looks = looks.iter().filter(|look| look.ports.iter().any(shows));
+    looks.map(|look| look.spec.host.clone()).collect()
+}
+
 /// Looks at all targets, and names those that were not finished by `until`.
 pub(super) async fn look(jobs: &[JobLook], until: Instant) -> (Vec<TargetLook>, Vec<String>) {
     let (mut looks, mut ports) = (Vec::new(), Vec::new());
@@ -137,7 +147,11 @@ async fn of_port(port: &Port<'_>) -> Option<(PortLook, bool)> {
         },
     };
     let nobody = matches!(&answer, PortAnswer::None(Trouble { kind: TroubleKind::Refused, .. }));
-    let on_loopback = nobody && is_elsewhere(&spec.host) && on_loopback(client, port).await;
+    // Credentials are for the target's host, and not for whoever has that port here.
+    let http = &job.scrape().http;
+    let is_open = http.auth.is_none() && http.headers.is_empty();
+    let on_loopback =
+        nobody && is_open && is_elsewhere(&spec.host) && on_loopback(client, port).await;
     Some((PortLook { port, url: url.to_string(), answer }, on_loopback))
 }
 
