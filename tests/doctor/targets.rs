@@ -42,6 +42,20 @@ async fn a_port_on_loopback_alone_is_told() {
 }
 
 #[tokio::test]
+async fn credentials_for_a_target_are_not_tried_on_another_address() {
+    let flink = FakeFlink::with_page(&task_manager_page()).await;
+    let address = flink.address().replace("127.0.0.1", "127.0.0.2");
+    let directory = TempDir::new().unwrap();
+    let text = format!(
+        "scrape_configs:\n  - job_name: flink\n    basic_auth: {{username: a, password: b}}\n    \
+         static_configs: [{{targets: ['{address}']}}]\n"
+    );
+    let said = doctor(&["-c", &file(directory.path(), text.as_bytes())]).await;
+    assert!(said.ids().contains(&"target-refused"), "{said:#?}");
+    assert_eq!(flink.requests().len(), 0);
+}
+
+#[tokio::test]
 async fn what_is_not_flink_is_named() {
     let node = "# HELP node_load1 1m load average.\n# TYPE node_load1 gauge\nnode_load1 0.5\n";
     let jmx = "jmx_scrape_error 0.0\njvm_threads_current 20.0\n";
