@@ -5,7 +5,7 @@
 //! a few names of its page, and when that is Flink's, one scrape. Nothing is written anywhere, unless a
 //! person asked for a sample to be sent.
 //!
-//! Invariants: a host is asked by [`LOOKS_IN_FLIGHT`] looks at once at most, a port by one; every look has
+//! Invariants: a host is asked by `LOOKS_IN_FLIGHT` looks at once at most, a port by one; every look has
 //! its time, and all of them end when the whole has had its own.
 
 mod receivers;
