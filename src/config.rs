@@ -200,6 +200,8 @@ pub struct Receiver {
     pub label_name_length_limit: u64,
     /// Longest label value in bytes, likewise.
     pub label_value_length_limit: u64,
+    /// Whether label values above that are cut to it; else the series is kept from the receiver.
+    pub cut_long_values: bool,
     /// What each answer means for the samples of its request; `retry_on_http_429` is part of it.
     pub on_status: remote_write::StatusPolicy,
     /// Batching, memory and retry.

@@ -5,6 +5,7 @@
 //! | [`mod@catalogue`] | which metric is this sample of, and what is it truly (kind, unit, help)? |
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
+//! | [`misplaced`] | do its values stand under the right label names? |
 //! | [`names`] | under which name is it sent, whichever version of Flink it comes from? |
 //! | [`rest`] | which names did people give, where the reporter shows underscores? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
@@ -15,6 +16,7 @@
 pub mod catalogue;
 pub mod groups;
 pub mod labels;
+pub mod misplaced;
 pub mod names;
 pub mod rest;
 pub mod role;

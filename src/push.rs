@@ -28,7 +28,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use self::{
     durable::{Left, SpoolError},
@@ -150,6 +150,8 @@ impl Receiver {
             (lane, dropped - self.overflowed.swap(dropped, Relaxed).min(dropped))
         };
         self.tell_of_unfit(&staged.unfit.named, now);
+        self.numbers.samples_cut.fetch_add(staged.unfit.cut, Relaxed);
+        self.tell_of_cut(&staged.unfit.named_cut, now);
         if overflowed > 0 && self.failing().overflowed() {
             warn!(receiver = %self.config.name, samples = overflowed,
                 max_bytes = self.config.queue.max_bytes, capacity = self.config.queue.capacity,
@@ -170,6 +172,15 @@ impl Receiver {
             warn!(receiver = %self.config.name, series = ?named,
                 "series are kept from this receiver, which would refuse them and what is sent with \
                  them; their samples are counted as label_limit or invalid_labels");
+        }
+    }
+
+    /// Logs, once an hour, which series have label values that were cut.
+    fn tell_of_cut(&self, named: &[String], now: Instant) {
+        if !named.is_empty() && self.failing().is_news("a label value was cut", now) {
+            info!(receiver = %self.config.name, series = ?named,
+                limit = self.config.label_value_length_limit,
+                "label values are longer than this receiver takes and are cut, with a hash behind");
         }
     }
 

@@ -6,6 +6,7 @@
 //! the spools. A failed scrape still yields fragments: `up` 0, the reason, and the markers that end the
 //! target's series.
 
+mod bad_line;
 mod families;
 mod names;
 mod page;
@@ -27,13 +28,13 @@ use hyper::{
 use std::io::Write as _;
 use tokio::time::Instant;
 
+pub use self::bad_line::BadLine;
 pub use self::families::Family;
 pub use self::quarantine::PartialPage;
 pub use self::stage::Staged;
 use self::{page::Page, parts::Refused, quarantine::Quarantine, report::Report, stage::Wanted};
 use crate::{
     config::{self, Compression, PromDuration},
-    exposition::Fault,
     flink::Role,
     flink_rest::Rest,
     http,
@@ -131,7 +132,7 @@ pub struct Scraped {
     /// Whose page it is.
     pub role: Role,
     /// The first bad lines.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<BadLine>,
     /// All bad lines, comments included.
     pub faults_total: u64,
     /// How the page was asked for by name, because it does not come whole; `None` when it does.

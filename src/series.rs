@@ -19,7 +19,9 @@
 
 mod adopt;
 mod collide;
+mod cut;
 mod forget;
+mod mislabelled;
 mod names;
 mod numbered;
 mod places;
@@ -35,6 +37,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 pub use self::{
     adopt::Origin,
+    mislabelled::Mislabelled,
     numbered::{Numbered, known_kind, page_kind},
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     tally::{DropCounts, Dropped, GroupTally, Tally},
@@ -57,6 +60,9 @@ pub enum ObserveError {
     /// The line breaks the text format; only this sample is lost.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
+    /// Its values stand under wrong label names; only this sample is lost.
+    #[error(transparent)]
+    Mislabelled(#[from] Mislabelled),
     /// A label limit of the scrape config is exceeded, which fails the scrape.
     #[error(transparent)]
     LabelLimit(#[from] LabelLimit),
@@ -198,7 +204,8 @@ impl Tracker {
             }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
-            return Ok(self.record(line, value, timestamp, scraped_at_ms));
+            let kept = self.record(line, value, timestamp, scraped_at_ms);
+            return self.told(line, text, kept);
         }
         let sample = match exposition::parse(text, &self.limits) {
             Ok(exposition::Entry::Sample(sample)) => sample,
@@ -212,7 +219,8 @@ impl Tracker {
             }
         };
         let line = self.insert_line(&sample)?;
-        Ok(self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms))
+        let kept = self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms);
+        self.told(line, text, kept)
     }
 
     /// Counts a line that never came in one piece (longer than the limit).
@@ -238,10 +246,14 @@ impl Tracker {
             flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
         let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
-        let subject = self.subjects.enter(sample.name, sample.labels());
-        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped =
-            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?;
+        let (subject, shaped) = if Mislabelled::find(sample).is_some() {
+            (SubjectId::NONE, Shaped::Dropped(Dropped::Mislabelled))
+        } else {
+            let subject = self.subjects.enter(sample.name, sample.labels());
+            let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+            let target = &self.target_labels;
+            (subject, self.shaper.shape(sample, group, known.as_ref(), target, names)?)
+        };
         let stands_back = self.shaper.names.stands_back(known.as_ref());
         let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));

@@ -12,10 +12,9 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    exposition::Fault,
     flink::Role,
-    scrape::{Failure, PartialPage, Reason, Scraped},
-    series::{DropCounts, Tally},
+    scrape::{BadLine, Failure, PartialPage, Reason, Scraped},
+    series::{DropCounts, Dropped, Tally},
     target::Target,
 };
 
@@ -56,7 +55,7 @@ pub struct TargetState {
     /// Samples of all good pages together.
     pub totals: Totals,
     /// The first bad lines of the last page.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<BadLine>,
     /// All bad lines of the last page.
     pub faults_total: u64,
     /// Series on the last page.
@@ -98,8 +97,10 @@ pub struct RangeState {
 pub struct Before {
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
-    /// Bad lines of its page.
+    /// Lines of its page that could not be read.
     pub faults: u64,
+    /// Samples of the last good page whose values stood under wrong label names.
+    pub mislabelled: u64,
     /// How the last good page was asked for by name.
     pub partial: Option<PartialPage>,
 }
@@ -172,8 +173,9 @@ impl TargetStatus {
         series: usize,
     ) -> Before {
         let mut state = lock(&self.state);
-        let faults = state.faults_total;
         let partial = state.partial.clone();
+        let mislabelled = state.tally.dropped.of(Dropped::Mislabelled);
+        let faults = state.faults_total.saturating_sub(mislabelled);
         state.scrapes += 1;
         state.last_scrape = Some((began, scraped.duration));
         state.faults.clone_from(&scraped.faults);
@@ -199,7 +201,7 @@ impl TargetStatus {
                 state.failure.replace(failure.clone())
             }
         };
-        Before { failure, faults, partial }
+        Before { failure, faults, mislabelled, partial }
     }
 }
 

@@ -10,6 +10,8 @@
 
 #[path = "relay/answers.rs"]
 mod answers;
+#[path = "relay/broken_pages.rs"]
+mod broken_pages;
 #[path = "relay/delivery.rs"]
 mod delivery;
 #[path = "relay/endpoints.rs"]

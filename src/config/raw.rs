@@ -184,6 +184,7 @@ section!(RawReceiver = "remote_write" {
     label_limit: Scalar,
     label_name_length_limit: Scalar,
     label_value_length_limit: Scalar,
+    long_label_values: Scalar,
     on_status: Pairs<Scalar>,
     queue_config: RawQueue,
     metadata_config: RawMetadata,

@@ -131,6 +131,13 @@ impl<'line> Sample<'line> {
     pub fn labels(&self) -> LabelPairs<'_, 'line> {
         LabelPairs { text: self.text, pairs: self.spans.pairs.iter(), escaped: self.spans.escaped }
     }
+
+    /// Where the value of this label stands in the line, behind its quote, in bytes from 1.
+    pub fn value_column(&self, label: &str) -> Option<usize> {
+        let mut pairs = self.spans.pairs.iter();
+        let pair = pairs.find(|pair| slice_of(self.text, pair.name) == label)?;
+        Some(pair.value.0 as usize + 1)
+    }
 }
 
 impl fmt::Debug for Sample<'_> {

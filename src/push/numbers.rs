@@ -20,6 +20,8 @@ pub struct Numbers {
     pub bytes: AtomicU64,
     /// Samples in requests that were sent again.
     pub samples_retried: AtomicU64,
+    /// Samples of series with a label value that was cut to the receiver's limit.
+    pub samples_cut: AtomicU64,
     /// Requests by class of answer: 2xx, 3xx, 4xx, 5xx, other, none.
     pub answers: [AtomicU64; ANSWERS.len()],
     /// Seconds that requests took.
@@ -66,6 +68,7 @@ impl Default for Numbers {
         Self {
             bytes: AtomicU64::default(),
             samples_retried: AtomicU64::default(),
+            samples_cut: AtomicU64::default(),
             answers: Default::default(),
             seconds: Histogram::new(BUCKETS_S),
             batches_parted: AtomicU64::default(),

@@ -20,7 +20,8 @@ use tracing::{debug, info, warn};
 use super::{job::JobPlan, now_ms};
 use crate::{
     limits::FAULTS_KEPT_MAX,
-    scrape::{PartialPage, Scraped, Scraper},
+    scrape::{BadLine, PartialPage, Scraped, Scraper},
+    series::Dropped,
     status::{Before, TargetStatus},
     target::Target,
 };
@@ -264,7 +265,16 @@ fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
     if scraped.result.is_ok() {
         log_partial(target, scraped.partial.as_ref(), before.partial.as_ref());
     }
-    if let (Some(fault), 0) = (scraped.faults.first(), before.faults) {
+    let mislabelled = |bad: &&BadLine| matches!(bad, BadLine::Mislabelled { .. });
+    if let (Some(first), 0) = (scraped.faults.iter().find(mislabelled), before.mislabelled)
+        && let Ok(tally) = &scraped.result
+    {
+        let samples = tally.dropped.of(Dropped::Mislabelled);
+        warn!(url = %target.url, samples, %first,
+            "the page has samples whose values stand under wrong label names; they are dropped and counted");
+    }
+    let unreadable = scraped.faults.iter().find(|bad| !mislabelled(bad));
+    if let (Some(fault), 0) = (unreadable, before.faults) {
         warn!(url = %target.url, lines = scraped.faults_total, first = %fault,
             "the page has lines that cannot be read; they are skipped and counted");
     }

@@ -106,6 +106,7 @@ fn view(config: &Config, receiver: &config::Receiver) -> View {
             labels: receiver.label_limit,
             name_bytes: receiver.label_name_length_limit,
             value_bytes: receiver.label_value_length_limit,
+            cut_values: receiver.cut_long_values,
         },
     }
 }

@@ -1,6 +1,6 @@
 //! One page while it arrives: lines to samples, faults and families.
 
-use super::{Failure, Reason, families::Families, quarantine::Present};
+use super::{BadLine, Failure, Reason, families::Families, quarantine::Present};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
     flink::{NameMode, Role},
@@ -26,7 +26,7 @@ struct State {
     now_ms: i64,
     role: Role,
     readable: u64,
-    faults: Vec<Fault>,
+    faults: Vec<BadLine>,
     faults_total: u64,
     failure: Option<Failure>,
 }
@@ -120,7 +120,7 @@ impl Page {
         self.state.role
     }
 
-    pub(super) fn faults(&self) -> &[Fault] {
+    pub(super) fn faults(&self) -> &[BadLine] {
         &self.state.faults
     }
 
@@ -142,7 +142,7 @@ impl State {
             Ok(line) => line,
             Err(fault) => {
                 tracker.observe_unreadable();
-                return self.fault(fault);
+                return self.fault(BadLine::Fault(fault));
             }
         };
         let text = line.bytes.trim_ascii_start();
@@ -161,7 +161,7 @@ impl State {
                     present.push(name, kind);
                 }
                 Ok(_) => {}
-                Err(fault) => self.fault(fault),
+                Err(fault) => self.fault(BadLine::Fault(fault)),
             },
             Some(_) => match tracker.observe(line.bytes, self.now_ms) {
                 Ok(kept) => {
@@ -171,7 +171,13 @@ impl State {
                         families.sample(text);
                     }
                 }
-                Err(ObserveError::Syntax(error)) => self.fault(line.fault(error)),
+                Err(ObserveError::Syntax(error)) => self.fault(BadLine::Fault(line.fault(error))),
+                Err(ObserveError::Mislabelled(what)) => {
+                    self.readable += 1;
+                    self.learn_role(text);
+                    let offset = line.offset + what.column as u64 - 1;
+                    self.fault(BadLine::Mislabelled { line: line.number, offset, what });
+                }
                 Err(ObserveError::LabelLimit(limit)) => {
                     let message = format!("line {}: {limit}", line.number);
                     self.failure.get_or_insert_with(|| Failure::new(Reason::LabelLimit, message));
@@ -191,7 +197,7 @@ impl State {
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: BadLine) {
         self.faults_total += 1;
         if self.faults.len() < FAULTS_KEPT_MAX {
             self.faults.push(fault);

@@ -214,6 +214,7 @@ mod tests {
             "flink_taskmanager_job_task_operator_column_family_rocksdb_estimate_num_keys{column_family=\"cf\"}",
             "flink_jobmanager_job_fullRestarts",
             "flink_jobmanager_job_numRestarts",
+            "long{x=\"more than nineteen bytes\"}",
         ];
         lines.extend(names.map(|name| format!("{name} 1")));
         lines
@@ -246,6 +247,10 @@ mod tests {
             View { limits: Limits { labels: 7, ..Limits::default() }, ..view("eu", Vec::new()) },
             View {
                 limits: Limits { value_bytes: 7, ..Limits::default() },
+                ..view("eu", Vec::new())
+            },
+            View {
+                limits: Limits { value_bytes: 19, cut_values: true, ..Limits::default() },
                 ..view("eu", Vec::new())
             },
         ]

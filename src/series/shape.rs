@@ -46,6 +46,8 @@ pub struct Limits {
     pub name_bytes: u64,
     /// Bytes of a label's value.
     pub value_bytes: u64,
+    /// Whether longer values are cut to that; only receivers want it.
+    pub cut_values: bool,
 }
 
 /// A sample exceeds a label limit; the scrape fails, as in Prometheus.
@@ -132,6 +134,7 @@ impl Shaper {
                 labels: scrape.label_limit,
                 name_bytes: scrape.label_name_length_limit,
                 value_bytes: scrape.label_value_length_limit,
+                cut_values: false,
             },
             views,
         }
@@ -199,10 +202,14 @@ impl Shaper {
         let views = self.views.iter().enumerate();
         let blocks = views
             .map(|(view, of)| {
-                of.block(&labels).unwrap_or_else(|why| {
+                let (block, is_cut) = of.made(&labels).unwrap_or_else(|why| {
                     unfit.push((view, why));
-                    None
-                })
+                    (None, false)
+                });
+                if is_cut {
+                    unfit.push((view, of.limits.cut()));
+                }
+                block
             })
             .collect();
         let mut dropped = Labels::new();
@@ -262,6 +269,21 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// The labels within the limits, encoded, and whether a value was cut for that.
+    pub(super) fn fitted(&self, labels: &Labels<'_>) -> Result<(Option<Box<[u8]>>, bool), Unfit> {
+        let shortened = self.shorten(labels);
+        let labels = shortened.as_ref().unwrap_or(labels);
+        self.check(labels)?;
+        Ok((Some(v1::labels_block(labels)), shortened.is_some()))
+    }
+
+    /// What is told of a series with a value that was cut.
+    pub(super) const fn cut(&self) -> Unfit {
+        Unfit::Cut { limit: self.value_bytes }
+    }
+}
+
 impl View {
     /// Whether a series has the same labels here and there, or none in both.
     pub fn has_labels_of(&self, other: &Self) -> bool {
@@ -275,9 +297,13 @@ impl View {
     /// # Errors
     /// When a receiver would refuse them.
     pub fn block(&self, labels: &Labels<'_>) -> Result<Option<Box<[u8]>>, Unfit> {
+        self.made(labels).map(|(block, _)| block)
+    }
+
+    /// As [`View::block`], and whether a value was cut.
+    fn made(&self, labels: &Labels<'_>) -> Result<(Option<Box<[u8]>>, bool), Unfit> {
         if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {
-            self.limits.check(labels)?;
-            return Ok(Some(v1::labels_block(labels)));
+            return self.limits.fitted(labels);
         }
         let mut labels = labels.clone();
         for (name, value) in &self.external_labels {
@@ -286,7 +312,7 @@ impl View {
             }
         }
         if !relabel::apply(&self.write_relabel_configs, &mut labels) || labels.is_empty() {
-            return Ok(None);
+            return Ok((None, false));
         }
         if !is_metric_name(labels.metric_name()) {
             return Err(Unfit::MetricName);
@@ -294,9 +320,8 @@ impl View {
         if !labels.iter().all(|(name, _)| relabel::is_label_name(name)) {
             return Err(Unfit::LabelName);
         }
-        self.limits.check(&labels)?;
         labels.sort();
-        Ok(Some(v1::labels_block(&labels)))
+        self.limits.fitted(&labels)
     }
 }
 

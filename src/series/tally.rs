@@ -17,12 +17,21 @@ pub enum Dropped {
     Name,
     /// The page has its values a second time, under the metric's present name.
     FormerName,
+    /// Its values stand under wrong label names (FLINK-32649).
+    Mislabelled,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 6] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
+    pub const ALL: [Self; 7] = [
+        Self::Group,
+        Self::Relabel,
+        Self::Duplicate,
+        Self::Syntax,
+        Self::Name,
+        Self::FormerName,
+        Self::Mislabelled,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +42,7 @@ impl Dropped {
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
             Self::FormerName => "former_name",
+            Self::Mislabelled => "mislabelled",
         }
     }
 }
@@ -80,6 +90,11 @@ impl DropCounts {
         for (reason, samples) in other.iter() {
             self.add(reason, samples);
         }
+    }
+
+    /// Those of one reason.
+    pub fn of(&self, reason: Dropped) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or_default()
     }
 
     /// Each reason with its count, zeros included.

@@ -429,7 +429,7 @@ fn a_view_may_drop_a_series_that_another_one_keeps() {
 /// One receiver's limits keep a series from it alone; the others get it, and it is named once.
 #[test]
 fn a_series_that_a_receiver_would_refuse_is_kept_from_it() {
-    let limits = Limits { labels: 5, name_bytes: 8, value_bytes: 20 };
+    let limits = Limits { labels: 5, name_bytes: 8, value_bytes: 20, cut_values: false };
     let no_name = relabel::RawRule {
         source_labels: Some(vec!["__name__".to_owned()]),
         regex: Some("c".to_owned()),
@@ -457,15 +457,43 @@ fn a_series_that_a_receiver_would_refuse_is_kept_from_it() {
         "a label name has 9 bytes, label_name_length_limit is 8: a{long_name=\"1\"}",
     ];
     let named = named.map(str::to_owned).to_vec();
-    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, invalid: 0, named }));
+    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, named, ..UnfitCounts::default() }));
     let named = vec!["a series has no valid metric name after write_relabel_configs: c".to_owned()];
-    assert_eq!(renamed, (5, UnfitCounts { label_limit: 0, invalid: 1, named }));
+    assert_eq!(renamed, (5, UnfitCounts { invalid: 1, named, ..UnfitCounts::default() }));
     // From then on they are counted, not named; and gone when they have left the page.
     let [_, limited, _] = play(&mut tracker);
-    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, invalid: 0, named: Vec::new() }));
+    assert_eq!(limited, (3, UnfitCounts { label_limit: 3, ..UnfitCounts::default() }));
     scrape(&mut tracker, &["a 1"]);
     assert_eq!(tracker.unfit(1), UnfitCounts::default());
     assert_eq!(play(&mut tracker)[1].1.named.len(), 3);
+}
+
+/// With long values cut nothing is kept from the receiver, and what differs goes on to differ.
+#[test]
+fn long_values_are_cut_for_the_receiver_that_takes_no_longer_ones() {
+    let limits = Limits { value_bytes: 30, cut_values: true, ..Limits::default() };
+    let views = Arc::from([view(Vec::new()), View { limits, ..view(Vec::new()) }]);
+    let mut tracker = tracker(Shaper { views, ..shaper() });
+    let long = "x".repeat(40);
+    let page = [format!("a{{x=\"{long}1\"}} 1"), format!("a{{x=\"{long}2\"}} 2"), "a 3".to_owned()];
+    for round in 0..2 {
+        tracker.begin();
+        page.iter().for_each(|line| assert!(tracker.observe(line.as_bytes(), NOW).unwrap()));
+        tracker.close(NOW);
+        let values = |view| -> Vec<String> {
+            let labels = tracker.samples(view).map(|(block, ..)| v1::decode_labels(block).unwrap());
+            labels.filter_map(|labels| labels.get("x").map(str::to_owned)).collect()
+        };
+        assert_eq!(values(0), [format!("{long}1"), format!("{long}2")]);
+        let cut = values(1);
+        assert!(cut.len() == 2 && cut[0] != cut[1], "{cut:?}");
+        assert!(cut.iter().all(|value| value.len() == 30 && value.starts_with("xxxxxxxxxxx…")));
+        let counts = tracker.unfit(1);
+        assert_eq!((counts.cut, counts.label_limit, counts.named.len()), (2, 0, 0));
+        assert_eq!(counts.named_cut.len(), if round == 0 { 2 } else { 0 }, "{counts:?}");
+        assert_eq!(tracker.unfit(0), UnfitCounts::default());
+        tracker.forget_stale();
+    }
 }
 
 /// An id that is given back may be the label that is too many.

@@ -1,5 +1,6 @@
 //! Series that a receiver would refuse, and with them the batch in which they come: they are found when
-//! they are new, kept from that receiver alone, counted with each sample, and named once.
+//! they are new, kept from that receiver alone, counted with each sample, and named once. Those that only
+//! needed a shorter label value are sent, and counted and named likewise.
 
 use hashbrown::HashMap;
 
@@ -18,6 +19,12 @@ pub enum Unfit {
     /// `write_relabel_configs` gave it a label name that remote write forbids.
     #[error("a series has a label name that is not valid after write_relabel_configs")]
     LabelName,
+    /// It is sent, with a value that was cut to what the receiver takes.
+    #[error("a label value has more than {limit} bytes")]
+    Cut {
+        /// The receiver's limit.
+        limit: u64,
+    },
 }
 
 /// Series that are unfit, with the number of the view that they are kept from; empty nearly always.
@@ -32,6 +39,10 @@ pub struct UnfitCounts {
     pub invalid: u64,
     /// Some of the series that are new, each with its fault, for the log.
     pub named: Vec<String>,
+    /// Samples that are sent, of series with a label value that was cut.
+    pub cut: u64,
+    /// Some of these series that are new, for the log.
+    pub named_cut: Vec<String>,
 }
 
 /// Series of a page that are named because a receiver would refuse them; the rest is only counted.
@@ -46,8 +57,9 @@ const UNFIT_CHARS_MAX: usize = 300;
 pub(super) struct UnfitSeries {
     /// By identity and number of the view.
     faults: HashMap<(u128, usize), Unfit>,
-    /// Those that are new on this page, for the log, with the number of the view.
-    news: Vec<(usize, String)>,
+    /// Those that are new on this page, for the log, with the number of the view and whether they are
+    /// only cut.
+    news: Vec<((usize, bool), String)>,
 }
 
 impl UnfitSeries {
@@ -100,28 +112,37 @@ impl UnfitSeries {
     fn insert(&mut self, identity: u128, unfit: Unfits, series: &[u8]) {
         for (view, why) in unfit {
             self.faults.insert((identity, view), why);
-            if self.news.iter().filter(|(of, _)| *of == view).count() < UNFIT_NAMED_MAX {
+            let of = (view, matches!(why, Unfit::Cut { .. }));
+            if self.news.iter().filter(|(other, _)| *other == of).count() < UNFIT_NAMED_MAX {
                 let series = String::from_utf8_lossy(series);
                 let shown: String = series.chars().take(UNFIT_CHARS_MAX).collect();
-                self.news.push((view, format!("{why}: {shown}")));
+                self.news.push((of, format!("{why}: {shown}")));
             }
         }
     }
 }
 
 impl Shaper {
-    /// Takes the blocks away that exceed their view's limits, adds why to `unfit`, and returns the last
-    /// of them as people write it.
+    /// Takes the blocks away that exceed their view's limits, or cuts their values, adds why to `unfit`, and
+    /// returns the last of them as people write it.
     pub(super) fn fit(&self, blocks: &mut [Option<Box<[u8]>>], unfit: &mut Unfits) -> String {
         let mut shown = String::new();
         let views = self.views.iter().zip(blocks).enumerate();
         for (at, (view, block)) in views.filter(|(_, (v, _))| v.limits != Limits::default()) {
             let labels = block.as_deref().and_then(|block| v1::decode_labels(block).ok());
             let Some(labels) = labels else { continue };
-            if let Err(limit) = view.limits.check(&labels) {
-                shown = labels.to_string();
-                unfit.push((at, limit.into()));
-                *block = None;
+            match view.limits.fitted(&labels) {
+                Ok((_, false)) => {}
+                Ok((cut, true)) => {
+                    shown = labels.to_string();
+                    unfit.push((at, view.limits.cut()));
+                    *block = cut;
+                }
+                Err(why) => {
+                    shown = labels.to_string();
+                    unfit.push((at, why));
+                    *block = None;
+                }
             }
         }
         shown
@@ -154,10 +175,14 @@ impl Tracker {
                 None => {}
                 Some(Unfit::Limit(_)) => counts.label_limit += 1,
                 Some(Unfit::MetricName | Unfit::LabelName) => counts.invalid += 1,
+                Some(Unfit::Cut { .. }) => counts.cut += 1,
             }
         }
-        let news = self.unfit.news.iter().filter(|(of, _)| *of == view);
-        counts.named = news.map(|(_, text)| text.clone()).collect();
+        let news = |of: (usize, bool)| {
+            let of_view = self.unfit.news.iter().filter(move |(other, _)| *other == of);
+            of_view.map(|(_, text)| text.clone()).collect()
+        };
+        (counts.named, counts.named_cut) = (news((view, false)), news((view, true)));
         counts
     }
 }

@@ -314,7 +314,7 @@ impl Account {
     }
 }
 
-const RECEIVER_ROWS: [Row<Account>; 19] = [
+const RECEIVER_ROWS: [Row<Account>; 20] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
@@ -338,6 +338,12 @@ const RECEIVER_ROWS: [Row<Account>; 19] = [
         "Samples in requests that failed and are sent again.",
         Kind::Counter,
         |r| r.receiver.numbers.samples_retried.load(Relaxed) as f64,
+    ),
+    (
+        "remote_write_samples_labels_cut",
+        "Samples of series with a label value that was cut to what the receiver takes.",
+        Kind::Counter,
+        |r| r.receiver.numbers.samples_cut.load(Relaxed) as f64,
     ),
     ("remote_write_bytes", "Bytes of request bodies sent.", Kind::Counter, |r| {
         r.receiver.numbers.bytes.load(Relaxed) as f64

@@ -1,6 +1,7 @@
 //! `on_status`, label limits and the gate of a receiver, from outside.
 
 use std::{
+    collections::BTreeMap,
     fs,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -302,7 +303,10 @@ async fn a_series_above_a_receivers_limits_is_kept_from_it_alone() {
     ))
     .await;
     let receivers = [
-        receiver(&strict.url(), &format!("name: strict\n{SOON}\nlabel_value_length_limit: 49")),
+        receiver(
+            &strict.url(),
+            &format!("name: strict\n{SOON}\nlabel_value_length_limit: 49\nlong_label_values: drop"),
+        ),
         receiver(&generous.url(), &format!("name: generous\n{SOON}")),
     ];
     let jobs = [job("flink", &[flink.address()], "")];
@@ -325,6 +329,47 @@ async fn a_series_above_a_receivers_limits_is_kept_from_it_alone() {
     assert_eq!(counts.dropped(Reason::WriteRelabel).samples, 0);
     assert_eq!(relay.receivers()[1].counts().dropped_in_all().samples, 0);
     let lines = log.lines_with("kept from this receiver");
+    let [line] = &lines[..] else { panic!("once: {lines:?}") };
+    assert!(line.contains("receiver=strict") && line.contains("flink_taskmanager_b"), "{line}");
+}
+
+#[tokio::test]
+async fn long_label_values_are_cut_for_a_receiver_that_takes_no_longer_ones() {
+    let (log, _guard) = Log::start();
+    let (strict, generous) = (FakeReceiver::start().await, FakeReceiver::start().await);
+    let long = "日志".repeat(20);
+    let text = ["1", "2"].map(|end| format!("flink_taskmanager_b{{x=\"{long}{end}\"}} {end}\n"));
+    let flink = FakeFlink::with_page(&text.concat()).await;
+    let receivers = [
+        receiver(&strict.url(), &format!("name: strict\n{SOON}\nlabel_value_length_limit: 50")),
+        receiver(&generous.url(), &format!("name: generous\n{SOON}")),
+    ];
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &receivers, ""));
+    until_true("three scrapes", || strict.samples_of("up").len() >= 3).await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    let of = |remote: &FakeReceiver| -> BTreeMap<String, Vec<f64>> {
+        let mut series = BTreeMap::<_, Vec<_>>::new();
+        for sample in remote.samples_of("flink_taskmanager_b") {
+            series.entry(sample.label("x").to_owned()).or_default().push(sample.value);
+        }
+        series
+    };
+    let (cut, whole) = (of(&strict), of(&generous));
+    assert_eq!(whole.keys().cloned().collect::<Vec<_>>(), ["1", "2"].map(|n| format!("{long}{n}")));
+    assert_eq!(cut.len(), 2, "what differs goes on to differ: {cut:?}");
+    for (value, values) in &cut {
+        // 31 bytes are left, of which whole characters fill 30.
+        assert!(value.starts_with("日志日志日志日志日志…") && value.len() == 49, "{value}");
+        assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}");
+    }
+    let scrapes = strict.samples_of("up").len();
+    assert!(cut.values().all(|values| values.len() == scrapes));
+    assert_eq!(relay.receivers()[0].counts().dropped_in_all().samples, 0);
+    let count = |n: usize| relay.receivers()[n].numbers.samples_cut.load(Relaxed);
+    assert_eq!((count(0), count(1)), (2 * scrapes as u64, 0));
+    let lines = log.lines_with("are cut, with a hash behind");
     let [line] = &lines[..] else { panic!("once: {lines:?}") };
     assert!(line.contains("receiver=strict") && line.contains("flink_taskmanager_b"), "{line}");
 }

