@@ -59,10 +59,17 @@ fn of_receiver(evidence: &Evidence, receiver: &ReceiverLook) -> Option<Finding> 
         let seen = format!("{kept_back} series exceed the label limits configured for it; {first}");
         let why = "the relay keeps them from this receiver, which would refuse them: their samples are lost to it";
         let finding = Finding::new(Id::LabelLimit, Warning, subject(receiver), seen, why);
-        return Some(finding.fix(
-            "the relay's remote_write, as far as the receiver takes more",
-            "label_value_length_limit: 4096",
-        ));
+        let config = &receiver.config;
+        let limits = [
+            ("label_limit", config.label_limit),
+            ("label_name_length_limit", config.label_name_length_limit),
+            ("label_value_length_limit", config.label_value_length_limit),
+        ];
+        let raise = limits.into_iter().filter(|(_, limit)| *limit > 0).map(|(key, limit)| {
+            let place = "the relay's remote_write, if the receiver takes more";
+            Fix::new(place, format!("{key}: {}", limit.saturating_mul(2)))
+        });
+        return Some(finding.fixes(raise));
     }
     let product = product(receiver)?;
     let (seen, raise) = views.iter().find_map(|view| exceeded(&view.sizes, &product))?;

@@ -200,13 +200,13 @@ async fn labels_beyond_the_limits_are_told() {
     let directory = TempDir::new().unwrap();
     let text = format!(
         "scrape_configs:\n  - job_name: flink\n    static_configs: [{{targets: ['{}']}}]\n\
-         remote_write:\n  - url: {}\n    label_value_length_limit: 1000\n",
+         remote_write:\n  - url: {}\n    label_limit: 6\n",
         flink.address(),
         receiver.url("/api/v1/write"),
     );
     let said = doctor(&["-c", &file(directory.path(), text.as_bytes())]).await;
     let seen = "1 series exceed the label limits configured for it";
-    said.has_warning("label-limit", seen, "label_value_length_limit: 4096");
+    said.has_warning("label-limit", seen, "label_limit: 12");
 }
 
 #[tokio::test]
