@@ -107,18 +107,11 @@ fn exceeded(sizes: &LabelSizes, product: &Product) -> Option<(String, Vec<Fix>)>
         let seen = format!(
             "{series} series have a label `{label}` of more than {limit} bytes, the longest {bytes} ({metric})"
         );
-        // Characters, of which each may have some bytes.
-        let cut = format!(
-            "metric_relabel_configs: [{{source_labels: [{label}], regex: '(.{{1,{}}}).*', target_label: {label}}}]",
-            product.value_bytes / 4
+        let cut = Fix::new(
+            "the relay's remote_write: longer values are cut, with a hash of the whole",
+            format!("label_value_length_limit: {limit}"),
         );
-        return Some((
-            seen,
-            vec![
-                raise(2, bytes.next_power_of_two()),
-                Fix::new("or the relay's scrape_configs: cut it", cut),
-            ],
-        ));
+        return Some((seen, vec![cut, raise(2, bytes.next_power_of_two())]));
     }
     let too_many: u64 = sizes.labels.range(product.labels + 1..).map(|(_, series)| series).sum();
     if let (Some((metric, labels)), 1..) = (&sizes.most, too_many) {
@@ -182,7 +175,8 @@ mod tests {
         assert!(exceeded(&long_name, &VICTORIA).is_some_and(|(seen, _)| seen.contains("257")));
         assert!(exceeded(&long_name, &MIMIR).is_none());
         let (_, fixes) = exceeded(&sizes(30, 2049), &MIMIR).unwrap();
-        assert_eq!(fixes[0].line, "max_label_value_length: 4096");
+        assert_eq!(fixes[0].line, "label_value_length_limit: 2048");
+        assert_eq!(fixes[1].line, "max_label_value_length: 4096");
         let (_, fixes) = exceeded(&sizes(41, 1), &VICTORIA).unwrap();
         assert_eq!(fixes[0].line, "-maxLabelsPerTimeseries=41");
     }
