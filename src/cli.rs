@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod groups;
 mod reload;
 pub mod run;
@@ -47,6 +48,8 @@ enum Command {
     Check(check::Check),
     /// Scrape each target once, push nothing, and show what would be sent
     Scrape(scrape::Scrape),
+    // Described at its arguments, where the help of others is one line.
+    Doctor(doctor::Doctor),
     /// Relay recorded pages of a real Flink to a receiver inside the process
     Demo(demo::Demo),
     /// Show the metric groups and the metrics that are known
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Scrape(scrape) => scrape.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Demo(demo) => demo.run(),
         Command::Groups(args) => {
             print(|out| groups::print(args.group, args.output, groups::terminal_width(), out))

@@ -11,6 +11,7 @@
 //! part of it, so a receiver keeps its spool when its address or password changes. Directories of receivers
 //! that are not configured are left alone: what is in them is sent when the receiver comes back.
 
+mod inspect;
 mod writer;
 
 use std::{
@@ -25,7 +26,10 @@ use std::{
 use prometheus_client::metrics::histogram::Histogram;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::writer::{Signal, Spooled, Writer};
+pub use self::{
+    inspect::{Inspection, inspect},
+    writer::{Signal, Spooled, Writer},
+};
 use crate::{
     config,
     spool::{Disk, DiskError},

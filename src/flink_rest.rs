@@ -28,7 +28,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::endpoint::Endpoint;
-pub use self::endpoint::EndpointState;
+pub use self::{
+    endpoint::EndpointState,
+    request::{Failure, get, request},
+};
 use crate::{
     config::{self, RestEndpoints},
     flink::rest::{Names, Need, Want, Wants, info},

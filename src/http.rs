@@ -20,6 +20,7 @@ mod credentials;
 mod error;
 mod oauth2;
 mod proxy;
+mod reach;
 mod redirect;
 mod resolve;
 mod secret;
@@ -40,13 +41,16 @@ use hyper::{
     header::{AUTHORIZATION, HOST, HeaderName, HeaderValue},
 };
 
-pub use self::error::{BuildError, Error, ErrorKind};
 use self::{
     aws::Signer,
     oauth2::OAuth2,
     secret::SecretSource,
     transport::{Settings, Transport},
     watched::Watched,
+};
+pub use self::{
+    error::{BuildError, Error, ErrorKind},
+    reach::{Reached, reach},
 };
 use crate::config;
 
@@ -90,6 +94,11 @@ impl Client {
     /// A number that changes when a file with credentials or certificates does.
     pub fn credentials(&self) -> u64 {
         self.own.watched.stamp()
+    }
+
+    /// The proxy that requests for this URL go through.
+    pub fn proxy_for(&self, url: &Uri) -> Option<Uri> {
+        self.transport.proxy_for(url)
     }
 
     fn with_transport(

@@ -9,6 +9,7 @@ mod failing;
 mod gate;
 mod halving;
 mod health;
+mod knock;
 mod lane;
 mod limiter;
 mod negotiate;
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 pub use self::{
     durable::{Left, SpoolError},
     health::{Health, LastAnswer, State},
+    knock::{Knocked, knock},
     numbers::{ANSWERS, ErrorKey, Numbers},
 };
 use self::{

@@ -12,6 +12,7 @@
 
 mod crew;
 mod job;
+mod look;
 mod outlet;
 mod plan;
 mod range;
@@ -43,6 +44,7 @@ use self::{
 };
 pub use self::{
     job::JobError,
+    look::JobLook,
     reload::{AskError, Changes, ReloadRequest, ReloadState, Reloads},
 };
 use crate::{

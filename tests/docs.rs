@@ -19,7 +19,7 @@ use std::{
 
 use flinkrelay::{
     config::{self, Overrides},
-    exposition,
+    doctor, exposition,
     flink::{LabelPolicy, NameMode, catalogue, misplaced::Misplaced},
     labels, relay, scrape, series, spool,
     status::RangeState,
@@ -136,6 +136,28 @@ fn the_metrics_page_has_every_reason_and_no_other() {
 }
 
 #[test]
+fn the_page_of_doctor_has_every_id_and_no_other() {
+    let page = document("docs/doctor.md");
+    let sections = [
+        "### Flink's configuration",
+        "### Targets",
+        "### Pages",
+        "### Receivers",
+        "### This machine",
+    ];
+    let rows: Vec<_> = sections.iter().flat_map(|section| rows(&page, section)).collect();
+    let documented: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let ids: Vec<_> = doctor::Id::ALL.iter().map(|id| id.as_str()).collect();
+    assert_eq!(documented, ids, "in the order of doctor::Id");
+    for row in rows {
+        assert!(
+            row.len() == 3 && (row[1].contains("problem") || row[1].contains("warning")),
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
 fn the_troubleshooting_page_has_every_fault_of_a_line() {
     let page = document("docs/troubleshooting.md");
     let bare = |row: &Vec<&str>| row[0].replace('`', "").trim().to_owned();
@@ -197,6 +219,7 @@ fn the_command_line_page_has_every_flag() {
         ("run", &["## Configuration and shortcuts", "## run"][..]),
         ("scrape", &["## scrape", "## Configuration and shortcuts", "## run"]),
         ("check", &["## Configuration and shortcuts"]),
+        ("doctor", &["## doctor", "## Configuration and shortcuts", "## run"]),
         ("demo", &["## demo", "## run"]),
         ("groups", &["## groups"]),
     ] {
@@ -223,14 +246,21 @@ fn the_command_line_page_has_every_flag() {
 
 #[test]
 fn the_command_line_page_has_no_flag_that_is_not_there() {
-    let known: BTreeSet<String> = ["run", "check", "scrape", "demo", "groups"]
+    let known: BTreeSet<String> = ["run", "check", "scrape", "doctor", "demo", "groups"]
         .into_iter()
         .flat_map(flags)
         .map(|flag| flag.name)
         .chain(["--help".to_owned(), "--version".to_owned()])
         .collect();
     let others = ["--web.enable-remote-write-receiver", "--release", "--bench"];
-    let pages = ["README", "docs/cli", "docs/flink", "docs/troubleshooting", "docs/configuration"];
+    let pages = [
+        "README",
+        "docs/cli",
+        "docs/doctor",
+        "docs/flink",
+        "docs/troubleshooting",
+        "docs/configuration",
+    ];
     let mut compared = 0;
     for path in pages.map(|page| format!("{page}.md")) {
         let page = document(&path);

@@ -12,8 +12,9 @@ use std::{collections::BTreeSet, path::Path};
 use source::{File, files, paths, test_modules, without_comments};
 
 /// The pure modules, each with the modules of this crate that it may use.
-const CORES: [(&str, &[&str]); 11] = [
+const CORES: [(&str, &[&str]); 12] = [
     ("config", &["config", "flink", "limits", "relabel", "remote_write", "shard"]),
+    ("doctor", &["config", "doctor", "flink", "remote_write"]),
     ("exposition", &["exposition", "labels", "limits"]),
     ("flink", &["flink", "labels", "limits"]),
     ("labels", &[]),
@@ -34,6 +35,7 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/cli.rs",
             "src/cli/reload.rs",
             "src/disk.rs",
+            "src/disk/inspect.rs",
             "src/http/secret.rs",
             "src/telemetry/process.rs",
         ],
@@ -69,6 +71,7 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/scrape/names.rs",
             "src/scrape/parts.rs",
             "src/flink_rest",
+            "src/survey",
         ],
         "clocks and randomness are read by shells and handed on",
     ),

@@ -51,7 +51,8 @@ enum Found {
     Closed,
 }
 
-fn with_names(url: &Uri) -> Uri {
+/// The URL, limited to the metrics that a probe asks for.
+pub fn with_names(url: &Uri) -> Uri {
     let separator = if url.query().is_some() { '&' } else { '?' };
     format!("{url}{separator}{PROBE_NAMES}").parse().unwrap_or_else(|_| url.clone())
 }

@@ -19,17 +19,40 @@ use crate::{
 /// An endpoint that could not be asked. The text is for people; it has no path that changes, so that
 /// one trouble is one text.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// No answer.
     #[error(transparent)]
     Http(#[from] http::Error),
+    /// None in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// Another status than 200.
     #[error("it answered {status} to {ask}{words}{help}")]
-    Status { status: StatusCode, ask: &'static str, words: String, help: String },
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// What was asked.
+        ask: &'static str,
+        /// Flink's words behind a colon, if there are any.
+        words: String,
+        /// What to do about it, likewise.
+        help: String,
+    },
+    /// More than is read.
     #[error("the answer to {ask} is larger than {REST_BYTES_MAX} bytes")]
-    TooLarge { ask: &'static str },
+    TooLarge {
+        /// What was asked.
+        ask: &'static str,
+    },
+    /// It ended early.
     #[error("the answer to {ask} broke off: {reason}")]
-    Broken { ask: &'static str, reason: String },
+    Broken {
+        /// What was asked.
+        ask: &'static str,
+        /// How it ended.
+        reason: String,
+    },
+    /// Not what Flink answers.
     #[error(transparent)]
     Answer(#[from] AnswerError),
 }
@@ -68,7 +91,9 @@ async fn take(
     ask: &Ask,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let answer = tokio::time::timeout(limit, get(client, &endpoint.url, ask)).await;
+    let path = ask.to_string();
+    let asked = get(client, &endpoint.url, &path, shape(ask));
+    let answer = tokio::time::timeout(limit, asked).await;
     // In the same words, whichever of the time limits struck.
     let answer = match answer {
         Err(_) => Err(Failure::Timeout(limit)),
@@ -82,14 +107,19 @@ async fn take(
     taken
 }
 
-async fn get(client: &Client, base: &Uri, ask: &Ask) -> Result<Bytes, Failure> {
-    let answer = match client.send(request(base, ask)).await {
+/// Asks for what is below the endpoint's URL at `path`; `ask` is the path without what changes in it.
+pub async fn get(
+    client: &Client,
+    base: &Uri,
+    path: &str,
+    ask: &'static str,
+) -> Result<Bytes, Failure> {
+    let answer = match client.send(request(base, path)).await {
         // The server closed a connection that had been idle, as hyper noticed only now.
-        Err(error) if error.is_closed_early() => client.send(request(base, ask)).await?,
+        Err(error) if error.is_closed_early() => client.send(request(base, path)).await?,
         answer => answer?,
     };
     let (head, body) = answer.into_parts();
-    let ask = shape(ask);
     let body = Limited::new(body, REST_BYTES_MAX).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             return Failure::TooLarge { ask };
@@ -117,9 +147,10 @@ async fn get(client: &Client, base: &Uri, ask: &Ask) -> Result<Bytes, Failure> {
     Err(Failure::Status { status: head.status, ask, words, help })
 }
 
-fn request(base: &Uri, ask: &Ask) -> Request<Full<Bytes>> {
+/// A request for what is below an endpoint's URL.
+pub fn request(base: &Uri, path: &str) -> Request<Full<Bytes>> {
     let base = base.to_string();
-    let url = format!("{}{ask}", base.trim_end_matches('/'));
+    let url = format!("{}{path}", base.trim_end_matches('/'));
     let mut request = Request::new(Full::new(Bytes::new()));
     if let Ok(url) = url.parse() {
         *request.uri_mut() = url;

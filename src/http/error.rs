@@ -2,7 +2,9 @@
 
 use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc};
 
-use super::{credentials::CredentialError, resolve::ResolveError, secret::SecretError};
+use super::{
+    connect::ConnectError, credentials::CredentialError, resolve::ResolveError, secret::SecretError,
+};
 
 /// A client that cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +83,30 @@ impl Error {
         Self { kind, source }
     }
 
+    /// A request that its caller has given up.
+    pub fn late() -> Self {
+        Self::new(ErrorKind::Timeout, Box::from("no answer in time"))
+    }
+
     /// Whether nobody listens at the address, as opposed to somebody who does not speak HTTP.
     pub fn is_refused(&self) -> bool {
         io_kind(&*self.source) == Some(io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Whether both sides had a connection and could not agree on TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.connect_error(), Some(ConnectError::Tls { .. }))
+    }
+
+    fn connect_error(&self) -> Option<&ConnectError> {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&*self.source);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref() {
+                return Some(error);
+            }
+            cause = error.source();
+        }
+        None
     }
 
     /// Whether the connection was closed before any answer, as happens to a request that meets a

@@ -124,6 +124,10 @@ impl Transport {
         self.service.clone().oneshot(request).await.map_err(Error::from_service)
     }
 
+    pub(super) fn proxy_for(&self, url: &Uri) -> Option<Uri> {
+        self.proxies.via(url).map(|via| via.url.clone())
+    }
+
     /// What the proxy wants in each request that it reads itself; tunnels are asked for it once.
     fn proxy_login(&self, url: &Uri) -> Option<hyper::header::HeaderValue> {
         if url.scheme_str() == Some("https") {

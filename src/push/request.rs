@@ -10,6 +10,7 @@ use hyper::{
     HeaderMap, Request, Response,
     body::Incoming,
     header::{self, HeaderName},
+    http::request,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +18,7 @@ use crate::{
     config::{self, PromDuration},
     http::{Client, Error, ErrorKind},
     limits::ANSWER_BYTES_MAX,
-    remote_write::Encoding,
+    remote_write::{Encoding, Message},
     spool::Batch,
 };
 
@@ -57,11 +58,7 @@ pub(super) async fn post(
     batch: &Batch,
     encoding: Encoding,
 ) -> Answer {
-    let (version_name, version) = encoding.version(batch.message);
-    let mut request = Request::post(config.url.clone())
-        .header(header::CONTENT_TYPE, batch.message.content_type())
-        .header(header::CONTENT_ENCODING, encoding.name())
-        .header(version_name, version);
+    let mut request = head(config, batch.message, encoding);
     if batch.tries > 0 {
         request = request.header(RETRY_ATTEMPT, batch.tries);
     }
@@ -78,6 +75,19 @@ pub(super) async fn post(
     }
 }
 
+/// The head of a request that carries this message.
+pub(super) fn head(
+    config: &config::Receiver,
+    message: Message,
+    encoding: Encoding,
+) -> request::Builder {
+    let (version_name, version) = encoding.version(message);
+    Request::post(config.url.clone())
+        .header(header::CONTENT_TYPE, message.content_type())
+        .header(header::CONTENT_ENCODING, encoding.name())
+        .header(version_name, version)
+}
+
 /// Why there is no answer, with the host: by these words an outage is told, in the log and elsewhere.
 fn why(config: &config::Receiver, error: &Error) -> String {
     match (error.kind, config.url.authority()) {
@@ -92,7 +102,7 @@ fn no_answer_within(timeout: Duration) -> String {
 }
 
 /// Reads an answer. Its status holds, whatever becomes of the body.
-async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
+pub(super) async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
     let (head, body) = answer.into_parts();
     let words = words(body, deadline).await;
     let words = match head.status {
