@@ -20,7 +20,7 @@ use crate::{
         Samples, TargetLook, Trouble, TroubleKind, VALUE_STEPS, ViewLook,
     },
     exposition::{Entry, Limits, Lines},
-    flink::{Group, Role},
+    flink::Role,
     http::{self, Client},
     relay::{JobLook, now_ms},
     remote_write::v1,
@@ -291,7 +291,7 @@ async fn page(job: &JobLook, target: Target, role: Role) -> Page {
 fn samples(scraper: &Scraper, scraped: &Scraped, tally: &Tally) -> Samples {
     let dropped = |wanted| tally.dropped.iter().find(|(reason, _)| *reason == wanted);
     let dropped = |wanted| dropped(wanted).map_or(0, |(_, samples)| samples);
-    let groups = Group::ALL.into_iter().zip(tally.groups.iter().map(|group| group.scraped));
+    let groups = tally.groups.iter().map(|(group, samples)| (group, samples.scraped));
     let views = scraped.staged.iter().enumerate().map(|(view, staged)| {
         let sizes = sizes(scraper, view);
         ViewLook {
