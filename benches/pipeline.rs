@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
     exposition::{Limits, Lines},
-    flink::{GroupFilter, LabelPolicy, NameMode},
+    flink::{GroupFilter, LabelPolicy, NameMode, RollupPolicy},
     labels::Labels,
     remote_write::{Encoder, Fragment},
     series::{self, Shaper, Tracker, View},
@@ -40,6 +40,7 @@ fn shaper(groups: &[&str]) -> Arc<Shaper> {
         groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
+        rollups: RollupPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),

@@ -285,6 +285,10 @@ pub struct Flink {
     pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// What is rolled up, and how far.
+    pub rollups: flink::RollupPolicy,
+    /// How many series there may be.
+    pub budgets: flink::Budgets,
     /// Whether and where Flink's REST API is asked for the names that people gave.
     pub rest: Rest,
 }

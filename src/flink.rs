@@ -8,22 +8,27 @@
 //! | [`names`] | under which name is it sent, whichever version of Flink it comes from? |
 //! | [`rest`] | which names did people give, where the reporter shows underscores? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
+//! | [`rollup`] | what becomes one series when the subtasks of a task are too many? |
 //!
 //! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
 //! unharmed: its metrics are in the group `custom`, its labels are left alone.
 
+pub mod budget;
 pub mod catalogue;
 pub mod groups;
 pub mod labels;
 pub mod names;
 pub mod rest;
 pub mod role;
+pub mod rollup;
 
+pub use budget::Budgets;
 pub use catalogue::{Catalogue, Kind, Metric, catalogue};
 pub use groups::{Group, GroupFilter};
 pub use labels::{LabelMode, LabelPolicy};
 pub use names::NameMode;
 pub use role::Role;
+pub use rollup::RollupPolicy;
 
 /// What every name that Flink's Prometheus reporter exports begins with
 /// (`AbstractPrometheusReporter.SCOPE_PREFIX`).

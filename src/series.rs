@@ -15,7 +15,7 @@
 //!
 //! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
-//! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
+//! fails, or when its target goes; `scraped + made = kept + Σ dropped` for each page ([`Tally`]).
 
 mod adopt;
 mod collide;
@@ -23,6 +23,7 @@ mod forget;
 mod names;
 mod numbered;
 mod places;
+mod rollup;
 mod shape;
 mod tally;
 mod unfit;
@@ -36,11 +37,16 @@ use xxhash_rust::xxh3::xxh3_128;
 pub use self::{
     adopt::Origin,
     numbered::{Numbered, known_kind, page_kind},
+    rollup::MadeFamily,
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     tally::{DropCounts, Dropped, GroupTally, Tally},
     unfit::{Unfit, UnfitCounts, Unfits},
 };
-use self::{numbered::Comments, unfit::UnfitSeries};
+use self::{
+    numbered::Comments,
+    rollup::{Role, Rollups},
+    unfit::UnfitSeries,
+};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
@@ -102,6 +108,8 @@ struct Line {
     stands_back: bool,
     /// Whose names it bears.
     subject: SubjectId,
+    /// What it is to roll-ups.
+    role: Role,
 }
 
 /// A label set that is or was sent.
@@ -143,6 +151,7 @@ pub struct Tracker {
     observed: Vec<Observed>,
     tally: Tally,
     unfit: UnfitSeries,
+    rollups: Rollups,
     /// See [`Tracker::adopt`].
     inherited: adopt::Inherited,
     /// The views whose blocks are to be made anew on the next good page.
@@ -168,6 +177,7 @@ impl Tracker {
             observed: Vec::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
+            rollups: Rollups::default(),
             inherited: Vec::new(),
             remade: Vec::new(),
         }
@@ -176,6 +186,8 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.rollups.clear_page();
+        self.restore_sources();
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
@@ -237,38 +249,66 @@ impl Tracker {
         let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
         let subject = self.subjects.enter(sample.name, sample.labels());
-        let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped =
-            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?;
+        let role = self.enrol(sample, group, known.as_ref(), subject);
+        let shaped = if self.is_rolled_up(role) {
+            Shaped::Dropped(Dropped::RolledUp)
+        } else {
+            let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?
+        };
         let stands_back = self.shaper.names.stands_back(known.as_ref());
         let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let (fate, normal, ids) = match shaped {
+        let about = |tracker: &mut Self| tracker.about(sample.name, known.as_ref());
+        let (fate, normal, ids) = self.settle_shaped(shaped, sample.series, about);
+        let (born, seen) = (self.page, 0);
+        Ok(self.add_line(Line {
+            fingerprint,
+            fate,
+            group,
+            born,
+            seen,
+            normal,
+            ids,
+            name,
+            stands_back,
+            subject,
+            role,
+        }))
+    }
+
+    /// Finds or makes the series of a new line: its fate, its identity and its ids. `shown` is the line
+    /// for people.
+    fn settle_shaped(
+        &mut self,
+        shaped: Shaped,
+        shown: &[u8],
+        about: impl FnOnce(&mut Self) -> Arc<About>,
+    ) -> (Fate, u128, Option<Arc<[u8]>>) {
+        match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
-                self.remember_unfit(identity, unfit, sample.series);
+                self.remember_unfit(identity, unfit, shown);
                 let ids = ids.map(|ids| self.intern(&ids));
                 if !self.remade.is_empty() {
                     self.remake(identity, &blocks);
                 }
-                let about = self.about(sample.name, known.as_ref());
-                (
-                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
-                    normal,
-                    ids,
-                )
+                let about = about(self);
+                let series = self.find_or_insert_series(identity, || (blocks, about));
+                (Fate::Series(series), normal, ids)
             }
-        };
-        let (born, seen) = (self.page, 0);
-        self.subjects.add_line(subject);
-        let line =
-            Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back, subject };
+        }
+    }
+
+    fn add_line(&mut self, line: Line) -> u32 {
+        self.subjects.add_line(line.subject);
+        let fingerprint = line.fingerprint;
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
         self.line_table.insert_unique(fingerprint as u64, line, rehash);
-        Ok(line)
+        line
     }
 
     /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
@@ -309,6 +349,9 @@ impl Tracker {
         state.seen = page;
         if let Some(group) = self.tally.groups.get_mut(state.group as usize) {
             group.scraped += 1;
+        }
+        if state.role.member != rollup::NONE {
+            self.rollups.observe(state.role.member, value);
         }
         match state.fate {
             Fate::Dropped(reason) => {

@@ -239,6 +239,7 @@ mod any_page {
             groups: flink::GroupFilter::default(),
             names,
             labels: flink::LabelPolicy::default(),
+            rollups: flink::RollupPolicy::default(),
             honor_labels: false,
             honor_timestamps: true,
             metric_relabel_configs: Vec::new(),

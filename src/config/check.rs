@@ -240,6 +240,8 @@ impl Checker<'_> {
             groups: self.groups(raw.groups),
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
+            rollups: flink::RollupPolicy::default(),
+            budgets: flink::Budgets::default(),
             rest: self.rest(raw.rest),
         }
     }

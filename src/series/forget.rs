@@ -9,6 +9,7 @@ impl Tracker {
     pub fn abort(&mut self) {
         let page = self.page;
         self.observed.clear();
+        self.rollups.clear_page();
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
         self.drop_series(|series| series.live || series.line != u32::MAX);
@@ -21,6 +22,7 @@ impl Tracker {
         let page = self.page;
         self.drop_lines(|line| line.seen == page);
         self.drop_series(|series| series.seen == page);
+        self.sweep_rollups();
         self.inherited.clear();
         self.remade.clear();
         let live = self.lines.len();

@@ -96,7 +96,12 @@ impl Tracker {
             },
             None => About::kind(MetricType::Unknown),
         };
-        Arc::clone(self.abouts.get_or_insert_with(&about, |about| Arc::new(about.clone())))
+        self.intern_about(&about)
+    }
+
+    /// Series of one family share what is known of it.
+    pub(super) fn intern_about(&mut self, about: &About) -> Arc<About> {
+        Arc::clone(self.abouts.get_or_insert_with(about, |about| Arc::new(about.clone())))
     }
 
     /// Gives every series of one view its numbers, so that the iterators below hold them all.

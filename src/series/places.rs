@@ -5,12 +5,25 @@
 //! order. So lines that stand back take their places last, and have one only where no other line does.
 
 use super::{Dropped, Fate, Observed, Tally, Tracker};
+use crate::flink::budget::{Demands, Grants};
 
 impl Tracker {
     /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone. Lines that
     /// stand back take their places last, wherever on the page they stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
+        self.close_within(scraped_at_ms, |_| Grants::default())
+    }
+
+    /// As [`Tracker::close`], for a target whose series a budget limits: it is told what the page would
+    /// have, and says what is sent.
+    pub fn close_within(
+        &mut self,
+        scraped_at_ms: i64,
+        budget: impl FnOnce(Demands) -> Grants,
+    ) -> Tally {
+        self.settle_rollups(budget);
+        self.make_rollups(scraped_at_ms);
         self.tell_apart();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
@@ -27,7 +40,10 @@ impl Tracker {
         self.observed = observed;
         self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
-        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
+        debug_assert_eq!(
+            self.tally.scraped + self.tally.made,
+            self.tally.kept + self.tally.dropped.total()
+        );
         self.tally.clone()
     }
 

@@ -1,4 +1,4 @@
-//! The account of one page: `scraped = kept + Σ dropped`, and the reasons to drop a sample.
+//! The account of one page: `scraped + made = kept + Σ dropped`, and the reasons to drop a sample.
 
 use crate::flink::Group;
 
@@ -17,12 +17,28 @@ pub enum Dropped {
     Name,
     /// The page has its values a second time, under the metric's present name.
     FormerName,
+    /// It is a subtask's, and a roll-up is sent instead.
+    RolledUp,
+    /// It would be a new series of a job, or of a relay, that has used up its budget.
+    Budget,
+    /// It is a roll-up, and its labels exceed a limit of the scrape job. A page's own sample of that
+    /// kind fails the scrape.
+    LabelLimit,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 6] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
+    pub const ALL: [Self; 9] = [
+        Self::Group,
+        Self::Relabel,
+        Self::Duplicate,
+        Self::Syntax,
+        Self::Name,
+        Self::FormerName,
+        Self::RolledUp,
+        Self::Budget,
+        Self::LabelLimit,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +49,9 @@ impl Dropped {
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
             Self::FormerName => "former_name",
+            Self::RolledUp => "rolled_up",
+            Self::Budget => "budget",
+            Self::LabelLimit => "label_limit",
         }
     }
 }
@@ -42,6 +61,8 @@ impl Dropped {
 pub struct Tally {
     /// Samples on the page, unreadable ones included.
     pub scraped: u64,
+    /// Samples made from others.
+    pub made: u64,
     /// Samples kept, after filtering and relabelling.
     pub kept: u64,
     /// Samples dropped, by reason.

@@ -24,6 +24,7 @@ fn shaper() -> Shaper {
         groups: GroupFilter::default(),
         names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
+        rollups: flink::RollupPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),

@@ -1,0 +1,143 @@
+//! From roll-ups to samples: lines of the relay's own, which take their places as those of the page do.
+
+use std::collections::BTreeMap;
+
+use super::{NONE, Role, Rollup, hash};
+use crate::{
+    flink::rollup::{self, Function, Level},
+    labels::{Labels, METRIC_NAME},
+    remote_write::{proto::metric_metadata::MetricType, v1, v2::About},
+    series::{Dropped, Observed, Tracker},
+};
+
+/// What is known of the series that were made under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeFamily {
+    /// Its name before relabelling.
+    pub name: String,
+    /// Type, unit and help.
+    pub about: About,
+}
+
+impl Rollup {
+    /// Its line's fingerprint, which no line of a page has but by chance.
+    fn fingerprint(&self, function: Function) -> u128 {
+        hash(&[self.key, function as u128], b"rollup")
+    }
+
+    /// The normal labels of its series, sorted.
+    fn labels(&self, function: Function) -> Labels<'_> {
+        let mut labels = v1::decode_labels(&self.labels).expect("made by labels_block");
+        let name = rollup::name(labels.metric_name(), self.level, function);
+        labels.set(METRIC_NAME, name);
+        labels
+    }
+
+    fn about(&self, function: Function) -> About {
+        let of = if self.level == Level::Job { "a job" } else { "a task" };
+        let is_total = self.is_counter && function == Function::Sum;
+        let unit = match function {
+            Function::Skew => "ratio",
+            // The observations of a summary.
+            _ if is_total && self.metric.kind != crate::flink::Kind::Counter => "count",
+            _ => self.metric.unit.as_str(),
+        };
+        About {
+            kind: if is_total { MetricType::Counter } else { MetricType::Gauge },
+            help: format!("{} over the subtasks of {of}: {}", function.about(), self.metric.help)
+                .into(),
+            unit: unit.into(),
+        }
+    }
+}
+
+impl Tracker {
+    /// Adds a sample of each roll-up that is sent to the page that is being closed.
+    pub(in crate::series) fn make_rollups(&mut self, scraped_at_ms: i64) {
+        let page = self.page;
+        let is_sent = |rollup: &Rollup| self.is_sent(rollup);
+        let sent = self.rollups.rollups.iter().filter(|(_, rollup)| is_sent(rollup));
+        let sent: Vec<u32> = sent.map(|(at, _)| super::position(at)).collect();
+        for at in sent {
+            let Some(rollup) = self.rollups.rollups.get(at as usize) else { continue };
+            for &function in rollup.functions {
+                let Some(rollup) = self.rollups.rollups.get(at as usize) else { continue };
+                debug_assert!(rollup.sums.is_of(page), "roll-ups that are sent have a value");
+                let Some(value) = rollup.sums.value(function, rollup.is_counter) else { continue };
+                self.tally.made += 1;
+                match self.rollup_line(at, function) {
+                    Ok(line) => self.make_sample(line, value, scraped_at_ms),
+                    Err(dropped) => self.tally.dropped.add(dropped, 1),
+                }
+            }
+        }
+    }
+
+    /// Whether the page has a value of the roll-up and its level is the one that is sent.
+    fn is_sent(&self, rollup: &Rollup) -> bool {
+        let level = self.rollups.level(rollup.group, rollup.job, &self.shaper.rollups);
+        rollup.sums.is_of(self.page) && rollup.level == level
+    }
+
+    fn make_sample(&mut self, line: u32, value: f64, scraped_at_ms: i64) {
+        let page = self.page;
+        let Some(state) = self.lines.get_mut(line as usize) else { return };
+        state.seen = page;
+        match state.fate {
+            super::Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
+            super::Fate::Series(_) => {
+                self.observed.push(Observed { line, timestamp_ms: scraped_at_ms, value });
+            }
+        }
+    }
+
+    /// The line of a roll-up's function, found or made.
+    fn rollup_line(&mut self, at: u32, function: Function) -> Result<u32, Dropped> {
+        let Some(rollup) = self.rollups.rollups.get(at as usize) else { return Ok(NONE) };
+        let fingerprint = rollup.fingerprint(function);
+        let known = self.find_line(fingerprint);
+        if known.is_some() && self.remade.is_empty() {
+            return Ok(known.unwrap_or(NONE));
+        }
+        let labels = rollup.labels(function);
+        let shown = if self.shaper.views.is_empty() { String::new() } else { labels.to_string() };
+        let ids = rollup.ids.clone();
+        let shaped = self.shaper.relabel(labels, ids.as_deref().map(Box::from));
+        let shaped = shaped.map_err(|_| Dropped::LabelLimit)?;
+        if let Some(line) = known {
+            self.reshape_as(line, shaped, shown.as_bytes());
+            return Ok(line);
+        }
+        let (about, group, subject) = (rollup.about(function), rollup.group, rollup.subject);
+        let about = self.intern_about(&about);
+        let (fate, normal, ids) = self.settle_shaped(shaped, shown.as_bytes(), |_| about);
+        let line = super::super::Line {
+            fingerprint,
+            fate,
+            group,
+            born: self.page,
+            seen: 0,
+            normal,
+            ids,
+            name: None,
+            stands_back: false,
+            subject,
+            role: Role::NONE,
+        };
+        Ok(self.add_line(line))
+    }
+
+    /// What is known of the roll-ups that the closed page has, by name.
+    pub fn made_families(&self) -> Vec<MadeFamily> {
+        let mut families = BTreeMap::new();
+        let rollups = self.rollups.rollups.iter().map(|(_, rollup)| rollup);
+        for rollup in rollups.filter(|rollup| self.is_sent(rollup)) {
+            for &function in rollup.functions {
+                let labels = rollup.labels(function);
+                let about = || rollup.about(function);
+                families.entry(labels.metric_name().to_owned()).or_insert_with(about);
+            }
+        }
+        families.into_iter().map(|(name, about)| MadeFamily { name, about }).collect()
+    }
+}
