@@ -11,15 +11,18 @@
 //!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
-//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`].
+//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]. What follows
+//! from the page's samples is added when it is closed ([`Tracker::make`]).
 //!
 //! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
-//! fails, or when its target goes; `scraped + made = kept + Σ dropped` for each page ([`Tally`]).
+//! fails, or when its target goes; `scraped + made = kept + Σ dropped` for each page ([`Tally`]); a line
+//! that is known has its fate, so its series is known too.
 
 mod adopt;
 mod collide;
 mod forget;
+mod made;
 mod names;
 mod numbered;
 mod places;
@@ -27,6 +30,7 @@ mod rollup;
 mod shape;
 mod tally;
 mod unfit;
+mod withheld;
 
 use std::sync::Arc;
 
@@ -79,6 +83,15 @@ pub struct Observed {
     pub value: f64,
 }
 
+/// Whose line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The page's.
+    Page,
+    /// The relay's own, see [`made`].
+    Made,
+}
+
 /// What a line of the page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -110,6 +123,8 @@ struct Line {
     subject: SubjectId,
     /// What it is to roll-ups.
     role: Role,
+    /// The line of the relay's own that it is, [`made::NONE`] for a page's.
+    made: u32,
 }
 
 /// A label set that is or was sent.
@@ -124,6 +139,8 @@ struct Series {
     numbers: Box<[Option<v2::Series>]>,
     /// Number of the page that had it last.
     seen: u32,
+    /// Number of the page on which a line of it had no sample to send, see [`withheld`].
+    withheld: u32,
     /// The line it stood on there.
     line: u32,
     /// Receivers have a sample of it that no marker has ended yet.
@@ -149,6 +166,12 @@ pub struct Tracker {
     comments: Comments,
     subjects: Subjects,
     observed: Vec<Observed>,
+    /// Lines that are here and have no sample to send, see [`withheld`].
+    withheld: Vec<u32>,
+    /// Series that are kept for lines that have none.
+    withheld_len: usize,
+    made: Slab<made::Made>,
+    made_table: HashTable<u32>,
     tally: Tally,
     unfit: UnfitSeries,
     rollups: Rollups,
@@ -175,6 +198,10 @@ impl Tracker {
             comments: Comments::default(),
             subjects: Subjects::default(),
             observed: Vec::new(),
+            withheld: Vec::new(),
+            withheld_len: 0,
+            made: Slab::new(),
+            made_table: HashTable::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
             rollups: Rollups::default(),
@@ -191,6 +218,7 @@ impl Tracker {
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
+        self.withheld.clear();
         self.tally = Tally::default();
     }
 
@@ -221,7 +249,7 @@ impl Tracker {
                 return Err(error.into());
             }
         };
-        let line = self.insert_line(&sample)?;
+        let line = self.insert_line(&sample, Source::Page)?;
         Ok(self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms))
     }
 
@@ -243,7 +271,7 @@ impl Tracker {
     }
 
     /// The cold path: decides what a line that was not on the last page is.
-    fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
+    fn insert_line(&mut self, sample: &Sample<'_>, source: Source) -> Result<u32, LabelLimit> {
         let known =
             flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
         let group = flink::catalogue::group(known.as_ref(), sample.name);
@@ -251,10 +279,14 @@ impl Tracker {
         let subject = self.subjects.enter(sample.name, sample.labels());
         let role = self.enrol(sample, group, known.as_ref(), subject);
         let shaped = if self.is_rolled_up(role) {
-            Shaped::Dropped(Dropped::RolledUp)
+            Ok(Shaped::Dropped(Dropped::RolledUp))
         } else {
             let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?
+            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)
+        };
+        let shaped = match (shaped, source) {
+            (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
+            (shaped, _) => shaped?,
         };
         let stands_back = self.shaper.names.stands_back(known.as_ref());
         let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
@@ -274,6 +306,7 @@ impl Tracker {
             stands_back,
             subject,
             role,
+            made: made::NONE,
         }))
     }
 
@@ -329,6 +362,7 @@ impl Tracker {
                 about,
                 numbers: Box::default(),
                 seen: 0,
+                withheld: 0,
                 line: u32::MAX,
                 live: false,
                 own_timestamp: false,
@@ -407,7 +441,7 @@ impl Tracker {
 
     /// Number of series on the last page.
     pub fn series_len(&self) -> usize {
-        self.series.len()
+        self.series.len().saturating_sub(self.withheld_len)
     }
 }
 

@@ -62,3 +62,9 @@ impl Grants {
         self.jobs.get(job).copied().unwrap_or_default()
     }
 }
+
+impl<I: Into<Box<str>>> FromIterator<(I, Level)> for Grants {
+    fn from_iter<T: IntoIterator<Item = (I, Level)>>(jobs: T) -> Self {
+        Self { jobs: jobs.into_iter().map(|(id, level)| (id.into(), level)).collect() }
+    }
+}

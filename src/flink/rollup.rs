@@ -177,8 +177,8 @@ const OF_TASK: [&str; 8] = [
 /// `flink.rollups`: what is rolled up, and how far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RollupPolicy {
-    /// By group; `None` is never, not even when a budget is exceeded.
-    levels: [Option<Level>; Group::ALL.len()],
+    /// By group, in the order of [`Group::ALL`]; `None` is never, not even when a budget is exceeded.
+    pub levels: [Option<Level>; Group::ALL.len()],
     /// Whether a budget may raise the levels of a job.
     pub has_budget: bool,
     /// Whether the series of the subtasks are sent too.

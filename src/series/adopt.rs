@@ -184,6 +184,8 @@ impl Tracker {
         self.abouts.clear();
         self.unfit.adopt(&[]);
         self.observed.clear();
+        self.withheld.clear();
+        self.withheld_len = 0;
         self.remade.clear();
     }
 }

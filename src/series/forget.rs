@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Line, Series, Tally, Tracker};
+use super::{Line, Series, Tally, Tracker, made};
 
 impl Tracker {
     /// Takes back everything of a page that failed in the middle.
@@ -10,9 +10,10 @@ impl Tracker {
         let page = self.page;
         self.observed.clear();
         self.rollups.clear_page();
+        self.withheld.clear();
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
-        self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.drop_series(|series| series.live || series.line != u32::MAX || series.withheld != 0);
         self.unmake_blocks();
         self.subjects.sweep();
     }
@@ -20,8 +21,9 @@ impl Tracker {
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
     pub fn forget_stale(&mut self) {
         let page = self.page;
-        self.drop_lines(|line| line.seen == page);
-        self.drop_series(|series| series.seen == page);
+        self.drop_lines(|line| line.seen == page || line.made != made::NONE);
+        self.end_withheld();
+        self.drop_series(|series| series.seen == page || series.withheld == page);
         self.sweep_rollups();
         self.inherited.clear();
         self.remade.clear();
@@ -45,12 +47,15 @@ impl Tracker {
     }
 
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let (lines, subjects) = (&mut self.lines, &mut self.subjects);
+        let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
         lines.retain(|_, line| {
             let kept = keep(line);
             if !kept {
                 subjects.drop_line(line.subject);
+                if let Some(made) = made.get_mut(line.made as usize) {
+                    made.forget_line();
+                }
             }
             kept
         });

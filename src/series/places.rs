@@ -8,7 +8,7 @@ use super::{Dropped, Fate, Observed, Tally, Tracker};
 use crate::flink::budget::{Demands, Grants};
 
 impl Tracker {
-    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone. Lines that
+    /// Ends a good page: makes what follows from its samples, tells equal series apart, drops duplicates and finds what is gone. Lines that
     /// stand back take their places last, wherever on the page they stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
@@ -24,7 +24,9 @@ impl Tracker {
     ) -> Tally {
         self.settle_rollups(budget);
         self.make_rollups(scraped_at_ms);
+        self.withhold_unmade();
         self.tell_apart();
+        self.keep_withheld();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
         let mut late = Vec::new();
@@ -40,10 +42,8 @@ impl Tracker {
         self.observed = observed;
         self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
-        debug_assert_eq!(
-            self.tally.scraped + self.tally.made,
-            self.tally.kept + self.tally.dropped.total()
-        );
+        let Tally { scraped, made, kept, .. } = self.tally;
+        debug_assert_eq!(scraped + made, kept + self.tally.dropped.total());
         self.tally.clone()
     }
 

@@ -27,7 +27,7 @@
 //! ([`Tracker::sweep_rollups`] is the one place where either is forgotten); a page that is aborted
 //! changes no sum.
 
-mod made;
+mod lines;
 mod sums;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,7 +36,7 @@ use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use self::made::MadeFamily;
+pub use self::lines::MadeFamily;
 use self::sums::Sums;
 use super::{Dropped, Fate, Tracker};
 use crate::{

@@ -21,8 +21,8 @@ pub enum Dropped {
     RolledUp,
     /// It would be a new series of a job, or of a relay, that has used up its budget.
     Budget,
-    /// It is a roll-up, and its labels exceed a limit of the scrape job. A page's own sample of that
-    /// kind fails the scrape.
+    /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
+    /// the scrape.
     LabelLimit,
 }
 
@@ -61,9 +61,9 @@ impl Dropped {
 pub struct Tally {
     /// Samples on the page, unreadable ones included.
     pub scraped: u64,
-    /// Samples made from others.
+    /// Samples that the relay made from them.
     pub made: u64,
-    /// Samples kept, after filtering and relabelling.
+    /// Samples of both kept, after filtering and relabelling.
     pub kept: u64,
     /// Samples dropped, by reason.
     pub dropped: DropCounts,
@@ -71,7 +71,7 @@ pub struct Tally {
     pub series_added: u64,
     /// Series that got an id back because dropping it would have made them equal to another.
     pub ids_kept: u64,
-    /// Samples per group: on the page, kept.
+    /// Samples per group: on the page, made, kept.
     pub groups: [GroupTally; Group::ALL.len()],
 }
 
@@ -80,7 +80,9 @@ pub struct Tally {
 pub struct GroupTally {
     /// On the page.
     pub scraped: u64,
-    /// Of these, kept.
+    /// Made by the relay.
+    pub made: u64,
+    /// Of both, kept.
     pub kept: u64,
 }
 

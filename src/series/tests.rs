@@ -70,7 +70,7 @@ fn scrape(tracker: &mut Tracker, lines: &[&str]) -> Sent {
     let samples = tracker.samples(0).map(|(block, _, value)| (text(block), value)).collect();
     let stale = tracker.stale(0).map(text).collect();
     tracker.forget_stale();
-    assert_eq!(tally.scraped, tally.kept + tally.dropped.total());
+    assert_eq!(tally.scraped + tally.made, tally.kept + tally.dropped.total());
     Sent { samples, stale, tally }
 }
 

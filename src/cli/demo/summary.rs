@@ -62,6 +62,7 @@ impl<'a> Summary<'a> {
             writeln!(text, "  {role:<12} {:<38} {health}", target.target.url.to_string())?;
             for (sum, samples) in groups.iter_mut().zip(state.tally.groups) {
                 sum.scraped += samples.scraped;
+                sum.made += samples.made;
                 sum.kept += samples.kept;
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     flink::rollup::{self, Function, Level},
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v1, v2::About},
-    series::{Dropped, Observed, Tracker},
+    series::{Dropped, Fate, Line, Observed, Shaped, Tracker, made},
 };
 
 /// What is known of the series that were made under one name.
@@ -55,63 +55,77 @@ impl Tracker {
     /// Adds a sample of each roll-up that is sent to the page that is being closed.
     pub(in crate::series) fn make_rollups(&mut self, scraped_at_ms: i64) {
         let page = self.page;
-        let is_sent = |rollup: &Rollup| self.is_sent(rollup);
-        let sent = self.rollups.rollups.iter().filter(|(_, rollup)| is_sent(rollup));
+        let sent = self.rollups.rollups.iter().filter(|(_, rollup)| self.is_sent(rollup));
         let sent: Vec<u32> = sent.map(|(at, _)| super::position(at)).collect();
         for at in sent {
             let Some(rollup) = self.rollups.rollups.get(at as usize) else { continue };
-            for &function in rollup.functions {
-                let Some(rollup) = self.rollups.rollups.get(at as usize) else { continue };
-                debug_assert!(rollup.sums.is_of(page), "roll-ups that are sent have a value");
-                let Some(value) = rollup.sums.value(function, rollup.is_counter) else { continue };
-                self.tally.made += 1;
-                match self.rollup_line(at, function) {
-                    Ok(line) => self.make_sample(line, value, scraped_at_ms),
-                    Err(dropped) => self.tally.dropped.add(dropped, 1),
+            let Rollup { functions, is_counter, sums, .. } = *rollup;
+            for &function in functions {
+                let value = if sums.is_of(page) { sums.value(function, is_counter) } else { None };
+                match value {
+                    Some(value) => {
+                        let line = self.rollup_line(at, function);
+                        self.make_sample(line, value, scraped_at_ms);
+                    }
+                    // What tells it apart stays for its next value.
+                    None => self.withhold_rollup(at, function),
                 }
             }
         }
     }
 
-    /// Whether the page has a value of the roll-up and its level is the one that is sent.
+    /// Whether the roll-up's level is the one that is sent.
     fn is_sent(&self, rollup: &Rollup) -> bool {
-        let level = self.rollups.level(rollup.group, rollup.job, &self.shaper.rollups);
-        rollup.sums.is_of(self.page) && rollup.level == level
+        rollup.level == self.rollups.level(rollup.group, rollup.job, &self.shaper.rollups)
     }
 
     fn make_sample(&mut self, line: u32, value: f64, scraped_at_ms: i64) {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return };
         state.seen = page;
+        self.tally.made += 1;
+        if let Some(group) = self.tally.groups.get_mut(state.group as usize) {
+            group.made += 1;
+        }
         match state.fate {
-            super::Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
-            super::Fate::Series(_) => {
+            Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
+            Fate::Series(_) => {
                 self.observed.push(Observed { line, timestamp_ms: scraped_at_ms, value });
             }
         }
     }
 
+    fn withhold_rollup(&mut self, at: u32, function: Function) {
+        let rollup = self.rollups.rollups.get(at as usize);
+        let line = rollup.and_then(|rollup| self.find_line(rollup.fingerprint(function)));
+        let Some(line) = line else { return };
+        if let Some(state) = self.lines.get_mut(line as usize) {
+            state.seen = self.page;
+            self.withheld.push(line);
+        }
+    }
+
     /// The line of a roll-up's function, found or made.
-    fn rollup_line(&mut self, at: u32, function: Function) -> Result<u32, Dropped> {
-        let Some(rollup) = self.rollups.rollups.get(at as usize) else { return Ok(NONE) };
+    fn rollup_line(&mut self, at: u32, function: Function) -> u32 {
+        let Some(rollup) = self.rollups.rollups.get(at as usize) else { return NONE };
         let fingerprint = rollup.fingerprint(function);
         let known = self.find_line(fingerprint);
-        if known.is_some() && self.remade.is_empty() {
-            return Ok(known.unwrap_or(NONE));
+        if let Some(known) = known.filter(|_| self.remade.is_empty()) {
+            return known;
         }
         let labels = rollup.labels(function);
-        let shown = if self.shaper.views.is_empty() { String::new() } else { labels.to_string() };
-        let ids = rollup.ids.clone();
-        let shaped = self.shaper.relabel(labels, ids.as_deref().map(Box::from));
-        let shaped = shaped.map_err(|_| Dropped::LabelLimit)?;
+        let shown = labels.to_string();
+        let ids = rollup.ids.as_deref().map(Box::from);
+        let shaped = self.shaper.relabel(labels, ids);
+        let shaped = shaped.unwrap_or(Shaped::Dropped(Dropped::LabelLimit));
         if let Some(line) = known {
             self.reshape_as(line, shaped, shown.as_bytes());
-            return Ok(line);
+            return line;
         }
         let (about, group, subject) = (rollup.about(function), rollup.group, rollup.subject);
         let about = self.intern_about(&about);
         let (fate, normal, ids) = self.settle_shaped(shaped, shown.as_bytes(), |_| about);
-        let line = super::super::Line {
+        self.add_line(Line {
             fingerprint,
             fate,
             group,
@@ -123,15 +137,15 @@ impl Tracker {
             stands_back: false,
             subject,
             role: Role::NONE,
-        };
-        Ok(self.add_line(line))
+            made: made::NONE,
+        })
     }
 
     /// What is known of the roll-ups that the closed page has, by name.
     pub fn made_families(&self) -> Vec<MadeFamily> {
         let mut families = BTreeMap::new();
         let rollups = self.rollups.rollups.iter().map(|(_, rollup)| rollup);
-        for rollup in rollups.filter(|rollup| self.is_sent(rollup)) {
+        for rollup in rollups.filter(|r| self.is_sent(r) && r.sums.is_of(self.page)) {
             for &function in rollup.functions {
                 let labels = rollup.labels(function);
                 let about = || rollup.about(function);
