@@ -12,7 +12,8 @@
 //! `metric_relabel_configs` on. Two operators of one name are two roll-ups, and told apart as the
 //! sources are ([`super::collide`]).
 //!
-//! Values are taken in when the page has ended well. Which of several lines counts is as for series: a
+//! Values are taken in when the page has ended well, but for those that mean "there is none"
+//! ([`Metric::no_value`]), whether or not these are sent as they are. Which of several lines counts is as for series: a
 //! source that stands on the page twice counts once, and a former name stands back for the present one.
 //!
 //! **Counters** are summed by their increases, as vmagent's `total` does, with one difference: what a
@@ -83,7 +84,9 @@ struct Member {
     is_in: [bool; LEVELS.len()],
     /// Its last value.
     last: f64,
-    /// The page that had it last.
+    /// The values of it that are none.
+    no_value: &'static [f64],
+    /// The page that had a value of it last.
     seen: u32,
 }
 
@@ -199,7 +202,8 @@ impl Rollups {
 
     fn take(&mut self, at: u32, value: f64, page: u32) {
         let Some(member) = self.members.get_mut(at as usize) else { return };
-        if member.seen == page {
+        let is_none = |none: &f64| *none == value || none.is_nan() && value.is_nan();
+        if member.seen == page || member.no_value.iter().any(is_none) {
             return;
         }
         member.seen = page;
@@ -267,41 +271,36 @@ impl Tracker {
                 }
             };
         }
-        let member = self.enter(&draft.place, draft.key, stands_back, group, job, rollups);
-        Role { member, job }
-    }
-
-    fn enter(
-        &mut self,
-        place: &u128,
-        key: u128,
-        stands_back: bool,
-        group: Group,
-        job: u32,
-        rollups: [u32; LEVELS.len()],
-    ) -> u32 {
-        let Rollups { members, member_table, .. } = &mut self.rollups;
-        if let Some(at) = member_table.get(&key)
-            && let Some(member) = members.get_mut(*at as usize)
-        {
-            // After a change of the configuration: what it has brought in elsewhere is not here.
-            let same = member.rollups.iter().zip(rollups).map(|(before, now)| *before == now);
-            member.is_in.iter_mut().zip(same).for_each(|(is_in, same)| *is_in &= same);
-            (member.rollups, member.group, member.job) = (rollups, group, job);
-            return *at;
-        }
         let member = Member {
-            key,
-            place: *place,
+            key: draft.key,
+            place: draft.place,
             stands_back,
             group,
             job,
             rollups,
             is_in: [false; LEVELS.len()],
             last: f64::NAN,
+            no_value: &metric.no_value,
             seen: 0,
         };
-        let at = position(members.insert(member));
+        Role { member: self.enter(member), job }
+    }
+
+    /// Enters a source, or finds it.
+    fn enter(&mut self, new: Member) -> u32 {
+        let Rollups { members, member_table, .. } = &mut self.rollups;
+        if let Some(at) = member_table.get(&new.key)
+            && let Some(member) = members.get_mut(*at as usize)
+        {
+            // After a change of the configuration: what it has brought in elsewhere is not here.
+            let same = member.rollups.iter().zip(new.rollups).map(|(before, now)| *before == now);
+            member.is_in.iter_mut().zip(same).for_each(|(is_in, same)| *is_in &= same);
+            let Member { is_in, last, seen, .. } = *member;
+            *member = Member { is_in, last, seen, ..new };
+            return *at;
+        }
+        let key = new.key;
+        let at = position(members.insert(new));
         member_table.insert(key, at);
         at
     }
