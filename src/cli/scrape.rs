@@ -13,11 +13,12 @@ use clap::{Args, ValueEnum};
 use super::{ConfigArgs, Failed, LogArgs, print, run};
 use crate::{
     config::Purpose,
-    flink::{Group, catalogue},
+    flink::{Group, catalogue, rollup},
     labels::{Labels, METRIC_NAME},
     relay::{Once, Relay},
     remote_write::{proto::metric_metadata::MetricType, v1},
-    scrape::{Scraped, Scraper},
+    scrape::{BudgetState, Scraped, Scraper},
+    series::MadeFamily,
     status::RangeState,
     target::Target,
 };
@@ -50,6 +51,7 @@ enum Format {
 struct Report {
     ranges: Vec<(String, RangeState)>,
     targets: Vec<TargetReport>,
+    budget: BudgetState,
 }
 
 /// One target.
@@ -112,7 +114,7 @@ impl Report {
             once.targets.into_iter().map(|(scraper, scraped)| TargetReport::new(&scraper, scraped));
         let mut targets: Vec<_> = targets.collect();
         targets.sort_by_key(|report| report.target.url.to_string());
-        Self { ranges: once.ranges, targets }
+        Self { ranges: once.ranges, targets, budget: once.budget }
     }
 
     fn is_good(&self) -> bool {
@@ -141,12 +143,16 @@ impl TargetReport {
         let samples = scraped.result.is_ok().then(|| scraper.samples(0));
         let series = samples.into_iter().flatten().filter_map(|(block, timestamp_ms, value)| {
             let labels = v1::decode_labels(block).ok()?.into_owned();
-            let known = catalogue().lookup_canonical(labels.metric_name());
-            let group = known
-                .map_or_else(|| catalogue().group(labels.metric_name()), |metric| metric.group);
+            let metric = rollup::metric_name(labels.metric_name());
+            let known = catalogue().lookup_canonical(metric);
+            let group = known.map_or_else(|| catalogue().group(metric), |metric| metric.group);
             Some(Series { labels, timestamp_ms, value, group })
         });
-        let (families, series) = (known.collect(), series.collect());
+        let made = scraper.made_families().into_iter().map(|MadeFamily { name, about }| {
+            let (help, unit) = (about.help.into(), about.unit.into());
+            FamilyReport { name, kind: about.kind, help, unit }
+        });
+        let (families, series) = (known.chain(made).collect(), series.collect());
         Self { target: scraper.target().clone(), scraped, families, series }
     }
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod rest;
+mod rollups;
 mod rules;
 mod scalars;
 mod scrape;
@@ -236,12 +237,15 @@ impl Checker<'_> {
     fn flink(&mut self, raw: RawFlink) -> Flink {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
+        let budgets = self.budgets(raw.budgets.unwrap_or_default());
+        let mut rollups = self.rollups(raw.rollups);
+        rollups.has_budget = budgets.is_on();
         Flink {
             groups: self.groups(raw.groups),
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
-            rollups: flink::RollupPolicy::default(),
-            budgets: flink::Budgets::default(),
+            rollups,
+            budgets,
             rest: self.rest(raw.rest),
         }
     }

@@ -219,6 +219,8 @@ section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
+    rollups: At<Form<RawRollups>>,
+    budgets: RawBudgets,
     rest: At<Form<RawRest>>,
 });
 
@@ -230,6 +232,19 @@ section!(RawGroups = "flink.groups" {
 section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
+});
+
+section!(RawRollups = "flink.rollups" {
+    level: Scalar,
+    levels: Pairs<Scalar>,
+    keep_raw: Scalar,
+    across_targets: Scalar,
+    without: Vec<Scalar>,
+});
+
+section!(RawBudgets = "flink.budgets" {
+    series_total: Scalar,
+    series_per_job: Scalar,
 });
 
 section!(RawRest = "flink.rest" {
@@ -282,5 +297,7 @@ pub const SECTIONS: &[Section] = &[
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,
+    RawRollups::SECTION,
+    RawBudgets::SECTION,
     RawRest::SECTION,
 ];

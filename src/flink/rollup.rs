@@ -252,6 +252,17 @@ pub fn name(metric_name: &str, level: Level, function: Function) -> String {
     format!("{metric_name}:{}_{}", level.as_str(), function.as_str())
 }
 
+/// The name of the metric that a series of this name is a roll-up of; its own name when it is none.
+/// Flink's names may hold colons of their own.
+pub fn metric_name(name: &str) -> &str {
+    let parts = name.rsplit_once(':').and_then(|(metric, of)| Some((metric, of.split_once('_')?)));
+    let rolled_up = parts.filter(|(_, (level, function))| {
+        Level::ALL.iter().any(|l| *l > Level::Subtask && l.as_str() == *level)
+            && Function::ALL.iter().any(|f| f.as_str() == *function)
+    });
+    rolled_up.map_or(name, |(metric, _)| metric)
+}
+
 /// A level that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown level `{name}`{}; expected subtask, task, job or off", did_you_mean(*.nearest))]
@@ -343,5 +354,11 @@ mod tests {
         let error = "tasks".parse::<Level>().unwrap_err();
         insta::assert_snapshot!(error, @"unknown level `tasks` (did you mean `task`?); expected subtask, task, job or off");
         assert_eq!(name("a_b", Level::Task, Function::Sum), "a_b:task_sum");
+        let check = |name: &str, expect: &str| assert_eq!(metric_name(name), expect);
+        check("a_b:task_sum", "a_b");
+        check("a:b:job_skew", "a:b");
+        for own in ["a_b", "a:b", "a:subtask_sum", "a:task_total", "task_sum", ":"] {
+            check(own, own);
+        }
     }
 }

@@ -22,8 +22,11 @@ impl Tracker {
         scraped_at_ms: i64,
         budget: impl FnOnce(Demands) -> Grants,
     ) -> Tally {
-        self.settle_rollups(budget);
+        let grants = self.settle_rollups(budget);
         self.make_rollups(scraped_at_ms);
+        if let Some(grants) = grants.filter(Grants::is_short) {
+            self.keep_to(&grants);
+        }
         self.withhold_unmade();
         self.tell_apart();
         self.keep_withheld();

@@ -39,7 +39,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 pub use self::lines::MadeFamily;
 use self::sums::Sums;
-use super::{Dropped, Fate, Tracker};
+use super::{Dropped, Fate, Observed, Tracker};
 use crate::{
     exposition::Sample,
     flink::{
@@ -64,6 +64,8 @@ pub(super) struct Rollups {
     jobs: BTreeMap<Box<str>, u32>,
     /// The level that a budget demands of each job, now and from the next page on.
     levels: Slab<(Level, Level)>,
+    /// Names of jobs that have one.
+    job_names: HashMap<u32, Box<str>>,
     /// Members with their values on the page that is being read.
     values: Vec<(u32, f64)>,
 }
@@ -129,6 +131,7 @@ impl Role {
 
 /// A new source, before it is entered.
 struct Draft {
+    job_name: Option<Box<str>>,
     place: u128,
     key: u128,
     rollups: [Option<RollupDraft>; LEVELS.len()],
@@ -243,6 +246,11 @@ impl Tracker {
             return Role { job, ..Role::NONE };
         };
         let draft = self.draft(sample, known, level, subject);
+        if let Some(name) = draft.job_name
+            && self.rollups.job_names.get(&job) != Some(&name)
+        {
+            self.rollups.job_names.insert(job, name);
+        }
         let stands_back = self.shaper.names.stands_back(Some(known));
         let metric = self.shaper.names.metric(known);
         let mut rollups = [NONE; LEVELS.len()];
@@ -341,7 +349,8 @@ impl Tracker {
             });
             Some(RollupDraft { key, new })
         };
-        Draft { place, key, rollups: LEVELS.map(draft) }
+        let job_name = labels.get("job_name").map(Box::from);
+        Draft { job_name, place, key, rollups: LEVELS.map(draft) }
     }
 
     /// Whether the line's samples are not sent because a roll-up is.
@@ -369,7 +378,7 @@ impl Tracker {
         let mut raised = false;
         for (id, job) in &self.rollups.jobs {
             let Some((now, next)) = self.rollups.levels.get_mut(*job as usize) else { continue };
-            *next = grants.level(id);
+            *next = grants.of(id).level;
             if *next > *now {
                 *now = *next;
                 raised = true;
@@ -413,6 +422,51 @@ impl Tracker {
         }
     }
 
+    /// Leaves new series out that exceed what was granted. Those that are there go on.
+    pub(super) fn keep_to(&mut self, grants: &Grants) {
+        let series_of = |line: u32| {
+            let line = self.lines.get(line as usize)?;
+            let Fate::Series(at) = line.fate else { return None };
+            Some((at, line.role.job, self.series.get(at as usize)?.live))
+        };
+        let mut room: HashMap<u32, u64> = HashMap::new();
+        for (id, job) in &self.rollups.jobs {
+            room.insert(*job, grants.of(id).series);
+        }
+        let mut room_in_all = grants.series;
+        let mut admitted = HashSet::new();
+        let mut admit = |series: u32, job: u32, live: bool| {
+            if admitted.contains(&series) {
+                return true;
+            }
+            let of_job = room.get(&job).copied().unwrap_or(u64::MAX);
+            if !live && (of_job == 0 || room_in_all == 0) {
+                return false;
+            }
+            room_in_all = room_in_all.saturating_sub(1);
+            room.insert(job, of_job.saturating_sub(1));
+            admitted.insert(series)
+        };
+        let here = self.observed.iter().filter_map(|sample| series_of(sample.line));
+        here.filter(|(.., live)| *live).for_each(|(series, job, live)| {
+            admit(series, job, live);
+        });
+        let mut left_out = Vec::new();
+        let kept = |sample: &Observed| {
+            let admitted =
+                series_of(sample.line).is_none_or(|(at, job, live)| admit(at, job, live));
+            if !admitted {
+                left_out.push(sample.line);
+            }
+            admitted
+        };
+        let observed: Vec<Observed> = self.observed.iter().copied().filter(kept).collect();
+        self.observed = observed;
+        self.tally.dropped.add(Dropped::Budget, left_out.len() as u64);
+        // Their lines are here: the next page may have room for them.
+        self.withheld.append(&mut left_out);
+    }
+
     /// How many series the page has of each job, at each level that a budget may demand.
     fn demands(&self) -> Demands {
         let (rollups, policy, page) = (&self.rollups, &self.shaper.rollups, self.page);
@@ -441,15 +495,18 @@ impl Tracker {
             let at = |demanded: Level| level(rollup.group, demanded) == rollup.level;
             count(rollup.job, &at, rollup.functions.len());
         }
-        let demand =
-            |(id, job): (&Box<str>, &u32)| Some((id.clone(), Demand { series: *of_job.get(job)? }));
+        let demand = |(id, job): (&Box<str>, &u32)| {
+            let name = rollups.job_names.get(job).cloned().unwrap_or_default();
+            Some((id.clone(), Demand { name, series: *of_job.get(job)? }))
+        };
         rollups.jobs.iter().filter_map(demand).collect()
     }
 
     /// Forgets members without a line, then roll-ups without a member, after a page that has ended well.
     pub(super) fn sweep_rollups(&mut self) {
-        let Rollups { members, member_table, rollups, rollup_table, jobs, levels, .. } =
-            &mut self.rollups;
+        let Rollups {
+            members, member_table, rollups, rollup_table, jobs, levels, job_names, ..
+        } = &mut self.rollups;
         if jobs.is_empty() {
             return;
         }
@@ -483,6 +540,7 @@ impl Tracker {
             let kept = used_jobs.contains(job);
             if !kept {
                 levels.try_remove(*job as usize);
+                job_names.remove(job);
             }
             kept
         });

@@ -6,12 +6,40 @@ use std::{collections::BTreeMap, io};
 use serde::Serialize;
 
 use super::{Report, TargetReport, kind, number};
-use crate::{flink::Group, series::GroupTally, status::RangeState};
+use crate::{
+    flink::{Budgets, Group},
+    scrape::BudgetState,
+    series::GroupTally,
+    status::RangeState,
+};
 
 #[derive(Serialize)]
 struct Document<'a> {
     ranges: Vec<Range<'a>>,
     targets: Vec<Target<'a>>,
+    /// Absent when none is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<Budget<'a>>,
+}
+
+#[derive(Serialize)]
+struct Budget<'a> {
+    series: u64,
+    series_total: u64,
+    series_per_job: u64,
+    /// Jobs that are rolled up further because of it.
+    degraded: Vec<Degraded<'a>>,
+    /// Ids of jobs of which new series are left out; empty text for all.
+    short: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Degraded<'a> {
+    job_id: &'a str,
+    job_name: &'a str,
+    level: &'static str,
+    series: u64,
+    series_saved: u64,
 }
 
 #[derive(Serialize)]
@@ -88,9 +116,28 @@ struct Series<'a> {
 /// Writes the document.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let ranges = report.ranges.iter().map(|(spec, state)| range(spec, state)).collect();
-    let document = Document { ranges, targets: report.targets.iter().map(target).collect() };
+    let targets = report.targets.iter().map(target).collect();
+    let document = Document { ranges, targets, budget: budget(&report.budget) };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
+}
+
+fn budget(state: &BudgetState) -> Option<Budget<'_>> {
+    let Budgets { series_total, series_per_job } = state.budgets;
+    let degraded = state.degraded.iter().map(|job| Degraded {
+        job_id: &job.job,
+        job_name: &job.name,
+        level: job.level.as_str(),
+        series: job.series,
+        series_saved: job.saved,
+    });
+    state.budgets.is_on().then(|| Budget {
+        series: state.series,
+        series_total,
+        series_per_job,
+        degraded: degraded.collect(),
+        short: state.short.iter().map(|job| &**job).collect(),
+    })
 }
 
 fn range<'a>(spec: &'a str, state: &'a RangeState) -> Range<'a> {

@@ -123,6 +123,7 @@ impl Tracker {
             return line;
         }
         let (about, group, subject) = (rollup.about(function), rollup.group, rollup.subject);
+        let role = Role { job: rollup.job, ..Role::NONE };
         let about = self.intern_about(&about);
         let (fate, normal, ids) = self.settle_shaped(shaped, shown.as_bytes(), |_| about);
         self.add_line(Line {
@@ -136,7 +137,7 @@ impl Tracker {
             name: None,
             stands_back: false,
             subject,
-            role: Role::NONE,
+            role,
             made: made::NONE,
         })
     }
