@@ -58,7 +58,8 @@ pub type Demands = BTreeMap<Box<str>, Demand>;
 /// What one target may send of its page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
-    jobs: BTreeMap<Box<str>, Grant>,
+    /// By id; what is not limited is not here.
+    pub jobs: BTreeMap<Box<str>, Grant>,
     /// Series of all jobs together, and of none.
     pub series: u64,
 }

@@ -24,11 +24,11 @@ impl Tracker {
     ) -> Tally {
         let grants = self.settle_rollups(budget);
         self.make_rollups(scraped_at_ms);
+        self.withhold_unmade();
+        self.tell_apart();
         if let Some(grants) = grants.filter(Grants::is_short) {
             self.keep_to(&grants);
         }
-        self.withhold_unmade();
-        self.tell_apart();
         self.keep_withheld();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);

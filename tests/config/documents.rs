@@ -174,6 +174,8 @@ fn around(section: &str, line: &str) -> Option<String> {
         "flink.groups" => format!("flink: {{groups: {}}}\n{}", inline(line, ""), job("")),
         "flink.rest" => format!("flink: {{rest: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
+        "flink.rollups" => format!("flink: {{rollups: {}}}\n{}", inline(line, ""), job("")),
+        "flink.budgets" => format!("flink: {{budgets: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })
 }
@@ -214,6 +216,9 @@ fn a_value_other_than_the_default_shows() {
         ("metadata_config", "send: false"),
         ("flink.labels", "mode: raw"),
         ("flink.rest", "mode: off"),
+        ("flink.rollups", "level: task"),
+        ("flink.rollups", "levels: {io: off}"),
+        ("flink.budgets", "series_per_job: 1"),
         ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),
         ("scrape_configs", "follow_redirects: false"),

@@ -6,9 +6,12 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    flink::{GroupFilter, LabelPolicy, NameMode},
+    flink::{
+        GroupFilter, LabelPolicy, NameMode,
+        budget::{Budgets, Demands, Grants, Ledger},
+    },
     relabel,
-    series::{Limits, Origin, Shaper, View},
+    series::{Dropped, Limits, Origin, Shaper, View},
 };
 
 const NOW: i64 = 1_000;
@@ -400,6 +403,108 @@ proptest! {
                     known = now;
                 }
             }
+        }
+    }
+}
+
+/// One job of some width on two targets, what becomes of it under a budget, and what each is told.
+#[test]
+fn a_job_is_degraded_on_the_page_that_asks_for_it_and_restored_on_the_next() {
+    let wide = |subtasks: usize| -> Vec<String> {
+        (0..subtasks).map(|subtask| task("numRecordsIn", subtask, 0, 1.0)).collect()
+    };
+    let rollups = RollupPolicy { has_budget: true, ..RollupPolicy::default() };
+    let mut tracker = tracker(shaper(rollups));
+    let mut ledger = Ledger::new(Budgets { series_per_job: 5, ..Budgets::default() });
+    let mut scrape = |subtasks: usize, now_ms: i64| {
+        let settle = |demands: Demands| ledger.settle(1, demands, now_ms).0;
+        let sent = scrape_within(&mut tracker, &wide(subtasks), settle);
+        (sent.samples, sent.stale.len())
+    };
+    let after = i64::try_from(crate::limits::RESTORE_AFTER.as_millis()).unwrap();
+    let sum = "flink_taskmanager_job_task_numRecordsIn:task_sum{job_id=\"j\",task_name=\"T\"}";
+    assert_eq!(scrape(5, 0).0.len(), 5);
+    assert_eq!(scrape(6, 1), (named(&[(sum, 6.0)]), 5));
+    assert_eq!(scrape(3, 2), (named(&[(sum, 6.0)]), 0), "a sum keeps what has left");
+    assert_eq!(scrape(3, 2 + after), (named(&[(sum, 6.0)]), 0));
+    let (restored, ended) = scrape(3, 3 + after);
+    assert_eq!((restored.len(), ended, restored.contains_key(sum)), (3, 1, false));
+}
+
+#[test]
+fn what_exceeds_a_budget_even_so_is_left_out_when_it_is_new() {
+    let rollups = RollupPolicy { has_budget: true, ..RollupPolicy::default() };
+    let mut tracker = tracker(shaper(rollups));
+    let mut ledger = Ledger::new(Budgets { series_total: 3, ..Budgets::default() });
+    let own = |names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| format!("{name}{{job_id=\"j\"}} 1")).collect()
+    };
+    let mut scrape = |names: &[&str]| {
+        let settle = |demands: Demands| ledger.settle(1, demands, 0).0;
+        let sent = scrape_within(&mut tracker, &own(names), settle);
+        let dropped = sent.tally.dropped.iter().find(|(reason, _)| *reason == Dropped::Budget);
+        let name = |series: &String| series.split('{').next().unwrap().to_owned();
+        let names: Vec<_> = sent.samples.keys().map(name).collect();
+        (names.concat(), sent.stale.len(), dropped.unwrap().1)
+    };
+    assert_eq!(scrape(&["c", "d"]), ("cd".to_owned(), 0, 0));
+    // What was there goes on, whatever its place on the page.
+    assert_eq!(scrape(&["a", "b", "c", "d"]), ("acd".to_owned(), 0, 1));
+    assert_eq!(scrape(&["a", "b", "c", "d"]), ("acd".to_owned(), 0, 1));
+    assert_eq!(scrape(&["b", "c", "d", "e"]), ("bcd".to_owned(), 1, 1));
+    assert_eq!(scrape(&["c", "e"]), ("ce".to_owned(), 2, 0));
+}
+
+proptest! {
+    /// Whatever a budget demands from page to page: each sample is accounted for, what receivers know
+    /// goes on or ends with one marker, and roll-ups stand for exactly what is not sent.
+    #[test]
+    fn histories_under_budgets_are_consistent(
+        pages in vec((1..8_usize, 0..3_usize, prop::option::weighted(0.3, 0..6_u64), prop::bool::weighted(0.1)), 1..25),
+        keep_raw in any::<bool>(),
+    ) {
+        let rollups = RollupPolicy { has_budget: true, keep_raw, ..RollupPolicy::default() };
+        let mut tracker = tracker(shaper(rollups));
+        let mut known = BTreeSet::new();
+        let mut demanded = Level::Subtask;
+        for (subtasks, level, room, fails) in pages {
+            // Two operators of one name, so that raw series are told apart.
+            let mut lines: Vec<_> = (0..subtasks)
+                .flat_map(|subtask| ["o1", "o2"].map(|id| operator("numRecordsIn", id, subtask, 1.0)))
+                .collect();
+            lines.push("plain{job_id=\"j\"} 1".to_owned());
+            if fails {
+                tracker.begin();
+                lines.iter().for_each(|line| assert!(tracker.observe(line.as_bytes(), NOW).is_ok()));
+                tracker.abort();
+                tracker.forget_live();
+                known.clear();
+                continue;
+            }
+            let level = Level::ALL[level];
+            let sent = scrape_within(&mut tracker, &lines, |demands| {
+                let series = demands["j"].series;
+                assert_eq!(series, [2 * subtasks as u64 + 1, 3, 2]);
+                let grants = Grants::from_iter([("j", level)]);
+                Grants { series: room.unwrap_or(u64::MAX), ..grants }
+            });
+            // A finer level is taken on the next page.
+            let now_at = demanded.max(level);
+            demanded = level;
+            let wanted = match now_at {
+                Level::Subtask => 2 * subtasks + 1,
+                Level::Task => 3,
+                Level::Job => 2,
+            };
+            let now: BTreeSet<String> = sent.samples.into_keys().collect();
+            let of = |reason: Dropped| sent.tally.dropped.iter().find(|(r, _)| *r == reason).unwrap().1;
+            prop_assert_eq!(now.len() as u64 + of(Dropped::Budget), wanted as u64, "{:?}", now_at);
+            let went_on = now.intersection(&known).count() as u64;
+            prop_assert!(now.len() as u64 <= room.unwrap_or(u64::MAX).max(went_on));
+            let rolled_up = if now_at == Level::Subtask { 0 } else { 2 * subtasks as u64 };
+            prop_assert_eq!(of(Dropped::RolledUp), rolled_up);
+            prop_assert_eq!(sent.stale, known.difference(&now).cloned().collect());
+            known = now;
         }
     }
 }
