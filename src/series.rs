@@ -125,6 +125,8 @@ struct Line {
     role: Role,
     /// The line of the relay's own that it is, [`made::NONE`] for a page's.
     made: u32,
+    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
+    start_ms: i64,
 }
 
 /// A label set that is or was sent.
@@ -291,7 +293,12 @@ impl Tracker {
         let stands_back = self.shaper.names.stands_back(known.as_ref());
         let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let about = |tracker: &mut Self| tracker.about(sample.name, known.as_ref());
+        let mut start_ms = 0;
+        let about = |tracker: &mut Self| {
+            let about = tracker.about(sample.name, known.as_ref());
+            start_ms = tracker.start_ms(sample, &about);
+            about
+        };
         let (fate, normal, ids) = self.settle_shaped(shaped, sample.series, about);
         let (born, seen) = (self.page, 0);
         Ok(self.add_line(Line {
@@ -307,6 +314,7 @@ impl Tracker {
             subject,
             role,
             made: made::NONE,
+            start_ms,
         }))
     }
 

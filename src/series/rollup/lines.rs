@@ -139,6 +139,7 @@ impl Tracker {
             subject,
             role,
             made: made::NONE,
+            start_ms: 0,
         })
     }
 
