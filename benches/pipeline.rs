@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
     exposition::{Limits, Lines},
-    flink::{GroupFilter, LabelPolicy, NameMode, RollupPolicy},
+    flink::{self, GroupFilter, LabelPolicy, NameMode, RollupPolicy},
     labels::Labels,
     remote_write::{Encoder, Fragment},
     series::{self, Shaper, Tracker, View},
@@ -37,9 +37,12 @@ fn shaper(groups: &[&str]) -> Arc<Shaper> {
         limits: series::Limits::default(),
     };
     Arc::new(Shaper {
+        catalogue: Arc::clone(flink::catalogue()),
         groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
+        sentinels: flink::Sentinels::Drop,
+        derived: flink::Derivations::default(),
         rollups: RollupPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,

@@ -16,7 +16,7 @@ mod size;
 mod target;
 mod value;
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::{
     client::{
@@ -279,6 +279,8 @@ pub struct Metadata {
 /// The `flink` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flink {
+    /// Flink's metrics, and the user's own.
+    pub catalogue: Arc<flink::Catalogue>,
     /// Which metric groups are relayed.
     pub groups: flink::GroupFilter,
     /// Under which names metrics are sent.
@@ -289,6 +291,10 @@ pub struct Flink {
     pub rollups: flink::RollupPolicy,
     /// How many series there may be.
     pub budgets: flink::Budgets,
+    /// What becomes of values that mean "there is none".
+    pub sentinels: flink::Sentinels,
+    /// Which derived series are made.
+    pub derived: flink::Derivations,
     /// Whether and where Flink's REST API is asked for the names that people gave.
     pub rest: Rest,
 }

@@ -178,7 +178,7 @@ impl Scraper {
             share: None,
             has_info: false,
             accept_encoding: accept_encoding(scrape, &target),
-            page: Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names),
+            page: Page::new(scrape.body_size_limit, scrape.sample_limit, &shaper),
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
             wanted: vec![Wanted::default(); views.len()],
@@ -208,7 +208,7 @@ impl Scraper {
         self.metadata_sent = origins.iter().map(sent).collect();
         self.wanted = vec![Wanted::default(); shaper.views.len()];
         self.accept_encoding = accept_encoding(scrape, &target);
-        self.page = Page::new(scrape.body_size_limit, scrape.sample_limit, shaper.names);
+        self.page = Page::new(scrape.body_size_limit, scrape.sample_limit, &shaper);
         self.report.adopt(&target.labels, &shaper.views, origins);
         self.views = Arc::clone(&shaper.views);
         self.tracker.adopt(shaper, target.labels.clone(), origins);
@@ -239,7 +239,11 @@ impl Scraper {
         let limit = self.target.timeout;
         let read = tokio::time::timeout(limit, self.read_named(with_families, now_ms)).await;
         let result = match read.unwrap_or_else(|_| Err(self.timed_out())) {
-            Ok(()) => Ok(self.close(now_ms)),
+            Ok(()) => {
+                let tally = self.close(now_ms);
+                self.page.families.derived(&self.tracker);
+                Ok(tally)
+            }
             Err(failure) => {
                 self.tracker.abort();
                 Err(failure)

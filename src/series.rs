@@ -21,6 +21,7 @@
 
 mod adopt;
 mod collide;
+mod derived;
 mod forget;
 mod made;
 mod names;
@@ -43,7 +44,7 @@ pub use self::{
     numbered::{Numbered, known_kind, page_kind},
     rollup::MadeFamily,
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
-    tally::{DropCounts, Dropped, GroupTally, Tally},
+    tally::{DropCounts, Dropped, GroupTallies, GroupTally, Tally},
     unfit::{Unfit, UnfitCounts, Unfits},
 };
 use self::{
@@ -54,8 +55,9 @@ use self::{
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
-        self, Group,
+        self, Sentinels,
         rest::{SubjectId, Subjects},
+        sentinels::NoValue,
     },
     labels::Labels,
     remote_write::v2::{self, About},
@@ -107,7 +109,8 @@ struct Line {
     /// xxh3-128 of the text.
     fingerprint: u128,
     fate: Fate,
-    group: Group,
+    /// [`flink::Group::index`].
+    group: u8,
     /// Number of the page on which it stood first, and last.
     born: u32,
     seen: u32,
@@ -127,6 +130,10 @@ struct Line {
     made: u32,
     /// When its counter began to count, milliseconds since the epoch; 0 is not known.
     start_ms: i64,
+    /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
+    no_value: u16,
+    /// What is derived from its values.
+    feed: Option<derived::Feed>,
 }
 
 /// A label set that is or was sent.
@@ -173,6 +180,9 @@ pub struct Tracker {
     /// Series that are kept for lines that have none.
     withheld_len: usize,
     made: Slab<made::Made>,
+    derivers: derived::Derivers,
+    /// See [`Line::no_value`].
+    no_values: Vec<NoValue>,
     made_table: HashTable<u32>,
     tally: Tally,
     unfit: UnfitSeries,
@@ -203,6 +213,8 @@ impl Tracker {
             withheld: Vec::new(),
             withheld_len: 0,
             made: Slab::new(),
+            derivers: derived::Derivers::default(),
+            no_values: Vec::new(),
             made_table: HashTable::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
@@ -221,7 +233,8 @@ impl Tracker {
         self.comments.clear();
         self.observed.clear();
         self.withheld.clear();
-        self.tally = Tally::default();
+        let groups = GroupTallies::new(self.shaper.catalogue.groups());
+        self.tally = Tally { groups, ..Tally::default() };
     }
 
     /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
@@ -274,8 +287,9 @@ impl Tracker {
 
     /// The cold path: decides what a line that was not on the last page is.
     fn insert_line(&mut self, sample: &Sample<'_>, source: Source) -> Result<u32, LabelLimit> {
-        let known =
-            flink::catalogue().find_described(sample.name, self.comments.help_of(sample.name));
+        let shaper = Arc::clone(&self.shaper);
+        let help = self.comments.help_of(sample.name);
+        let known = shaper.catalogue.find_described(sample.name, help);
         let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
         let subject = self.subjects.enter(sample.name, sample.labels());
@@ -284,14 +298,14 @@ impl Tracker {
             Ok(Shaped::Dropped(Dropped::RolledUp))
         } else {
             let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-            self.shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)
+            shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)
         };
         let shaped = match (shaped, source) {
             (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
             (shaped, _) => shaped?,
         };
-        let stands_back = self.shaper.names.stands_back(known.as_ref());
-        let renamed = self.shaper.names.renames(known.as_ref(), sample.name);
+        let stands_back = shaper.names.stands_back(known.as_ref());
+        let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
         let mut start_ms = 0;
         let about = |tracker: &mut Self| {
@@ -299,8 +313,11 @@ impl Tracker {
             start_ms = tracker.start_ms(sample, &about);
             about
         };
-        let (fate, normal, ids) = self.settle_shaped(shaped, sample.series, about);
+        let (fate, normal, ids) = self.settle(shaped, sample.series, about);
         let (born, seen) = (self.page, 0);
+        let group = u8::try_from(group.index()).expect("there are less than 64 groups");
+        let no_value = self.no_value_of(sample, known.as_ref());
+        let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
         Ok(self.add_line(Line {
             fingerprint,
             fate,
@@ -315,12 +332,14 @@ impl Tracker {
             role,
             made: made::NONE,
             start_ms,
+            no_value,
+            feed,
         }))
     }
 
-    /// Finds or makes the series of a new line: its fate, its identity and its ids. `shown` is the line
-    /// for people.
-    fn settle_shaped(
+    /// Finds or makes the series of a new line: what it is, its normal identity and its ids. `shown` is
+    /// the line for people.
+    fn settle(
         &mut self,
         shaped: Shaped,
         shown: &[u8],
@@ -388,16 +407,29 @@ impl Tracker {
     ) -> bool {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
+        let is_repeated = state.seen == page;
         state.seen = page;
-        if let Some(group) = self.tally.groups.get_mut(state.group as usize) {
+        if let Some(group) = self.tally.groups.at(state.group) {
             group.scraped += 1;
         }
-        if state.role.member != rollup::NONE {
+        let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
+        if state.role.member != rollup::NONE && !is_none {
             self.rollups.observe(state.role.member, value);
+        }
+        if let Some(feed) = state.feed
+            && !is_none
+            && !is_repeated
+        {
+            self.derivers.note(feed, page, value);
         }
         match state.fate {
             Fate::Dropped(reason) => {
                 self.tally.dropped.add(reason, 1);
+                false
+            }
+            Fate::Series(_) if is_none && self.shaper.sentinels == Sentinels::Drop => {
+                self.tally.dropped.add(Dropped::Sentinel, 1);
+                self.withheld.push(line);
                 false
             }
             Fate::Series(_) => {
@@ -451,6 +483,11 @@ impl Tracker {
     pub fn series_len(&self) -> usize {
         self.series.len().saturating_sub(self.withheld_len)
     }
+}
+
+/// Whether the value says that there is none; `of` is a [`Line::no_value`].
+fn is_none(no_values: &[NoValue], of: u16, value: f64) -> bool {
+    no_values.get(usize::from(of) - 1).is_some_and(|no_value| no_value.is(value))
 }
 
 #[cfg(test)]

@@ -86,9 +86,12 @@ fn scrape(
         limits: Limits::default(),
     };
     let shaper = Shaper {
+        catalogue: Arc::clone(catalogue()),
         groups: flink::GroupFilter::default(),
         names,
         labels,
+        sentinels: flink::Sentinels::Drop,
+        derived: flink::Derivations::default(),
         rollups,
         honor_labels: false,
         honor_timestamps: true,
@@ -200,15 +203,14 @@ fn check(page: &str, names: NameMode, level: Level) -> usize {
         .filter_map(|((function, series), values)| Some((series, evaluate(function, &values)?)));
     let expected = without_ids(evaluated);
 
-    let mut policy = RollupPolicy::default();
-    policy.set_all(Some(level));
+    let policy = RollupPolicy::of_all(level);
     let (sent, tally) = scrape(page, names, flink::LabelPolicy::default(), policy);
     let (rolled, others): (Vec<_>, Vec<_>) =
         sent.into_iter().partition(|(series, _)| series["__name__"].contains(':'));
     let keys = |values: BTreeMap<Series, Vec<f64>>| values.into_keys().collect::<BTreeSet<_>>();
     assert_eq!(keys(without_ids(others)), keys(without_ids(kept)), "what is not rolled up stays");
     assert_eq!(tally.scraped, of_raw.scraped);
-    assert_eq!(tally.made, rolled.len() as u64);
+    assert_eq!(tally.made, of_raw.made + rolled.len() as u64, "beside derived series");
     assert_eq!(tally.scraped + tally.made, tally.kept + tally.dropped.total());
     let (count, rolled) = (rolled.len(), without_ids(rolled));
     for (series, expect) in &expected {
@@ -248,8 +250,7 @@ fn roll_ups_of_a_wide_job_save_most_of_its_series() {
         })
         .collect();
     let count = |level| {
-        let mut policy = RollupPolicy::default();
-        policy.set_all(Some(level));
+        let policy = RollupPolicy::of_all(level);
         scrape(&wide, NameMode::Canonical, flink::LabelPolicy::default(), policy).1.kept
     };
     let [subtask, task, job] = Level::ALL.map(count);
@@ -261,8 +262,7 @@ fn roll_ups_of_a_wide_job_save_most_of_its_series() {
 fn labels_of_the_target_stay() {
     let page =
         "flink_taskmanager_job_task_numRecordsIn{host=\"h\",subtask_index=\"0\",instance=\"x\"} 1";
-    let mut policy = RollupPolicy::default();
-    policy.set_all(Some(Level::Job));
+    let policy = RollupPolicy::of_all(Level::Job);
     let (sent, _) = scrape(page, NameMode::Canonical, flink::LabelPolicy::default(), policy);
     let labels: Labels<'_> =
         sent.iter().flat_map(|(series, _)| series.iter().map(|(n, v)| (&**n, &**v))).collect();

@@ -25,7 +25,7 @@ use fakes::{
 };
 use flinkrelay::{
     exposition::{self, Limits},
-    flink::{Group, NameMode, catalogue, names::PAGE_NAME},
+    flink::{NameMode, catalogue, names::PAGE_NAME},
     labels::Labels,
     relay::Relay,
     remote_write::{
@@ -35,7 +35,7 @@ use flinkrelay::{
         v2::{self, About, Point},
     },
     scrape::{Scraped, Scraper, Staged},
-    series::Dropped,
+    series::{self, Dropped},
 };
 use prost::Message as _;
 
@@ -89,7 +89,7 @@ async fn each_sample_of_each_page_is_sent_or_its_loss_explained() {
         assert_eq!(sent.len() as u64, tally.kept, "{name}");
         let distinct: BTreeSet<_> = sent.iter().map(|(labels, _)| labels.to_string()).collect();
         assert_eq!(distinct.len(), sent.len(), "{name}: a series is sent twice");
-        let groups = Group::ALL.into_iter().zip(tally.groups);
+        let groups = tally.groups.iter();
         let groups = groups.filter(|(_, samples)| samples.scraped > 0);
         let scraped_by_group = groups.clone().map(|(g, s)| (g.as_str(), s.scraped)).collect();
         assert_eq!(samples_by_group(&text), scraped_by_group, "{name}");
@@ -135,7 +135,8 @@ async fn no_value_changes_or_goes_missing() {
         let text = fs::read_to_string(&path).unwrap();
         let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
         // As it stands on the page a sample can be found again by all of its labels.
-        let (scraper, raw) = scrape(&text, "flink: {names: raw, labels: raw}").await;
+        let (scraper, raw) =
+            scrape(&text, "flink: {names: raw, labels: raw, sentinels: keep, derived: none}").await;
         let mut on_page = BTreeMap::new();
         for sample in page.samples() {
             let mut labels: Labels<'_> = sample.labels().collect();
@@ -146,7 +147,8 @@ async fn no_value_changes_or_goes_missing() {
         assert!(sent(&scraper) == on_page, "{}", path.display());
         let raw = raw.result.unwrap();
         // With normalised labels the same values are there.
-        let (scraper, normalised) = scrape(&text, "flink: {names: raw}").await;
+        let (scraper, normalised) =
+            scrape(&text, "flink: {names: raw, sentinels: keep, derived: none}").await;
         let mut raw_values: Vec<_> = on_page.into_values().collect();
         let mut values: Vec<_> = series(&scraper).iter().map(|(_, v)| v.to_bits()).collect();
         raw_values.sort_unstable();
@@ -163,8 +165,10 @@ async fn naming_loses_nothing_but_second_copies() {
     for path in pages() {
         let text = fs::read_to_string(&path).unwrap();
         let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
-        let (_, raw) = scrape(&text, "flink: {names: raw, labels: raw}").await;
-        let (scraper, canonical) = scrape(&text, "flink: {labels: raw}").await;
+        let (_, raw) =
+            scrape(&text, "flink: {names: raw, labels: raw, sentinels: keep, derived: none}").await;
+        let (scraper, canonical) =
+            scrape(&text, "flink: {labels: raw, sentinels: keep, derived: none}").await;
         let [raw, canonical] = [raw, canonical].map(|scraped| scraped.result.unwrap());
         let former: u64 = canonical
             .dropped
@@ -177,7 +181,10 @@ async fn naming_loses_nothing_but_second_copies() {
             })
             .sum();
         assert_eq!(canonical.kept + former, raw.kept, "{}", path.display());
-        assert_eq!(canonical.groups.map(|g| g.scraped), raw.groups.map(|g| g.scraped));
+        let scraped = |tally: &series::Tally| {
+            tally.groups.iter().map(|(g, s)| (g, s.scraped)).collect::<Vec<_>>()
+        };
+        assert_eq!(scraped(&canonical), scraped(&raw));
         copies += former;
 
         // By the labels of a series, the metrics of the page that would have them.
@@ -236,10 +243,13 @@ mod any_page {
             limits: LabelLimits::default(),
         };
         let shaper = Shaper {
+            catalogue: Arc::clone(flink::catalogue()),
             groups: flink::GroupFilter::default(),
             names,
             labels: flink::LabelPolicy::default(),
             rollups: flink::RollupPolicy::default(),
+            sentinels: flink::Sentinels::Keep,
+            derived: flink::Derivations::NONE,
             honor_labels: false,
             honor_timestamps: true,
             metric_relabel_configs: Vec::new(),

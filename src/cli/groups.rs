@@ -196,6 +196,7 @@ struct MetricJson {
     until: Option<String>,
     /// As text, since JSON has no NaN.
     no_value: Vec<String>,
+    derived_from: &'static [String],
     deprecated: bool,
     replaced_by: Option<&'static str>,
     opt_in: Option<&'static str>,
@@ -221,6 +222,7 @@ impl MetricJson {
             since: metric.since.to_string(),
             until: metric.until.map(|version| version.to_string()),
             no_value: metric.no_value.iter().map(f64::to_string).collect(),
+            derived_from: &metric.derived_from,
             deprecated: metric.deprecated,
             replaced_by: metric.replaced_by.as_deref(),
             opt_in: metric.opt_in.as_deref(),

@@ -130,8 +130,9 @@ impl Run {
     fn log_start(&self, relay: &Relay, config: &Config, listener: Option<&TcpListener>) {
         let (targets, ranges) = relay.configured_targets();
         let receivers: Vec<_> = config.receivers.iter().map(|r| r.name.as_str()).collect();
-        let groups: Vec<_> = config.flink.groups.groups().map(Group::as_str).collect();
-        let groups = if groups.len() == Group::ALL.len() { "all".into() } else { groups.join(",") };
+        let all = config.flink.catalogue.groups();
+        let groups: Vec<_> = config.flink.groups.among(all).map(Group::as_str).collect();
+        let groups = if groups.len() == all.len() { "all".into() } else { groups.join(",") };
         let listen = listener.and_then(|listener| listener.local_addr().ok());
         let listen = listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         let file = self.config.file().map_or_else(|| "none".into(), |f| f.display().to_string());

@@ -219,6 +219,8 @@ section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
+    sentinels: Scalar,
+    derived: At<Form<RawDerived>>,
     rollups: At<Form<RawRollups>>,
     budgets: RawBudgets,
     rest: At<Form<RawRest>>,
@@ -234,12 +236,21 @@ section!(RawLabels = "flink.labels" {
     keep: Vec<Scalar>,
 });
 
+section!(RawDerived = "flink.derived" {
+    watermark_lag: Scalar,
+    checkpoint_age: Scalar,
+    checkpoint_failures: Scalar,
+    restarts: Scalar,
+    time_ratios: Scalar,
+    memory_ratios: Scalar,
+    rocksdb_memory: Scalar,
+    slots_used: Scalar,
+});
+
 section!(RawRollups = "flink.rollups" {
     level: Scalar,
     levels: Pairs<Scalar>,
     keep_raw: Scalar,
-    across_targets: Scalar,
-    without: Vec<Scalar>,
 });
 
 section!(RawBudgets = "flink.budgets" {
@@ -297,6 +308,7 @@ pub const SECTIONS: &[Section] = &[
     RawFlink::SECTION,
     RawGroups::SECTION,
     RawLabels::SECTION,
+    RawDerived::SECTION,
     RawRollups::SECTION,
     RawBudgets::SECTION,
     RawRest::SECTION,

@@ -26,7 +26,12 @@ mod naming;
 mod spelling;
 mod terms;
 
-use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 pub use self::terms::{Kind, Product, Registered, Scope, Unit, Version};
 use self::{
@@ -36,17 +41,24 @@ use self::{
 use super::{Group, groups::UnknownGroup, rollup::Function};
 
 /// The catalogue that is compiled in.
-pub fn catalogue() -> &'static Catalogue {
-    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+pub fn catalogue() -> &'static Arc<Catalogue> {
+    static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
         let text = include_str!("catalogue.yaml");
-        Catalogue::parse(text).expect("a test reads the compiled-in catalogue")
+        Arc::new(Catalogue::parse(text).expect("a test reads the compiled-in catalogue"))
     });
     &CATALOGUE
 }
 
 /// All known metrics, and the way from a sample's name to them.
-#[derive(Debug)]
 pub struct Catalogue {
+    /// Flink's groups, then the user's own.
+    groups: Vec<Group>,
+    /// The metrics of Flink.
+    flink: Arc<Table>,
+}
+
+/// Metrics and the index over their names.
+struct Table {
     metrics: Vec<Metric>,
     segments: Vec<Segment>,
     namings: Vec<Naming>,
@@ -61,10 +73,19 @@ impl Catalogue {
     /// # Errors
     /// When the text is not of that format, names something undescribed, or claims a name twice.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
-        let file::Contents { metrics, segments, forms, namings } = file::read(text)?;
-        let matcher = Matcher::build(forms, &metrics)?;
-        let canonical = by_canonical_name(&metrics)?;
-        Ok(Self { metrics, segments, namings, matcher, canonical })
+        let flink = Arc::new(Table::build(file::read(text)?)?);
+        Ok(Self { groups: Group::ALL.to_vec(), flink })
+    }
+
+    /// The tables in the order in which a name is looked up.
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        std::iter::once(&*self.flink)
+    }
+
+    /// All groups that there are: those that are built in, then the user's own; in the order of
+    /// [`Group::index`].
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// The metric that a sample of this name belongs to. Both series of a summary, `X` (with its
@@ -75,12 +96,13 @@ impl Catalogue {
 
     /// As [`Catalogue::lookup`], with the name of the family that the sample belongs to.
     pub fn find<'n>(&self, sample_name: &'n str) -> Option<Found<'_, 'n>> {
-        let (form, varying) = self.matcher.find(sample_name)?;
-        let metric = self.metrics.get(form.metric as usize)?;
-        let naming = self.namings.get(form.naming as usize)?;
-        let count = if form.is_count { COUNT_SUFFIX.len() } else { 0 };
-        let family = sample_name.get(..sample_name.len() - count)?;
-        Some(Found { metric, family, naming, varying, is_count: form.is_count })
+        self.tables().find_map(|table| table.find(self, sample_name))
+    }
+
+    /// As [`Catalogue::find`], a metric of this group: what HELP once decided.
+    pub fn find_in<'n>(&self, sample_name: &'n str, group: Group) -> Option<Found<'_, 'n>> {
+        let mut found = self.tables().filter_map(|table| table.find(self, sample_name));
+        found.find(|found| found.metric.group == group)
     }
 
     /// As [`Catalogue::find`], held against the HELP text of the sample's family: `None` too when HELP
@@ -91,21 +113,18 @@ impl Catalogue {
         sample_name: &'n str,
         help: Option<&str>,
     ) -> Option<Found<'_, 'n>> {
-        let found = self.find(sample_name)?;
-        let own_name = help.and_then(|help| described::own_name(found.family, help));
-        own_name.is_none_or(|name| found.naming.may_be_called(name)).then_some(found)
+        let mut found = self.tables().filter_map(|table| table.find(self, sample_name));
+        let is_so = |found: &Found<'_, '_>| {
+            let own_name = help.and_then(|help| described::own_name(found.family, help));
+            own_name.is_none_or(|name| found.naming.may_be_called(name))
+        };
+        found.find(is_so)
     }
 
     /// The metric of a canonical name, or of an exported one; see [`Catalogue::lookup`].
     pub fn lookup_canonical(&self, sample_name: &str) -> Option<&Metric> {
-        let count = || sample_name.strip_suffix(COUNT_SUFFIX).and_then(|x| self.canonical.get(x));
-        let known = self.canonical.get(sample_name).or_else(|| {
-            count().filter(|&&at| self.metrics.get(at).is_some_and(|m| m.kind == Kind::Summary))
-        });
-        match known {
-            Some(at) => self.metrics.get(*at),
-            None => self.lookup(sample_name),
-        }
+        let canonical = self.tables().find_map(|table| table.lookup_canonical(sample_name));
+        canonical.or_else(|| self.lookup(sample_name))
     }
 
     /// The group of a sample, [`Group::Custom`] when the catalogue does not know it. The info series,
@@ -114,24 +133,64 @@ impl Catalogue {
         group(self.find(sample_name).as_ref(), sample_name)
     }
 
-    /// All metrics, by group in the order of [`Group::ALL`], within a group as in the file.
+    /// All metrics: Flink's by group in the order of [`Group::ALL`], within a group as in the file; then
+    /// the user's own.
     pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
-        self.metrics.iter()
+        self.flink.metrics.iter()
     }
 
     /// The metrics of one group.
     pub fn metrics_of(&self, group: Group) -> impl Iterator<Item = &Metric> {
-        self.metrics.iter().filter(move |metric| metric.group == group)
+        self.metrics().filter(move |metric| metric.group == group)
     }
 
     /// The metrics that a group has too, under names that are counted in another group.
     pub fn metrics_shared_with(&self, group: Group) -> impl Iterator<Item = &Metric> {
-        self.metrics.iter().filter(move |metric| metric.shared_with.contains(&group))
+        self.metrics().filter(move |metric| metric.shared_with.contains(&group))
     }
 
     /// What each `<x>` in the name of a metric stands for, by name.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter()
+        self.tables().flat_map(|table| &table.segments)
+    }
+}
+
+impl Table {
+    fn build(contents: file::Contents) -> Result<Self, CatalogueError> {
+        let file::Contents { metrics, segments, forms, namings } = contents;
+        let matcher = Matcher::build(forms, &metrics)?;
+        let canonical = by_canonical_name(&metrics)?;
+        Ok(Self { metrics, segments, namings, matcher, canonical })
+    }
+
+    fn find<'c, 'n>(&'c self, catalogue: &'c Catalogue, name: &'n str) -> Option<Found<'c, 'n>> {
+        let (form, varying) = self.matcher.find(name)?;
+        let metric = self.metrics.get(form.metric as usize)?;
+        let naming = self.namings.get(form.naming as usize)?;
+        let count = if form.is_count { COUNT_SUFFIX.len() } else { 0 };
+        let family = name.get(..name.len() - count)?;
+        Some(Found { catalogue, metric, family, naming, varying, is_count: form.is_count })
+    }
+
+    fn lookup_canonical(&self, name: &str) -> Option<&Metric> {
+        let metric = |name: &str| self.metrics.get(*self.canonical.get(name)?);
+        let count = || metric(name.strip_suffix(COUNT_SUFFIX)?).filter(|m| m.kind == Kind::Summary);
+        metric(name).or_else(count)
+    }
+}
+
+/// Whether they know the same metrics.
+impl PartialEq for Catalogue {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.flink, &other.flink)
+    }
+}
+
+impl fmt::Debug for Catalogue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalogue")
+            .field("metrics", &self.metrics().count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,6 +206,7 @@ const COUNT_SUFFIX: &str = "_count";
 /// A sample name that the catalogue knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'c, 'n> {
+    catalogue: &'c Catalogue,
     /// The metric.
     pub metric: &'c Metric,
     /// The sample's name without the `_count` of a summary: the name under which the page has its
@@ -182,10 +242,25 @@ impl<'c, 'n> Found<'c, 'n> {
         self.naming.renamed()
     }
 
+    /// Whether the sample is the number of observations of a summary.
+    pub const fn is_count(&self) -> bool {
+        self.is_count
+    }
+
     /// Whether this is a name that the metric no longer goes by. While Flink exports it, the page may
     /// have the same values under the present name too.
     pub const fn is_former_name(&self) -> bool {
         self.naming.is_former
+    }
+
+    /// The metric, or where this is a former name the one of the present name.
+    pub fn present(&self) -> &'c Metric {
+        if self.is_former_name() {
+            let heir = self.catalogue.lookup_canonical(&self.canonical_family());
+            heir.unwrap_or(self.metric)
+        } else {
+            self.metric
+        }
     }
 }
 
@@ -245,6 +320,8 @@ pub struct Metric {
     pub until: Option<Version>,
     /// Values that mean "there is none", NaN among them.
     pub no_value: Vec<f64>,
+    /// Names of the metrics that the relay makes it from; empty for a metric of Flink's.
+    pub derived_from: Vec<String>,
     /// Whether Flink calls it deprecated.
     pub deprecated: bool,
     /// Exported name of the metric to use instead.

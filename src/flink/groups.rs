@@ -4,8 +4,16 @@
 //! name, or what a connector, Table API and SQL, or the Kubernetes operator adds to them. Every sample
 //! is in exactly one group, [`Group::Custom`] when the catalogue does not know it, so a filter that
 //! includes all groups lets everything through.
+//!
+//! Users add groups of their own (`flink.metrics`). Those follow Flink's, numbered as the configuration
+//! has them, so that a group is a small number wherever samples are counted or filtered.
+
+mod own;
 
 use std::{fmt, str::FromStr};
+
+pub use self::own::{OwnGroup, OwnGroupError};
+use crate::limits::OWN_GROUPS_MAX;
 
 /// A metric group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,10 +81,13 @@ pub enum Group {
     Autoscaler,
     /// Everything the catalogue does not know: users' own metrics, unknown connectors, other software.
     Custom,
+    /// A group of the user's, from `flink.metrics`.
+    Own(OwnGroup),
 }
 
 impl Group {
-    /// All groups, in the order in which they are shown.
+    /// All groups that are built in, in the order in which they are shown; users' own follow them, see
+    /// [`crate::flink::Catalogue::groups`].
     pub const ALL: [Self; 31] = [
         Self::Cpu,
         Self::Memory,
@@ -112,7 +123,7 @@ impl Group {
     ];
 
     /// The name in config, on the command line and in output.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
@@ -145,11 +156,12 @@ impl Group {
             Self::K8sOperator => "k8s_operator",
             Self::Autoscaler => "autoscaler",
             Self::Custom => "custom",
+            Self::Own(own) => own.name(),
         }
     }
 
     /// What the group holds, one sentence.
-    pub const fn about(self) -> &'static str {
+    pub fn about(self) -> &'static str {
         match self {
             Self::Cpu => "CPU load and CPU time of the JVM.",
             Self::Memory => "Heap, non-heap, metaspace, direct, mapped and managed memory.",
@@ -196,12 +208,22 @@ impl Group {
                 "Rates, parallelism and scalings of the autoscaler of the Flink Kubernetes Operator."
             }
             Self::Custom => "Every metric that the catalogue does not know, users' own among them.",
+            Self::Own(own) => own.about(),
+        }
+    }
+
+    /// Position among the built-in groups and then the user's own; below 64.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Own(own) => Self::ALL.len() + own.number(),
+            // The variants without a field stand in the order of `ALL`; a test holds them together.
+            built_in => Self::ALL.iter().position(|group| *group == built_in).unwrap_or_default(),
         }
     }
 
     /// This group's bit in a [`GroupFilter`], which has room for 64.
-    const fn bit(self) -> u64 {
-        1 << self as u32
+    fn bit(self) -> u64 {
+        1 << self.index()
     }
 }
 
@@ -211,14 +233,12 @@ impl fmt::Display for Group {
     }
 }
 
+/// One that is built in.
 impl FromStr for Group {
     type Err = UnknownGroup;
 
     fn from_str(name: &str) -> Result<Self, UnknownGroup> {
-        Self::ALL.into_iter().find(|g| g.as_str() == name).ok_or_else(|| UnknownGroup {
-            name: name.to_owned(),
-            nearest: nearest(name, Self::ALL.map(Self::as_str)),
-        })
+        Self::find(name, &Self::ALL)
     }
 }
 
@@ -230,22 +250,39 @@ impl TryFrom<String> for Group {
     }
 }
 
+impl Group {
+    /// The group of this name among `groups`.
+    ///
+    /// # Errors
+    /// When none has it.
+    pub fn find(name: &str, groups: &[Self]) -> Result<Self, UnknownGroup> {
+        let names = || groups.iter().map(|group| group.as_str());
+        groups.iter().find(|group| group.as_str() == name).copied().ok_or_else(|| UnknownGroup {
+            name: name.to_owned(),
+            nearest: nearest(name, names()),
+            all: names().collect(),
+        })
+    }
+}
+
 /// A name that is no group's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown metric group `{name}`{}", did_you_mean_or_all(*.nearest))]
+#[error("unknown metric group `{name}`{}", did_you_mean_or_all(*.nearest, .all))]
 pub struct UnknownGroup {
     /// What was written.
     pub name: String,
     /// The group that was probably meant.
     pub nearest: Option<&'static str>,
+    /// All groups that there are.
+    pub all: Vec<&'static str>,
 }
 
 /// The end of an error message: the group that was probably meant, or all of them. All of them after
 /// a suggestion would bury it, there are too many.
-fn did_you_mean_or_all(nearest: Option<&str>) -> String {
+fn did_you_mean_or_all(nearest: Option<&str>, all: &[&str]) -> String {
     match nearest {
         Some(_) => format!("{}; `flinkrelay groups` lists all", did_you_mean(nearest)),
-        None => format!("; the groups are {}", Group::ALL.map(Group::as_str).join(", ")),
+        None => format!("; the groups are {}", all.join(", ")),
     }
 }
 
@@ -256,32 +293,50 @@ pub struct GroupFilter {
 }
 
 impl GroupFilter {
+    /// [`GroupFilter::try_new_among`] the built-in groups.
+    ///
+    /// # Errors
+    /// When a name is no built-in group's, and when no group is left.
+    pub fn try_new(include: &[String], exclude: &[String]) -> Result<Self, GroupFilterError> {
+        Self::try_new_among(&Group::ALL, include, exclude)
+    }
+
     /// Relays the groups of `include` (all when it is empty) without those of `exclude`; a group that
     /// stands in both is left out. Blanks around a name are ignored, so that `a, b` can be split at
-    /// the comma.
+    /// the comma. `all` are the groups that there are, the user's own among them.
     ///
     /// # Errors
     /// When a name is no group's, and when no group is left.
-    pub fn try_new(include: &[String], exclude: &[String]) -> Result<Self, GroupFilterError> {
+    pub fn try_new_among(
+        all: &[Group],
+        include: &[String],
+        exclude: &[String],
+    ) -> Result<Self, GroupFilterError> {
         let bits = |names: &[String]| {
             names.iter().try_fold(0, |bits, name| {
-                name.trim().parse::<Group>().map(|group| bits | group.bit())
+                Group::find(name.trim(), all).map(|group| bits | group.bit())
             })
         };
         let (include, exclude) = (bits(include)?, bits(exclude)?);
         let include = if include == 0 { Self::default().allowed } else { include };
-        match include & !exclude {
-            0 => Err(GroupFilterError::Nothing),
-            allowed => Ok(Self { allowed }),
+        let allowed = include & !exclude;
+        match all.iter().any(|group| allowed & group.bit() != 0) {
+            false => Err(GroupFilterError::Nothing),
+            true => Ok(Self { allowed }),
         }
     }
 
     /// Whether the samples of a group are relayed.
-    pub const fn allows(self, group: Group) -> bool {
+    pub fn allows(self, group: Group) -> bool {
         self.allowed & group.bit() != 0
     }
 
-    /// The groups that are relayed, in the order of [`Group::ALL`].
+    /// Those of `all` that are relayed, in their order.
+    pub fn among(self, all: &[Group]) -> impl Iterator<Item = Group> {
+        all.iter().copied().filter(move |group| self.allows(*group))
+    }
+
+    /// The built-in groups that are relayed, in the order of [`Group::ALL`].
     pub fn groups(self) -> impl Iterator<Item = Group> {
         Group::ALL.into_iter().filter(move |group| self.allows(*group))
     }
@@ -289,10 +344,11 @@ impl GroupFilter {
 
 impl Default for GroupFilter {
     fn default() -> Self {
-        Self { allowed: Group::ALL.into_iter().fold(0, |bits, group| bits | group.bit()) }
+        Self { allowed: u64::MAX }
     }
 }
 
+/// Shows the built-in groups; it does not know the names of others.
 impl fmt::Debug for GroupFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GroupFilter")?;
@@ -346,7 +402,7 @@ mod tests {
     #[test]
     fn every_group_is_listed_once_and_its_name_leads_back_to_it() {
         for (i, group) in Group::ALL.into_iter().enumerate() {
-            assert_eq!(group as usize, i, "{group} is out of order in ALL");
+            assert_eq!(group.index(), i, "{group} is out of order in ALL");
             assert_eq!(group.as_str().parse(), Ok(group));
             assert!(group.about().ends_with('.'), "{group}");
         }

@@ -22,7 +22,7 @@
 
 use std::borrow::Cow;
 
-use super::{Metric, catalogue, catalogue::Found};
+use super::{Metric, catalogue::Found};
 use crate::labels::{Labels, METRIC_NAME};
 
 /// The label that holds a metric's name on the page, where only that tells two series apart.
@@ -57,11 +57,7 @@ impl NameMode {
 
     /// The metric whose type, unit and help a sample's family has: of a former name the present one.
     pub fn metric<'c>(self, known: &Found<'c, '_>) -> &'c Metric {
-        if self.stands_back(Some(known)) {
-            catalogue().lookup_canonical(&known.canonical_family()).unwrap_or(known.metric)
-        } else {
-            known.metric
-        }
+        if self == Self::Canonical { known.present() } else { known.metric }
     }
 
     /// Gives a sample, whose labels with `__name__` are those of the page, its name.

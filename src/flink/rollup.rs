@@ -23,7 +23,7 @@
 //! Invariants: a roll-up's labels are a subset of its sources', so it cannot exceed a limit that they
 //! keep, but for its name; equal labels mean equal level and function, since both are in the name.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::Deserialize;
 
@@ -177,52 +177,43 @@ const OF_TASK: [&str; 8] = [
 /// `flink.rollups`: what is rolled up, and how far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RollupPolicy {
-    /// By group, in the order of [`Group::ALL`]; `None` is never, not even when a budget is exceeded.
-    pub levels: [Option<Level>; Group::ALL.len()],
+    /// Of the groups that have none of their own. `None` is never, not even when a budget is exceeded.
+    pub level: Option<Level>,
+    /// By group.
+    pub levels: BTreeMap<Group, Option<Level>>,
     /// Whether a budget may raise the levels of a job.
     pub has_budget: bool,
     /// Whether the series of the subtasks are sent too.
     pub keep_raw: bool,
-    /// Whether roll-ups are made of all targets of a scrape job together.
-    pub across_targets: bool,
-    /// Labels of targets that are aggregated away too, across targets.
-    pub without: Vec<String>,
 }
 
 /// Nothing is rolled up unless a budget asks for it.
 impl Default for RollupPolicy {
     fn default() -> Self {
         Self {
-            levels: [Some(Level::Subtask); Group::ALL.len()],
+            level: Some(Level::Subtask),
+            levels: BTreeMap::new(),
             has_budget: false,
             keep_raw: false,
-            across_targets: false,
-            without: Vec::new(),
         }
     }
 }
 
 impl RollupPolicy {
-    /// Sets the level of all groups.
-    pub const fn set_all(&mut self, level: Option<Level>) {
-        self.levels = [level; Group::ALL.len()];
-    }
-
-    /// Sets the level of one group.
-    pub fn set(&mut self, group: Group, level: Option<Level>) {
-        if let Some(own) = self.levels.get_mut(group as usize) {
-            *own = level;
-        }
+    /// One level for all groups.
+    pub fn of_all(level: Level) -> Self {
+        Self { level: Some(level), ..Self::default() }
     }
 
     /// The level of a group; `None` when it is never rolled up.
     pub fn level(&self, group: Group) -> Option<Level> {
-        self.levels.get(group as usize).copied().flatten()
+        self.levels.get(&group).copied().unwrap_or(self.level)
     }
 
     /// Whether any group is rolled up, or may be.
     pub fn is_on(&self) -> bool {
-        self.has_budget || self.levels.iter().flatten().any(|level| *level > Level::Subtask)
+        let mut levels = self.levels.values().chain([&self.level]).flatten();
+        self.has_budget || levels.any(|level| *level > Level::Subtask)
     }
 }
 
@@ -238,6 +229,11 @@ pub fn functions<'c>(found: &Found<'c, '_>, sample_name: &str) -> &'c [Function]
 /// Whether the sample counts up.
 pub fn is_counter(found: &Found<'_, '_>, sample_name: &str) -> bool {
     found.metric.kind == Kind::Counter || is_count(found, sample_name)
+}
+
+/// What a sample measures: a summary's count counts.
+pub fn unit(found: &Found<'_, '_>, sample_name: &str) -> Unit {
+    if is_count(found, sample_name) { Unit::Count } else { found.metric.unit }
 }
 
 fn is_count(found: &Found<'_, '_>, sample_name: &str) -> bool {

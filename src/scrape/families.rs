@@ -8,18 +8,20 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
 use crate::{
     exposition,
-    flink::{self, NameMode},
+    flink::{Catalogue, NameMode},
     remote_write::{Encoder, proto::metric_metadata::MetricType, v1::Metadata},
-    series::{known_kind, page_kind},
+    series::{Tracker, known_kind, page_kind},
 };
 
 /// The families of one page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Families {
+    catalogue: Arc<Catalogue>,
     names: NameMode,
     wanted: bool,
     index: HashMap<Box<str>, usize>,
@@ -50,12 +52,13 @@ pub struct Family<'a> {
 }
 
 impl Families {
-    pub(super) fn new(names: NameMode) -> Self {
-        Self { names, ..Self::default() }
+    pub(super) fn new(catalogue: Arc<Catalogue>, names: NameMode) -> Self {
+        let (index, families) = (HashMap::new(), Vec::new());
+        Self { catalogue, names, wanted: false, index, families, current: None }
     }
 
     pub(super) fn begin(&mut self, wanted: bool) {
-        *self = Self { names: self.names, wanted, ..Self::default() };
+        *self = Self { wanted, ..Self::new(Arc::clone(&self.catalogue), self.names) };
     }
 
     pub(super) fn help(&mut self, name: &str, help: &str) {
@@ -80,11 +83,20 @@ impl Families {
         }
     }
 
+    /// What was derived from the page's samples is a family of it too.
+    pub(super) fn derived(&mut self, tracker: &Tracker) {
+        if self.wanted {
+            for name in tracker.derived_names() {
+                self.enter(name).used = true;
+            }
+        }
+    }
+
     /// Each family once, in the order of the page.
     pub(super) fn used(&self) -> impl Iterator<Item = Family<'_>> {
         let used = self.families.iter().filter(|family| family.used);
         let mut named = HashSet::new();
-        let families = used.map(|family| family.family(self.names));
+        let families = used.map(|family| family.family(&self.catalogue, self.names));
         families.filter(move |family| named.insert(family.name.clone()))
     }
 
@@ -108,8 +120,8 @@ impl Families {
 }
 
 impl State {
-    fn family(&self, names: NameMode) -> Family<'_> {
-        let known = flink::catalogue().find_described(&self.name, Some(&self.help));
+    fn family<'a>(&'a self, catalogue: &'a Catalogue, names: NameMode) -> Family<'a> {
+        let known = catalogue.find_described(&self.name, Some(&self.help));
         let name = names.family(known.as_ref(), &self.name);
         match known.map(|known| names.metric(&known)) {
             Some(metric) => Family {

@@ -1,11 +1,13 @@
 //! One page while it arrives: lines to samples, faults and families.
 
+use std::sync::Arc;
+
 use super::{Failure, Reason, families::Families};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
-    flink::{NameMode, Role},
+    flink::Role,
     limits::{FAULTS_KEPT_MAX, LABELS_MAX, LINE_BYTES_MAX},
-    series::{ObserveError, Tracker},
+    series::{ObserveError, Shaper, Tracker},
 };
 
 /// The state of the page that is being read; reused from page to page.
@@ -30,7 +32,7 @@ struct State {
 }
 
 impl Page {
-    pub(super) fn new(body_size_limit: u64, sample_limit: u64, names: NameMode) -> Self {
+    pub(super) fn new(body_size_limit: u64, sample_limit: u64, shaper: &Shaper) -> Self {
         let limits = exposition::Limits {
             line_bytes_max: LINE_BYTES_MAX,
             labels_max: LABELS_MAX,
@@ -41,7 +43,7 @@ impl Page {
             limits,
             sample_limit,
             state: State::default(),
-            families: Families::new(names),
+            families: Families::new(Arc::clone(&shaper.catalogue), shaper.names),
         }
     }
 

@@ -16,7 +16,7 @@ use std::{mem, sync::Arc};
 use hashbrown::HashSet;
 
 use super::{Fate, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
-use crate::{exposition, flink, labels::Labels};
+use crate::{exposition, labels::Labels};
 
 /// Where a view comes from, when a configuration follows another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,13 +82,13 @@ impl Tracker {
         };
         let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
         let Fate::Series(_) = known.fate else { return Ok(()) };
-        let (subject, group) = (known.subject, known.group);
+        let (subject, group) = (known.subject, usize::from(known.group));
         // What HELP had a say in when the line was new is still in its group.
-        let found = flink::catalogue().find(sample.name);
-        let found = found.filter(|found| found.metric.group == group);
+        let shaper = Arc::clone(&self.shaper);
+        let Some(group) = shaper.catalogue.groups().get(group).copied() else { return Ok(()) };
+        let found = shaper.catalogue.find_in(sample.name, group);
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped =
-            self.shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
+        let shaped = shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
         self.reshape_as(line, shaped, sample.series);
         Ok(())
     }
@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        flink::{GroupFilter, LabelPolicy, NameMode, RollupPolicy},
+        flink::{self, GroupFilter, LabelPolicy, NameMode, RollupPolicy},
         relabel,
         remote_write::v1,
         series::{Limits, View},
@@ -226,6 +226,13 @@ mod tests {
             "flink_jobmanager_job_numRestarts",
         ];
         lines.extend(names.map(|name| format!("{name} 1")));
+        // Sentinels, and what is derived, where ids tell the lines apart.
+        let watermark = |id: &str, value: &str| {
+            let name = "flink_taskmanager_job_task_operator_currentOutputWatermark";
+            format!("{name}{{operator_name=\"N\",operator_id=\"{id}\"}} {value}")
+        };
+        lines.extend(["o1", "o2", "o3"].map(|id| watermark(id, "1.7E12")));
+        lines.extend(["o1", "o2", "o3"].map(|id| watermark(id, "-9.223372036854776E18")));
         lines
     }
 
@@ -275,7 +282,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let page =
-            (prop::collection::btree_set(0..lines().len(), 0..12), prop::bool::weighted(0.1));
+            (prop::collection::btree_set(0..lines().len(), 0..16), prop::bool::weighted(0.1));
         let view = (0..views().len(), prop::option::weighted(0.8, 0..3_usize));
         let raw = prop::bool::weighted(0.2);
         let adopt = (0..rules().len(), vec(view, 1..4), prop::bool::weighted(0.1), raw);
@@ -295,10 +302,13 @@ mod tests {
 
     fn named(names: NameMode, rules: Vec<relabel::Rule>, views: Vec<View>) -> Arc<Shaper> {
         Arc::new(Shaper {
+            catalogue: Arc::clone(flink::catalogue()),
             groups: GroupFilter::default(),
             names,
             labels: LabelPolicy::default(),
             rollups: RollupPolicy::default(),
+            sentinels: crate::flink::Sentinels::Drop,
+            derived: crate::flink::Derivations::default(),
             honor_labels: false,
             honor_timestamps: true,
             metric_relabel_configs: rules,

@@ -101,6 +101,9 @@ impl Tracker {
             let mut unfit = self.unfit.of(base);
             let shown = self.shaper.fit(&mut blocks, &mut unfit);
             self.remember_unfit(identity, unfit, shown.as_bytes());
+            if !self.remade.is_empty() {
+                self.remake(identity, &blocks);
+            }
             let own = self.find_or_insert_series(identity, || (blocks, about));
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);

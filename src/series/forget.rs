@@ -22,6 +22,7 @@ impl Tracker {
     pub fn forget_stale(&mut self) {
         let page = self.page;
         self.drop_lines(|line| line.seen == page || line.made != made::NONE);
+        self.keep_withheld();
         self.end_withheld();
         self.drop_series(|series| series.seen == page || series.withheld == page);
         self.sweep_rollups();
@@ -48,6 +49,8 @@ impl Tracker {
 
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
         let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
+        let derivers = &mut self.derivers;
+        let mut released = Vec::new();
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
         lines.retain(|_, line| {
             let kept = keep(line);
@@ -56,9 +59,24 @@ impl Tracker {
                 if let Some(made) = made.get_mut(line.made as usize) {
                     made.forget_line();
                 }
+                released.extend(line.feed.and_then(|feed| derivers.starve(feed)));
             }
             kept
         });
+        // A line of the relay's own goes with the last line that it was made from.
+        let orphans: Vec<u32> =
+            released.into_iter().filter_map(|made| self.release(made)).collect();
+        for at in orphans {
+            let Some(line) = self.lines.get(at as usize).filter(|line| !keep(line)) else {
+                continue;
+            };
+            let (fingerprint, subject) = (line.fingerprint, line.subject);
+            if let Ok(entry) = self.line_table.find_entry(fingerprint as u64, |&l| l == at) {
+                entry.remove();
+            }
+            self.lines.remove(at as usize);
+            self.subjects.drop_line(subject);
+        }
     }
 
     pub(super) fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {

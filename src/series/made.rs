@@ -87,7 +87,7 @@ impl Tracker {
         let Some(line) = self.lines.get_mut(at as usize) else { return };
         line.seen = page;
         self.tally.made += 1;
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
+        if let Some(group) = self.tally.groups.at(line.group) {
             group.made += 1;
         }
         if line.role.member != rollup::NONE {
@@ -103,18 +103,28 @@ impl Tracker {
 
     /// A maker needs the line no longer. It leaves with the next page that is closed.
     pub fn release_line(&mut self, line: u32) {
-        let Some(made) = self.made.get_mut(line as usize) else { return };
+        let _leaves = self.release(line);
+    }
+
+    /// As [`Tracker::release_line`]; returns the line of the page that nobody holds any more.
+    pub(super) fn release(&mut self, line: u32) -> Option<u32> {
+        let made = self.made.get_mut(line as usize)?;
         made.holders = made.holders.saturating_sub(1);
         if made.holders > 0 {
-            return;
+            return None;
         }
         let made = self.made.remove(line as usize);
         if let Ok(entry) = self.made_table.find_entry(made.fingerprint as u64, |&at| at == line) {
             entry.remove();
         }
-        if let Some(line) = self.lines.get_mut(made.line as usize) {
-            line.made = NONE;
-        }
+        self.lines.get_mut(made.line as usize)?.made = NONE;
+        Some(made.line)
+    }
+
+    /// Whether a line of the relay's own has a sample on the closed page.
+    pub(super) fn is_kept(&self, line: u32) -> bool {
+        let line = self.made.get(line as usize).and_then(|made| self.lines.get(made.line as usize));
+        line.is_some_and(|line| line.seen == self.page && matches!(line.fate, Fate::Series(_)))
     }
 
     /// Withholds the lines that have no sample on this page.

@@ -22,6 +22,7 @@ impl Tracker {
         scraped_at_ms: i64,
         budget: impl FnOnce(Demands) -> Grants,
     ) -> Tally {
+        self.derive(scraped_at_ms);
         let grants = self.settle_rollups(budget);
         self.make_rollups(scraped_at_ms);
         self.withhold_unmade();
@@ -29,7 +30,6 @@ impl Tracker {
         if let Some(grants) = grants.filter(Grants::is_short) {
             self.keep_to(&grants);
         }
-        self.keep_withheld();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
         let mut late = Vec::new();
@@ -69,7 +69,7 @@ impl Tracker {
             series.live = true;
             self.tally.series_added += 1;
         }
-        if let Some(group) = self.tally.groups.get_mut(line.group as usize) {
+        if let Some(group) = self.tally.groups.at(line.group) {
             group.kept += 1;
         }
         true

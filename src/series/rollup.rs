@@ -13,7 +13,7 @@
 //! sources are ([`super::collide`]).
 //!
 //! Values are taken in when the page has ended well, but for those that mean "there is none"
-//! ([`Metric::no_value`]), whether or not these are sent as they are. Which of several lines counts is as for series: a
+//! ([`flink::Metric::no_value`](crate::flink::Metric::no_value)), whether or not these are sent as they are. Which of several lines counts is as for series: a
 //! source that stands on the page twice counts once, and a former name stands back for the present one.
 //!
 //! **Counters** are summed by their increases, as vmagent's `total` does, with one difference: what a
@@ -44,10 +44,10 @@ use super::Tracker;
 use crate::{
     exposition::Sample,
     flink::{
-        Group, Metric,
-        catalogue::Found,
+        Group,
+        catalogue::{Found, Unit},
         rest::SubjectId,
-        rollup::{Function, Level, RollupPolicy, functions, is_counter},
+        rollup::{Function, Level, RollupPolicy, functions, is_counter, unit},
     },
     labels::Labels,
     remote_write::v1,
@@ -86,8 +86,6 @@ struct Member {
     is_in: [bool; LEVELS.len()],
     /// Its last value.
     last: f64,
-    /// The values of it that are none.
-    no_value: &'static [f64],
     /// The page that had a value of it last.
     seen: u32,
 }
@@ -100,9 +98,11 @@ struct Rollup {
     group: Group,
     job: u32,
     subject: SubjectId,
-    metric: &'static Metric,
-    functions: &'static [Function],
+    functions: Box<[Function]>,
     is_counter: bool,
+    /// What the metric tells, and what it measures.
+    help: Box<str>,
+    unit: Unit,
     /// The normal labels with the metric's name, encoded.
     labels: Box<[u8]>,
     /// The ids that tell it apart from another of the same labels, encoded.
@@ -205,8 +205,7 @@ impl Rollups {
 
     fn take(&mut self, at: u32, value: f64, page: u32) {
         let Some(member) = self.members.get_mut(at as usize) else { return };
-        let is_none = |none: &f64| *none == value || none.is_nan() && value.is_nan();
-        if member.seen == page || member.no_value.iter().any(is_none) {
+        if member.seen == page {
             return;
         }
         member.seen = page;
@@ -228,7 +227,7 @@ impl Tracker {
         &mut self,
         sample: &Sample<'_>,
         group: Group,
-        known: Option<&Found<'static, '_>>,
+        known: Option<&Found<'_, '_>>,
         subject: SubjectId,
     ) -> Role {
         let policy = &self.shaper.rollups;
@@ -267,9 +266,10 @@ impl Tracker {
                         group,
                         job,
                         subject,
-                        metric,
-                        functions: functions(known, sample.name),
+                        functions: functions(known, sample.name).into(),
                         is_counter: is_counter(known, sample.name),
+                        help: metric.help.as_str().into(),
+                        unit: unit(known, sample.name),
                         labels,
                         ids,
                         sums: Sums::default(),
@@ -288,7 +288,6 @@ impl Tracker {
             rollups,
             is_in: [false; LEVELS.len()],
             last: f64::NAN,
-            no_value: &metric.no_value,
             seen: 0,
         };
         Role { member: self.enter(member), job }

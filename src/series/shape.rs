@@ -80,6 +80,8 @@ pub enum LabelLimit {
 /// What becomes of the samples of a scrape job: immutable, shared by its targets.
 #[derive(Clone, Debug)]
 pub struct Shaper {
+    /// What each metric is.
+    pub catalogue: Arc<flink::Catalogue>,
     /// Which groups are relayed.
     pub groups: flink::GroupFilter,
     /// Under which names samples are sent.
@@ -88,6 +90,10 @@ pub struct Shaper {
     pub labels: flink::LabelPolicy,
     /// What is rolled up.
     pub rollups: flink::RollupPolicy,
+    /// What becomes of values that mean "there is none".
+    pub sentinels: flink::Sentinels,
+    /// Which derived series are made.
+    pub derived: flink::Derivations,
     /// See [`config::Scrape::honor_labels`].
     pub honor_labels: bool,
     /// See [`config::Scrape::honor_timestamps`].
@@ -124,10 +130,13 @@ impl Shaper {
     /// The shaper of a scrape job.
     pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {
         Self {
+            catalogue: Arc::clone(&flink.catalogue),
             groups: flink.groups,
             names: flink.names,
             labels: flink.labels,
             rollups: flink.rollups.clone(),
+            sentinels: flink.sentinels,
+            derived: flink.derived,
             honor_labels: scrape.honor_labels,
             honor_timestamps: scrape.honor_timestamps,
             metric_relabel_configs: scrape.metric_relabel_configs.clone(),
@@ -143,19 +152,25 @@ impl Shaper {
     /// Whether a sample becomes the same series here and there, whatever the views.
     pub fn has_rules_of(&self, other: &Self) -> bool {
         let Self {
+            catalogue,
             groups,
             names,
             labels,
             rollups,
+            sentinels,
+            derived,
             honor_labels,
             honor_timestamps,
             metric_relabel_configs,
             ..
         } = self;
-        *groups == other.groups
+        *catalogue == other.catalogue
+            && *groups == other.groups
             && *names == other.names
             && *labels == other.labels
             && *rollups == other.rollups
+            && *sentinels == other.sentinels
+            && *derived == other.derived
             && *honor_labels == other.honor_labels
             && *honor_timestamps == other.honor_timestamps
             && *metric_relabel_configs == other.metric_relabel_configs

@@ -21,6 +21,8 @@ pub enum Dropped {
     RolledUp,
     /// It would be a new series of a job, or of a relay, that has used up its budget.
     Budget,
+    /// Its value says that there is none, see [`crate::flink::sentinels`].
+    Sentinel,
     /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
     /// the scrape.
     LabelLimit,
@@ -28,7 +30,7 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Group,
         Self::Relabel,
         Self::Duplicate,
@@ -37,6 +39,7 @@ impl Dropped {
         Self::FormerName,
         Self::RolledUp,
         Self::Budget,
+        Self::Sentinel,
         Self::LabelLimit,
     ];
 
@@ -51,6 +54,7 @@ impl Dropped {
             Self::FormerName => "former_name",
             Self::RolledUp => "rolled_up",
             Self::Budget => "budget",
+            Self::Sentinel => "sentinel",
             Self::LabelLimit => "label_limit",
         }
     }
@@ -72,8 +76,12 @@ pub struct Tally {
     /// Series that got an id back because dropping it would have made them equal to another.
     pub ids_kept: u64,
     /// Samples per group: on the page, made, kept.
-    pub groups: [GroupTally; Group::ALL.len()],
+    pub groups: GroupTallies,
 }
+
+/// Samples by metric group. Those of a tracker are in the order of [`Group::index`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupTallies(Vec<(Group, GroupTally)>);
 
 /// Samples of one metric group on one page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +92,43 @@ pub struct GroupTally {
     pub made: u64,
     /// Of both, kept.
     pub kept: u64,
+}
+
+impl GroupTallies {
+    /// Nothing yet, for each of these groups.
+    pub fn new(groups: &[Group]) -> Self {
+        Self(groups.iter().map(|&group| (group, GroupTally::default())).collect())
+    }
+
+    /// Each group with its count, zeros included.
+    pub fn iter(&self) -> impl Iterator<Item = (Group, GroupTally)> + Clone + '_ {
+        self.0.iter().copied()
+    }
+
+    /// One group's count.
+    pub fn of(&self, group: Group) -> GroupTally {
+        let found = self.iter().find(|(known, _)| *known == group);
+        found.map(|(_, tally)| tally).unwrap_or_default()
+    }
+
+    /// Adds all of another count, which may be of other groups of the user's.
+    pub fn merge(&mut self, other: &Self) {
+        for (group, samples) in other.iter() {
+            match self.0.iter_mut().find(|(known, _)| *known == group) {
+                Some((_, sum)) => {
+                    sum.scraped += samples.scraped;
+                    sum.made += samples.made;
+                    sum.kept += samples.kept;
+                }
+                None => self.0.push((group, samples)),
+            }
+        }
+    }
+
+    /// The count at [`Group::index`].
+    pub(super) fn at(&mut self, index: u8) -> Option<&mut GroupTally> {
+        self.0.get_mut(usize::from(index)).map(|(_, tally)| tally)
+    }
 }
 
 /// Samples dropped, by reason.

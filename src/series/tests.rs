@@ -21,10 +21,13 @@ fn view(write_relabel_configs: Vec<relabel::Rule>) -> View {
 
 fn shaper() -> Shaper {
     Shaper {
+        catalogue: Arc::clone(flink::catalogue()),
         groups: GroupFilter::default(),
         names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
         rollups: flink::RollupPolicy::default(),
+        sentinels: crate::flink::Sentinels::Drop,
+        derived: crate::flink::Derivations::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),
@@ -264,8 +267,8 @@ fn help_of_another_family_says_nothing() {
         tracker.observe_help(described, text);
         let line = format!("{family}_count{{a=\"{}\"}} 1", groups.len());
         tracker.observe(line.as_bytes(), NOW).unwrap();
-        let [state, custom] = [Group::StateLatency, Group::Custom];
-        groups.push([state, custom].map(|g| tracker.tally.groups[g as usize].scraped));
+        let [state, custom] = [flink::Group::StateLatency, flink::Group::Custom];
+        groups.push([state, custom].map(|g| tracker.tally.groups.of(g).scraped));
     }
     assert_eq!(groups, [[0, 1], [1, 1], [2, 1]]);
 }
@@ -378,7 +381,7 @@ fn groups_are_filtered_and_counted() {
         let sent = scrape(&mut tracker, &[&operator("map", "o1", "a", 1), "mine 2"]);
         assert_eq!(names(&sent), ["mine"]);
         assert_eq!(sent.tally.dropped.iter().next(), Some((Dropped::Group, 1)));
-        let io = sent.tally.groups[Group::Io as usize];
+        let io = sent.tally.groups.of(flink::Group::Io);
         assert_eq!((io.scraped, io.kept), (1, 0));
     }
 }

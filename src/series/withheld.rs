@@ -8,15 +8,49 @@
 //! Invariants: a line that is known has its series, live or not; a withheld series gets one marker, at
 //! the page that withholds it first.
 
+use std::collections::BTreeSet;
+
 use super::{Fate, Tracker};
+use crate::{
+    exposition::Sample,
+    flink::{catalogue::Found, sentinels::NoValue},
+};
 
 impl Tracker {
+    /// Which of [`Tracker::no_values`] are no values of this sample's, as [`super::Line::no_value`].
+    pub(super) fn no_value_of(
+        &mut self,
+        sample: &Sample<'_>,
+        known: Option<&Found<'_, '_>>,
+    ) -> u16 {
+        let no_value = match known {
+            Some(known) => known.no_value(),
+            // A histogram of the user's own may be empty as one of Flink's.
+            None if self.comments.is_summary(sample.name)
+                && sample.labels().any(|(name, _)| name == "quantile") =>
+            {
+                NoValue::new([f64::NAN])
+            }
+            None => NoValue::default(),
+        };
+        if no_value.is_empty() {
+            return 0;
+        }
+        // A handful: -1, NaN, what a watermark may be, and what a user's own metrics have.
+        let found = self.no_values.iter().position(|known| *known == no_value);
+        let at = found.unwrap_or_else(|| {
+            self.no_values.push(no_value);
+            self.no_values.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(0)
+    }
+
     /// All lines of the page that may have a sample, in the order in which they may take places.
     pub(super) fn lines_here(&self) -> impl Iterator<Item = u32> + '_ {
         self.observed.iter().map(|sample| sample.line).chain(self.withheld.iter().copied())
     }
 
-    /// Makes the series of withheld lines outlive the page.
+    /// Makes the series of withheld lines outlive the page, as far as these lines do.
     pub(super) fn keep_withheld(&mut self) {
         let page = self.page;
         for &line in &self.withheld {
@@ -34,24 +68,18 @@ impl Tracker {
         if self.withheld.is_empty() {
             return;
         }
-        let (page, series) = (self.page, &self.series);
+        let page = self.page;
         if !self.remade.is_empty() {
             // Blocks that were made anew are not known to anyone and are gone: what they were made
             // for begins anew with its next value.
-            let withheld = |at: u32| {
-                series.get(at as usize).is_some_and(|s| s.seen != page && s.withheld == page)
-            };
-            let lines = self.withheld.iter().filter_map(|&at| {
-                let Fate::Series(series) = self.lines.get(at as usize)?.fate else { return None };
-                withheld(series).then_some(series)
-            });
-            let gone: std::collections::BTreeSet<u32> = lines.collect();
-            self.drop_lines(|line| !matches!(line.fate, Fate::Series(s) if gone.contains(&s)));
-            for series in gone {
-                if let Some(series) = self.series.get_mut(series as usize) {
+            let mut gone = BTreeSet::new();
+            for (at, series) in &mut self.series {
+                if series.withheld == page && series.seen != page {
                     series.withheld = 0;
+                    gone.insert(at as u32);
                 }
             }
+            self.drop_lines(|line| !matches!(line.fate, Fate::Series(s) if gone.contains(&s)));
             return;
         }
         for (_, series) in &mut self.series {

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    flink::{Budgets, Group, budget::JobBudget},
+    flink::{Budgets, budget::JobBudget},
     flink_rest::{EndpointState, Rest},
     limits::FAULTS_KEPT_MAX,
     push::Receiver,
@@ -238,7 +238,7 @@ fn flink_rest(rest: &Rest) -> FlinkRest {
 fn target(status: &TargetStatus) -> Target {
     let state = status.state();
     let labels = status.target.labels.iter();
-    let groups = Group::ALL.into_iter().zip(state.tally.groups);
+    let groups = state.tally.groups.iter();
     Target {
         scrape_url: status.target.url.to_string(),
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),

@@ -122,6 +122,14 @@ fn meaning(metric: &Metric) -> String {
         let values: Vec<String> = metric.no_value.iter().map(|v| format!("`{v}`")).collect();
         write!(text, " No value: {}.", values.join(", ")).unwrap();
     }
+    if !metric.derived_from.is_empty() {
+        let inputs: Vec<String> = metric.derived_from.iter().map(|x| format!("`{x}`")).collect();
+        write!(text, " From {}.", inputs.join(", ")).unwrap();
+    }
+    if !metric.rollup.is_empty() {
+        let functions: Vec<&str> = metric.rollup.iter().map(|f| f.as_str()).collect();
+        write!(text, " Rolled up by {}.", functions.join(", ")).unwrap();
+    }
     if let Some(option) = &metric.opt_in {
         write!(text, " Needs `{option}`.").unwrap();
     }

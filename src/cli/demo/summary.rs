@@ -6,10 +6,9 @@ use tokio::time::Instant;
 
 use super::receiver::{Received, Store};
 use crate::{
-    flink::Group,
     labels::{Labels, METRIC_NAME},
     relay::Relay,
-    series::GroupTally,
+    series::GroupTallies,
 };
 
 /// Metrics of which one series is shown: the ones that people look at first.
@@ -49,7 +48,7 @@ impl<'a> Summary<'a> {
     }
 
     fn write(&self, now: Instant, text: &mut String) -> std::fmt::Result {
-        let mut groups = [GroupTally::default(); Group::ALL.len()];
+        let mut groups = GroupTallies::default();
         writeln!(text, "targets")?;
         for target in self.relay.status.targets() {
             let state = target.state();
@@ -60,14 +59,10 @@ impl<'a> Summary<'a> {
             };
             let role = state.role.as_str();
             writeln!(text, "  {role:<12} {:<38} {health}", target.target.url.to_string())?;
-            for (sum, samples) in groups.iter_mut().zip(state.tally.groups) {
-                sum.scraped += samples.scraped;
-                sum.made += samples.made;
-                sum.kept += samples.kept;
-            }
+            groups.merge(&state.tally.groups);
         }
         write!(text, "groups\n ")?;
-        for (group, samples) in Group::ALL.into_iter().zip(groups) {
+        for (group, samples) in groups.iter() {
             if samples.kept > 0 {
                 write!(text, " {group} {}", samples.kept)?;
             }

@@ -6,12 +6,7 @@ use std::{collections::BTreeMap, io};
 use serde::Serialize;
 
 use super::{Report, TargetReport, kind, number};
-use crate::{
-    flink::{Budgets, Group},
-    scrape::BudgetState,
-    series::GroupTally,
-    status::RangeState,
-};
+use crate::{flink::Budgets, scrape::BudgetState, series::GroupTally, status::RangeState};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -148,8 +143,7 @@ fn range<'a>(spec: &'a str, state: &'a RangeState) -> Range<'a> {
 fn target(report: &TargetReport) -> Target<'_> {
     let scraped = &report.scraped;
     let tally = scraped.result.as_ref().ok().cloned().unwrap_or_default();
-    let groups = Group::ALL.into_iter().zip(tally.groups);
-    let groups = groups.filter(|(_, count)| count.scraped + count.made > 0);
+    let groups = tally.groups.iter().filter(|(_, count)| count.scraped + count.made > 0);
     let samples = |GroupTally { scraped, made, kept }| Samples { scraped, made, kept };
     Target {
         url: report.target.url.to_string(),

@@ -9,12 +9,7 @@ use std::{
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 use super::{Report, TargetReport, number};
-use crate::{
-    flink::{Group, budget::JobBudget},
-    labels::Labels,
-    scrape::BudgetState,
-    series::Tally,
-};
+use crate::{flink::budget::JobBudget, labels::Labels, scrape::BudgetState, series::Tally};
 
 /// Writes all targets, then all series.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
@@ -73,7 +68,7 @@ fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
     write_faults(report, paint, out)?;
     let mut table = table();
     table.set_header(["group", "on the page", "made", "sent"].map(|name| paint.header(name)));
-    for (group, samples) in Group::ALL.into_iter().zip(tally.groups) {
+    for (group, samples) in tally.groups.iter() {
         if samples.scraped + samples.made > 0 {
             let numbers = [samples.scraped, samples.made, samples.kept];
             let cells = numbers.map(|n| Cell::new(n).set_alignment(CellAlignment::Right));

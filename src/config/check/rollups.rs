@@ -1,17 +1,20 @@
 //! `flink.rollups` and `flink.budgets`.
 
-use super::{Checker, not_a_label};
+use super::Checker;
 use crate::{
     config::{
         raw::{RawBudgets, RawRollups},
         value::{At, Form, Scalar},
     },
-    flink::{Budgets, Group, RollupPolicy, rollup::Level},
-    relabel::is_label_name,
+    flink::{Budgets, Catalogue, Group, RollupPolicy, rollup::Level},
 };
 
 impl Checker<'_> {
-    pub(super) fn rollups(&mut self, raw: Option<At<Form<RawRollups>>>) -> RollupPolicy {
+    pub(super) fn rollups(
+        &mut self,
+        raw: Option<At<Form<RawRollups>>>,
+        catalogue: &Catalogue,
+    ) -> RollupPolicy {
         let mut policy = RollupPolicy::default();
         let map = match raw {
             None => return policy,
@@ -27,10 +30,10 @@ impl Checker<'_> {
             }
         };
         if let Some(level) = map.level.as_ref().and_then(|level| self.level(level)) {
-            policy.set_all(level);
+            policy.level = level;
         }
         for (name, level) in map.levels.iter().flat_map(|levels| &levels.0) {
-            let group = match name.value.parse::<Group>() {
+            let group = match Group::find(&name.value, catalogue.groups()) {
                 Ok(group) => Some(group),
                 Err(error) => {
                     self.note(name.origin, error.to_string());
@@ -38,18 +41,10 @@ impl Checker<'_> {
                 }
             };
             if let (Some(group), Some(level)) = (group, self.level(level)) {
-                policy.set(group, level);
+                policy.levels.insert(group, level);
             }
         }
         policy.keep_raw = self.boolean(map.keep_raw.as_ref(), false);
-        policy.across_targets = self.boolean(map.across_targets.as_ref(), false);
-        for scalar in map.without.iter().flatten() {
-            let Some(name) = self.text(scalar) else { continue };
-            if !is_label_name(&name) {
-                self.note(scalar.origin, not_a_label(&name));
-            }
-            policy.without.push(name);
-        }
         policy
     }
 

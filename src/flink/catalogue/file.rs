@@ -82,6 +82,8 @@ struct Row {
     #[serde(default)]
     no_value: Vec<f64>,
     #[serde(default)]
+    derived_from: Vec<String>,
+    #[serde(default)]
     shared_with: Vec<String>,
     #[serde(default)]
     deprecated: bool,
@@ -208,6 +210,7 @@ impl Draft {
             since: row.since,
             until: row.until,
             no_value: row.no_value,
+            derived_from: row.derived_from,
             deprecated: row.deprecated,
             replaced_by: row.replaced_by,
             opt_in: row.opt_in,

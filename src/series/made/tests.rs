@@ -37,10 +37,13 @@ fn view(cluster: &str) -> View {
 
 fn shaper(rules: Vec<relabel::Rule>, view: View) -> Shaper {
     Shaper {
+        catalogue: crate::flink::catalogue().clone(),
         groups: GroupFilter::default(),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
         rollups: RollupPolicy::default(),
+        sentinels: crate::flink::Sentinels::Drop,
+        derived: crate::flink::Derivations::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: rules,

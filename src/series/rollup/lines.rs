@@ -38,14 +38,11 @@ impl Rollup {
         let is_total = self.is_counter && function == Function::Sum;
         let unit = match function {
             Function::Skew => "ratio",
-            // The observations of a summary.
-            _ if is_total && self.metric.kind != crate::flink::Kind::Counter => "count",
-            _ => self.metric.unit.as_str(),
+            _ => self.unit.as_str(),
         };
         About {
             kind: if is_total { MetricType::Counter } else { MetricType::Gauge },
-            help: format!("{} over the subtasks of {of}: {}", function.about(), self.metric.help)
-                .into(),
+            help: format!("{} over the subtasks of {of}: {}", function.about(), self.help).into(),
             unit: unit.into(),
         }
     }
@@ -59,8 +56,9 @@ impl Tracker {
         let sent: Vec<u32> = sent.map(|(at, _)| super::position(at)).collect();
         for at in sent {
             let Some(rollup) = self.rollups.rollups.get(at as usize) else { continue };
-            let Rollup { functions, is_counter, sums, .. } = *rollup;
-            for &function in functions {
+            let (functions, is_counter, sums) =
+                (rollup.functions.clone(), rollup.is_counter, rollup.sums);
+            for function in functions {
                 let value = if sums.is_of(page) { sums.value(function, is_counter) } else { None };
                 match value {
                     Some(value) => {
@@ -84,7 +82,7 @@ impl Tracker {
         let Some(state) = self.lines.get_mut(line as usize) else { return };
         state.seen = page;
         self.tally.made += 1;
-        if let Some(group) = self.tally.groups.get_mut(state.group as usize) {
+        if let Some(group) = self.tally.groups.at(state.group) {
             group.made += 1;
         }
         match state.fate {
@@ -125,11 +123,11 @@ impl Tracker {
         let (about, group, subject) = (rollup.about(function), rollup.group, rollup.subject);
         let role = Role { job: rollup.job, ..Role::NONE };
         let about = self.intern_about(&about);
-        let (fate, normal, ids) = self.settle_shaped(shaped, shown.as_bytes(), |_| about);
+        let (fate, normal, ids) = self.settle(shaped, shown.as_bytes(), |_| about);
         self.add_line(Line {
             fingerprint,
             fate,
-            group,
+            group: u8::try_from(group.index()).expect("there are less than 64 groups"),
             born: self.page,
             seen: 0,
             normal,
@@ -140,6 +138,8 @@ impl Tracker {
             role,
             made: made::NONE,
             start_ms: 0,
+            no_value: 0,
+            feed: None,
         })
     }
 
@@ -148,7 +148,7 @@ impl Tracker {
         let mut families = BTreeMap::new();
         let rollups = self.rollups.rollups.iter().map(|(_, rollup)| rollup);
         for rollup in rollups.filter(|r| self.is_sent(r) && r.sums.is_of(self.page)) {
-            for &function in rollup.functions {
+            for &function in &rollup.functions {
                 let labels = rollup.labels(function);
                 let about = || rollup.about(function);
                 families.entry(labels.metric_name().to_owned()).or_insert_with(about);

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     flink::{
-        GroupFilter, LabelPolicy, NameMode,
+        Derivations, GroupFilter, LabelPolicy, NameMode, Sentinels,
         budget::{Budgets, Demands, Grants, Ledger},
     },
     relabel,
@@ -17,9 +17,7 @@ use crate::{
 const NOW: i64 = 1_000;
 
 fn policy(level: Level) -> RollupPolicy {
-    let mut policy = RollupPolicy::default();
-    policy.set_all(Some(level));
-    policy
+    RollupPolicy::of_all(level)
 }
 
 fn view(cluster: &str) -> View {
@@ -34,9 +32,12 @@ fn view(cluster: &str) -> View {
 
 fn shaper(rollups: RollupPolicy) -> Shaper {
     Shaper {
+        catalogue: Arc::clone(crate::flink::catalogue()),
         groups: GroupFilter::default(),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
+        sentinels: Sentinels::Drop,
+        derived: Derivations::NONE,
         rollups,
         honor_labels: false,
         honor_timestamps: true,
@@ -161,8 +162,8 @@ fn levels_are_by_group_and_off_is_off() {
         operator("pendingRecords", "o", 0, 4.0),
     ];
     let mut policy = RollupPolicy { has_budget: true, ..policy(Level::Subtask) };
-    policy.set(Group::RocksDb, Some(Level::Task));
-    policy.set(Group::Source, None);
+    policy.levels.insert(Group::RocksDb, Some(Level::Task));
+    policy.levels.insert(Group::Source, None);
     let mut tracker = tracker(shaper(policy));
     let names = |sent: Sent| -> Vec<String> {
         let name = |series: &String| series.split('{').next().unwrap().to_owned();
