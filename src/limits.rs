@@ -36,15 +36,6 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Receivers are upgraded at most every few days, and each time costs one request that is sent twice.
 pub const REASK_AFTER: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Longest time that the count of a job's restarts or failed checkpoints is remembered while its
-/// JobManager does not show the job: a JobManager that is down longer than a day is another outage, and
-/// a counter may begin again.
-pub const PAST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// Such counts of one target. Three for each job; a session cluster that runs a short job every ten
-/// seconds has 26,000 in a day, and forgets those that are over early.
-pub const PASTS_MAX: usize = 4096;
-
 /// Relays that may share one configuration by sharding. Choosing a target's owner costs a hash for
 /// each of them, and a hundred relays already carry tens of thousands of targets.
 pub const SHARD_COUNT_MAX: u32 = 1024;

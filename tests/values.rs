@@ -3,7 +3,12 @@
 //! The expectations are made from the text of a page alone: they know nothing of the catalogue and the
 //! rules. `snapshots/values__*` tell which metrics of a page have sentinels, for a person to read.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the lints spare test functions, not the functions they call"
+)]
 
 #[expect(dead_code, reason = "shared with the tests of the relay, which use all of it")]
 #[path = "common/fakes.rs"]

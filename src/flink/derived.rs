@@ -18,10 +18,9 @@
 //! Invariants: a sample feeds one derived series at most; where an input is absent, or is a sentinel,
 //! the derived series is absent; what is made is a number.
 
-use std::{collections::HashMap, fmt::Write as _, sync::LazyLock};
+use std::{borrow::Cow, collections::HashMap, fmt::Write as _, sync::LazyLock};
 
 use super::catalogue::Found;
-use crate::exposition::Sample;
 
 /// Which derived series are made. All, unless some are switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ pub enum Rule {
 }
 
 /// Inputs that a derived series may have.
-pub const INPUTS_MAX: usize = 3;
+pub const INPUTS: usize = 3;
 
 /// One derived metric.
 #[derive(Debug)]
@@ -214,9 +213,13 @@ impl Derivations {
 }
 
 impl Derived {
-    /// The series that this sample feeds, in the spelling of the page: the sample's labels, without the
+    /// The series that a sample feeds, in the spelling of the page: the sample's labels, without the
     /// state where all states are one.
-    pub fn series_text(&self, sample: &Sample<'_>, known: &Found<'_, '_>) -> String {
+    pub fn series_text<'l>(
+        &self,
+        labels: impl Iterator<Item = (&'l str, Cow<'l, str>)>,
+        known: &Found<'_, '_>,
+    ) -> String {
         let mut text = self.name.to_owned();
         let mut open = '{';
         let mut label = |name: &str, value: &str| {
@@ -234,7 +237,7 @@ impl Derived {
             open = ',';
         };
         let is_of_all_states = matches!(self.rule, Rule::StateSum | Rule::StateShare);
-        for (name, value) in sample.labels() {
+        for (name, value) in labels {
             let is_state = known.renamed_labels().any(|(key, _)| key == name);
             if !(is_of_all_states && is_state) {
                 label(name, &value);
@@ -268,12 +271,7 @@ impl Rule {
 
     /// The value that follows from the inputs of one page, `None` being absent; `past` is kept for the
     /// next page.
-    pub fn value(
-        self,
-        inputs: [Option<f64>; INPUTS_MAX],
-        past: &mut Past,
-        now_ms: i64,
-    ) -> Option<f64> {
+    pub fn value(self, inputs: [Option<f64>; INPUTS], past: &mut Past, now_ms: i64) -> Option<f64> {
         let finite = |input: Option<f64>| input.filter(|value| value.is_finite());
         let [first, second, third] = inputs.map(finite);
         let now = now_ms as f64;

@@ -22,10 +22,18 @@ use crate::{
     exposition::Sample,
     flink::{
         catalogue::Found,
-        derived::{self, Derived, INPUTS_MAX, Past, Rule},
+        derived::{self, Derived, INPUTS, Past, Rule},
     },
-    limits::{PAST_KEPT_MS, PASTS_MAX},
 };
+
+/// Longest time that the count of a job's restarts or failed checkpoints is remembered while its
+/// JobManager does not show the job: a JobManager that is down longer than a day is another outage, and
+/// a counter may begin again.
+const PAST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Such counts of one target. Three for each job; a session cluster that runs a short job every ten
+/// seconds has 26,000 in a day, and forgets those that are over early.
+const PASTS_MAX: usize = 4096;
 
 /// Where a line's values go.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +64,9 @@ struct Maker {
     lines: u32,
     /// What its past is kept under.
     key: u128,
-    values: [f64; INPUTS_MAX],
+    values: [f64; INPUTS],
     /// Number of the page that each value is of.
-    pages: [u32; INPUTS_MAX],
+    pages: [u32; INPUTS],
 }
 
 /// A past, with the page and the time at which it was used last.
@@ -83,7 +91,7 @@ impl Tracker {
         if !is_wanted {
             return None;
         }
-        let text = derived.series_text(sample, known);
+        let text = derived.series_text(sample.labels(), known);
         // A label of the user's own that is called like one of ours.
         let line = self.made_line(text.as_bytes()).ok()?;
         let maker = match self.derivers.index.get(&line) {
@@ -185,12 +193,12 @@ impl Maker {
             Some((_, id)) => xxh3_128([derived.name, "\0", id].concat().as_bytes()),
             None => xxh3_128(text.as_bytes()),
         };
-        let (values, pages) = ([0.0; INPUTS_MAX], [0; INPUTS_MAX]);
+        let (values, pages) = ([0.0; INPUTS], [0; INPUTS]);
         Self { name: derived.name, rule: derived.rule, line, lines: 0, key, values, pages }
     }
 
-    fn inputs(&self, page: u32) -> [Option<f64>; INPUTS_MAX] {
-        let mut inputs = [None; INPUTS_MAX];
+    fn inputs(&self, page: u32) -> [Option<f64>; INPUTS] {
+        let mut inputs = [None; INPUTS];
         for ((input, value), of) in inputs.iter_mut().zip(self.values).zip(self.pages) {
             *input = (of == page).then_some(value);
         }

@@ -173,6 +173,7 @@ fn around(section: &str, line: &str) -> Option<String> {
         "flink" => format!("flink: {}\n{}", inline(line, ""), job("")),
         "flink.groups" => format!("flink: {{groups: {}}}\n{}", inline(line, ""), job("")),
         "flink.rest" => format!("flink: {{rest: {}}}\n{}", inline(line, ""), job("")),
+        "flink.derived" => format!("flink: {{derived: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
         "flink.rollups" => format!("flink: {{rollups: {}}}\n{}", inline(line, ""), job("")),
         "flink.budgets" => format!("flink: {{budgets: {}}}\n{}", inline(line, ""), job("")),
