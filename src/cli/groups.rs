@@ -190,6 +190,8 @@ struct MetricJson {
     registered: &'static str,
     kind: &'static str,
     unit: &'static str,
+    /// The functions by which subtasks are rolled up.
+    rollup: Vec<&'static str>,
     help: &'static str,
     product: &'static str,
     since: String,
@@ -217,6 +219,7 @@ impl MetricJson {
             registered: metric.registered.as_str(),
             kind: metric.kind.as_str(),
             unit: metric.unit.as_str(),
+            rollup: metric.rollup.iter().map(|function| function.as_str()).collect(),
             help: &metric.help,
             product: metric.product().as_str(),
             since: metric.since.to_string(),

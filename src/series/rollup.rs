@@ -140,8 +140,11 @@ struct Draft {
 struct RollupDraft {
     key: u128,
     /// Its labels and ids; `None` when it is known.
-    new: Option<(Box<[u8]>, Option<Box<[u8]>>)>,
+    new: Option<Encoded>,
 }
+
+/// Labels and ids that tell them apart, encoded.
+type Encoded = (Box<[u8]>, Option<Box<[u8]>>);
 
 impl Rollups {
     fn job(&mut self, id: &str) -> u32 {

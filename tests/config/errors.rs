@@ -345,6 +345,21 @@ fn flinks_rest_api() {
 }
 
 #[test]
+fn roll_ups_and_budgets() {
+    let files = [
+        "flink: {rollups: tasks}\n",
+        "flink: {rollups: [task]}\n",
+        "flink: {rollups: {levels: {io: per_task, rocksdb: job, memry: off}}}\n",
+        "flink: {rollups: {levels: task}}\n",
+        "flink: {rollups: {keep: true}}\n",
+        "flink: {budgets: {series_total: 10k, series_per_job: -1}}\n",
+        "flink: {budgets: 1000}\n",
+    ];
+    let shown = files.map(|file| error(&format!("{file}{}", job(""))));
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     let secret = "hunter2";
     for file in [

@@ -152,10 +152,10 @@ impl Tracker {
             let at = |demanded: Level| level(rollup.group, demanded) == rollup.level;
             count(rollup.job, &at, rollup.functions.len());
         }
-        let demand = |(id, job): (&Box<str>, &u32)| {
+        let jobs = rollups.jobs.iter().filter_map(|(id, job)| {
             let name = rollups.job_names.get(job).cloned().unwrap_or_default();
             Some((id.clone(), Demand { name, series: *of_job.get(job)? }))
-        };
-        rollups.jobs.iter().filter_map(demand).collect()
+        });
+        jobs.collect()
     }
 }
