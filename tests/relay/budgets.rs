@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use flinkrelay::{flink::rollup::Level, relay::Relay, scrape::BudgetState, telemetry::metrics};
+use flinkrelay::{
+    flink::rollup::Level, relay::Relay, remote_write::proto::metric_metadata::MetricType,
+    scrape::BudgetState, telemetry::metrics,
+};
 
 use crate::fakes::{
     flink::FakeFlink,
@@ -113,4 +116,35 @@ async fn a_job_that_grows_is_degraded_while_the_relay_runs_and_no_scrape_fails()
     let markers = remote.samples_of(raw).into_iter().filter(|sample| sample.value.is_nan()).count();
     assert_eq!(markers, 4);
     assert!(remote.samples_of("up").iter().all(|sample| sample.value == 1.0));
+}
+
+#[tokio::test]
+async fn roll_ups_come_with_their_type_and_as_one_series_over_restarts() {
+    let flink = FakeFlink::with_page(&page(0, &[("a", 4)])).await;
+    let remote = FakeReceiver::start().await;
+    let settings = config(
+        &[job("flink", &[flink.address()], "")],
+        &[receiver(&remote.url(), "")],
+        "flink: {rollups: job}\n",
+    );
+    let running = Running::start(&settings);
+    let sum = "flink_taskmanager_job_task_numRecordsIn:job_sum";
+    until_true("the roll-up", || remote.samples_of(sum).len() >= 2).await;
+    // All subtasks begin anew on another TaskManager of this page's.
+    flink.set_page(&page(1, &[("a", 2)]));
+    until_true("its increase", || remote.samples_of(sum).iter().any(|s| s.value == 7.0)).await;
+    assert_eq!(running.stop().await, 0);
+    let samples = remote.samples_of(sum);
+    assert!(samples.is_sorted_by(|a, b| a.value <= b.value), "it never falls");
+    assert!(samples.iter().all(|sample| sample.series == samples[0].series));
+    assert_eq!(
+        (samples[0].value, samples[0].label("job_id"), samples[0].label("task_name")),
+        (6.0, "a", "")
+    );
+    let writes = remote.accepted();
+    let known =
+        writes.iter().flat_map(|write| &write.metadata).find(|m| m.metric_family_name == sum);
+    let known =
+        known.map(|known| (known.r#type(), &*known.unit, known.help.starts_with("Sum over")));
+    assert_eq!(known, Some((MetricType::Counter, "count", true)));
 }
