@@ -21,6 +21,7 @@ from promql import Labels
 from receivers import Receiver
 from relay import EXTERNAL_LABELS, SCRAPE_SERIES, is_excluded
 from rest import INFO_SERIES, OWN_JOB, is_process
+from values import DERIVED, is_none
 
 # Labels that the relay adds, and its names for labels that the page calls otherwise.
 _ADDED = {"__name__", "job", "instance", *EXTERNAL_LABELS}
@@ -71,7 +72,7 @@ def pair(page: set[Series], stored: set[Labels]) -> Pairing:
     taken: dict[Series, list[Labels]] = defaultdict(list)
     for labels in stored:
         name = dict(labels)["__name__"]
-        if re.fullmatch(f"{SCRAPE_SERIES}|{INFO_SERIES}", name):
+        if re.fullmatch(f"{SCRAPE_SERIES}|{INFO_SERIES}|{DERIVED}", name):
             continue
         added = _ADDED | OWN_JOB if is_process(name) else _ADDED
         kept = {_PAGE_NAMES.get(n, n): sanitised(v) for n, v in labels if n not in added}
@@ -136,6 +137,21 @@ def judge(
     return verdict
 
 
+def _with_values(
+    watch: Watch, page: set[Series], passing: set[Series]
+) -> tuple[set[Series], set[Series]]:
+    """The series that have a value on all pages, and those that have one on some."""
+    ever, always = set(), set()
+    for series in page | passing:
+        values = [poll.samples[series] for poll in watch.polls if series in poll.samples]
+        nothing = [is_none(series, value) for value in values]
+        if not all(nothing):
+            ever.add(series)
+        if not any(nothing):
+            always.add(series)
+    return page & always, (passing | (page - always)) & ever
+
+
 @dataclass
 class Comparison:
     """All windows so far of one receiver against the pages of all targets."""
@@ -153,6 +169,8 @@ class Comparison:
             page = {series for series in watch.steady_series() if relayed(series)}
             # What comes or goes within the window belongs to another check.
             passing = {series for poll in watch.polls for series in poll.samples} - page
+            # So does what is no value now and then; what is none all the time is not to be stored.
+            page, passing = _with_values(watch, page, passing)
             sent = without_copies(page | passing)
             page, passing = page & sent, passing & sent
             pairing = pair(page | passing, set(samples))

@@ -22,7 +22,6 @@ CASES = (
     Case("cpu", r"flink_taskmanager_Status_JVM_CPU_Time"),
     Case("memory", r"flink_jobmanager_Status_JVM_Memory_Heap_Max"),
     Case("memory", r"flink_taskmanager_Status_JVM_Memory_Heap_Max"),
-    Case("memory", r"flink_taskmanager_Status_JVM_Memory_NonHeap_Max"),
     Case("memory", r"flink_taskmanager_Status_Flink_Memory_Managed_Total"),
     Case("threads", r"flink_jobmanager_Status_JVM_Threads_Count"),
     Case("gc", r"flink_jobmanager_Status_JVM_GarbageCollector_G1_Young_Generation_Count"),

@@ -20,6 +20,7 @@ def play(stage: Stage) -> None:
             stored.check_presence(stage)
             stored.check_labels(stage)
             stored.check_names(stage)
+            stored.check_derived(stage)
             stored.check_foreign_ports(stage, HTML_PORT, SILENT_PORT)
         with section("names given back"):
             rest.check_names(stage)

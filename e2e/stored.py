@@ -111,6 +111,47 @@ def check_names(stage: Stage) -> None:
     )
 
 
+def check_derived(stage: Stage) -> None:
+    at = time.time()
+    stage.settle(at, stage.alive())
+    heap = "flink_taskmanager_Status_JVM_Memory_Heap"
+    for what, query, expected in (
+        (
+            "a maximum that is none is no series",
+            'count({__name__=~"flink_.+_Status_JVM_Memory_(NonHeap|Metaspace)_Max"})',
+            [],
+        ),
+        (
+            "slots in use are those that are not free",
+            "sum(flink_jobmanager_task_slots_used)"
+            " == bool sum(flink_jobmanager_taskSlotsTotal) - sum(flink_jobmanager_taskSlotsAvailable)",
+            [1.0],
+        ),
+        (
+            "the share of the heap in use is that of its two metrics",
+            f"max(abs(flink_taskmanager_memory_heap_used_ratio - {heap}_Used / {heap}_Max)) < bool 0.000001",
+            [1.0],
+        ),
+        (
+            "restarts are as many as Flink counts",
+            "max(abs(flink_jobmanager_job_restarts_total - flink_jobmanager_job_numRestarts))",
+            [0.0],
+        ),
+        (
+            "shares of time lie between 0 and 1",
+            "min(flink_taskmanager_job_task_idle_ratio) >= bool 0"
+            " and on() max(flink_taskmanager_job_task_idle_ratio) <= 1",
+            [1.0],
+        ),
+        (
+            "watermarks have a lag",
+            "count(flink_taskmanager_job_task_operator_output_watermark_lag_seconds) > bool 0",
+            [1.0],
+        ),
+    ):
+        stage.on_each(what, query, at, expected, values)
+
+
 def check_foreign_ports(stage: Stage, *ports: int) -> None:
     for port in ports:
 

@@ -15,6 +15,7 @@ import procs
 import promql
 import receivers
 import relay
+import values
 
 
 def series(name: str, **labels: str) -> page.Series:
@@ -102,6 +103,38 @@ class Names(unittest.TestCase):
         other = series("flink_jobmanager_job_numRestarts", job_id="2")
         self.assertEqual(names.without_copies({former, present, other}), {present, other})
         self.assertEqual(names.without_copies({former, other}), {former, other})
+
+
+class Values(unittest.TestCase):
+    def test_what_is_no_value_is_so_for_its_metric_alone(self) -> None:
+        lowest, highest = -9.223372036854776e18, 9.223372036854776e18
+        task = "flink_taskmanager_job_task_"
+        for name, value, expected in (
+            (task + "operator_currentInput2Watermark", lowest, True),
+            (task + "currentInputWatermark", highest, True),
+            (task + "currentInputWatermark", -1.0, False),
+            (task + "busyTimeMsPerSecond", math.nan, True),
+            (task + "idleTimeMsPerSecond", math.nan, False),
+            ("flink_jobmanager_job_lastCheckpointSize", -1.0, True),
+            ("flink_jobmanager_job_lastCheckpointSize", 0.0, False),
+            ("flink_taskmanager_Status_JVM_Memory_NonHeap_Max", -1.0, True),
+            ("flink_taskmanager_Status_JVM_Memory_NonHeap_Used", -1.0, False),
+        ):
+            self.assertIs(values.is_none(series(name), value), expected, f"{name} {value}")
+        self.assertTrue(values.is_none(series("mine", quantile="0.5"), math.nan))
+        self.assertFalse(values.is_none(series("mine"), math.nan))
+
+    def test_what_is_no_value_is_not_to_be_stored_and_what_is_one_at_times_may_be(self) -> None:
+        size = "flink_jobmanager_job_lastCheckpointSize"
+        never, at_times, always = (series(size, job_id=job) for job in "123")
+        polls = [
+            page.Poll(at, at + 0.1, {never: -1.0, at_times: value, always: 7.0})
+            for at, value in ((1.0, -1.0), (2.0, 5.0))
+        ]
+        watch = page.Watch("here", polls)
+        shown = {never, at_times, always}
+        self.assertEqual(compare._with_values(watch, shown, set()), ({always}, {at_times}))
+        self.assertEqual(compare._with_values(watch, set(), shown), (set(), {at_times, always}))
 
 
 class Judgement(unittest.TestCase):

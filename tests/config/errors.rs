@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
-use flinkrelay::config::{Overrides, Place, load};
+use flinkrelay::{
+    config::{Overrides, Place, load},
+    flink::derived::Switch,
+};
 
-use super::{env, job, read, read_with, receiver, scrape_only};
+use super::{env, good, job, read, read_with, receiver, scrape_only};
 
 #[track_caller]
 fn error(text: &str) -> String {
@@ -357,6 +360,29 @@ fn roll_ups_and_budgets() {
     ];
     let shown = files.map(|file| error(&format!("{file}{}", job(""))));
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn sentinels_and_derived_series() {
+    let files = [
+        "flink: {sentinels: kep}\n",
+        "flink: {derived: some}\n",
+        "flink: {derived: [watermark_lag]}\n",
+        "flink: {derived: {watermark_lag: maybe}}\n",
+        "flink: {derived: {watermarklag: false}}\n",
+    ];
+    let shown = files.map(|file| error(&format!("{file}{}", job(""))));
+    insta::assert_snapshot!(shown.join("\n"));
+    for (text, lag, ratios) in [
+        ("", true, true),
+        ("flink: {derived: all}\n", true, true),
+        ("flink: {derived: none}\n", false, false),
+        ("flink: {derived: {watermark_lag: false}}\n", false, true),
+    ] {
+        let derived = good(&format!("{text}{}", job(""))).flink.derived;
+        let found = [Switch::WatermarkLag, Switch::TimeRatios].map(|switch| derived.has(switch));
+        assert_eq!(found, [lag, ratios], "{text}");
+    }
 }
 
 #[test]
