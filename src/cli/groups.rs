@@ -133,9 +133,11 @@ fn versions(metric: &Metric) -> String {
         Product::Flink => "",
         Product::KubernetesOperator => "operator ",
     };
-    match metric.until {
-        Some(until) => format!("{product}{}-{until}", metric.since),
-        None => format!("{product}{}+", metric.since),
+    match (metric.since, metric.until) {
+        (Some(since), Some(until)) => format!("{product}{since}-{until}"),
+        (Some(since), None) => format!("{product}{since}+"),
+        (None, Some(until)) => format!("{product}-{until}"),
+        (None, None) => "-".to_owned(),
     }
 }
 
@@ -192,7 +194,8 @@ struct MetricJson {
     unit: &'static str,
     help: &'static str,
     product: &'static str,
-    since: String,
+    /// Null for a metric of the user's that says nothing of it.
+    since: Option<String>,
     until: Option<String>,
     /// As text, since JSON has no NaN.
     no_value: Vec<String>,
@@ -218,7 +221,7 @@ impl MetricJson {
             unit: metric.unit.as_str(),
             help: &metric.help,
             product: metric.product().as_str(),
-            since: metric.since.to_string(),
+            since: metric.since.map(|version| version.to_string()),
             until: metric.until.map(|version| version.to_string()),
             no_value: metric.no_value.iter().map(f64::to_string).collect(),
             deprecated: metric.deprecated,

@@ -4,6 +4,7 @@
 //! is wrong; the result counts only when nothing was noted.
 
 mod client;
+mod metrics;
 mod rest;
 mod rules;
 mod scalars;
@@ -11,7 +12,7 @@ mod scrape;
 mod spool;
 mod write;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatter};
 use xxhash_rust::xxh3::xxh3_64;
@@ -236,16 +237,21 @@ impl Checker<'_> {
     fn flink(&mut self, raw: RawFlink) -> Flink {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
+        let catalogue = self.catalogue(raw.metrics);
         Flink {
-            catalogue: Arc::clone(flink::catalogue()),
-            groups: self.groups(raw.groups),
+            groups: self.groups(raw.groups, catalogue.groups()),
+            catalogue,
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
             rest: self.rest(raw.rest),
         }
     }
 
-    fn groups(&mut self, raw: Option<At<Form<RawGroups>>>) -> flink::GroupFilter {
+    fn groups(
+        &mut self,
+        raw: Option<At<Form<RawGroups>>>,
+        all: &[flink::Group],
+    ) -> flink::GroupFilter {
         let Some(At { value, origin }) = raw else {
             return flink::GroupFilter::default();
         };
@@ -270,9 +276,7 @@ impl Checker<'_> {
             list.iter()
                 .filter_map(|scalar| {
                     let name = self.text(scalar)?;
-                    if let Err(error) =
-                        flink::GroupFilter::try_new(std::slice::from_ref(&name), &[])
-                    {
+                    if let Err(error) = flink::Group::find(name.trim(), all) {
                         self.note(scalar.origin, error.to_string());
                     }
                     Some(name)
@@ -280,7 +284,7 @@ impl Checker<'_> {
                 .collect()
         };
         let (include, exclude) = (names(include), names(exclude));
-        flink::GroupFilter::try_new(&include, &exclude).unwrap_or_else(|error| {
+        flink::GroupFilter::try_new_among(all, &include, &exclude).unwrap_or_else(|error| {
             if self.findings.len() == noted {
                 self.note(origin, error.to_string());
             }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::{
     COUNT_SUFFIX,
+    file::Matches,
     matcher::Varying,
     spelling::{Part, Piece, Spelling, Staying},
 };
@@ -65,6 +66,19 @@ impl Canonical {
         }
         name
     }
+
+    /// The whole name as text and varying parts.
+    pub(super) fn parts(&self, matches: impl Fn(&str) -> Matches) -> Vec<Part> {
+        let mut parts = vec![Part::Text(self.prefix.clone())];
+        for piece in &self.staying {
+            match (piece, parts.last_mut()) {
+                (Staying::Segment(segment), _) => parts.push(Part::Free(matches(segment))),
+                (Staying::Text(text), Some(Part::Text(last))) => last.push_str(text),
+                (Staying::Text(text), _) => parts.push(Part::Text(text.clone())),
+            }
+        }
+        parts
+    }
 }
 
 impl Naming {
@@ -112,6 +126,23 @@ impl Naming {
             renamed: renamed.collect(),
             own_names: spelling.own_names(),
             is_former,
+        })
+    }
+
+    /// The naming of a canonical name: it stays as it is. Flink's reporter exports no such name, so HELP
+    /// of the reporter's speaks against it.
+    pub(super) fn of_canonical(canonical: &Canonical) -> Result<Self, String> {
+        let segments = canonical.staying.iter().filter_map(|piece| match piece {
+            Staying::Segment(segment) => Some((segment.as_str(), None)),
+            Staying::Text(_) => None,
+        });
+        let segments: Vec<_> = segments.collect();
+        Ok(Self {
+            name: Name::build(canonical, &segments)?,
+            labels: Vec::new(),
+            renamed: Vec::new(),
+            own_names: Vec::new(),
+            is_former: false,
         })
     }
 
