@@ -44,7 +44,7 @@ use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
-        self,
+        self, Group,
         rest::{SubjectId, Subjects},
     },
     labels::Labels,
@@ -340,6 +340,17 @@ impl Tracker {
             };
             let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
             Some((block, sample.timestamp_ms, sample.value))
+        })
+    }
+
+    /// The samples of [`Tracker::samples`], each with its metric group.
+    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+        self.observed.iter().filter_map(move |sample| {
+            let line = self.lines.get(sample.line as usize)?;
+            let Fate::Series(series) = line.fate else { return None };
+            let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
+            let group = *self.shaper.catalogue.groups().get(usize::from(line.group))?;
+            Some((group, block, sample.timestamp_ms, sample.value))
         })
     }
 

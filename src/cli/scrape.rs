@@ -4,6 +4,7 @@
 //! normalised, relabelled, with external labels. With several receivers whose `write_relabel_configs`
 //! differ, the first one's view is shown.
 
+mod custom;
 mod json;
 mod prom;
 mod table;
@@ -13,7 +14,7 @@ use clap::{Args, ValueEnum};
 use super::{ConfigArgs, Failed, LogArgs, print, run};
 use crate::{
     config::Purpose,
-    flink::{Group, catalogue},
+    flink::Group,
     labels::{Labels, METRIC_NAME},
     relay::{Once, Relay},
     remote_write::{proto::metric_metadata::MetricType, v1},
@@ -138,12 +139,10 @@ impl TargetReport {
             help: family.help.to_owned(),
             unit: family.unit.to_owned(),
         });
-        let samples = scraped.result.is_ok().then(|| scraper.samples(0));
-        let series = samples.into_iter().flatten().filter_map(|(block, timestamp_ms, value)| {
+        let samples = scraped.result.is_ok().then(|| scraper.samples_by_group(0));
+        let samples = samples.into_iter().flatten();
+        let series = samples.filter_map(|(group, block, timestamp_ms, value)| {
             let labels = v1::decode_labels(block).ok()?.into_owned();
-            let known = catalogue().lookup_canonical(labels.metric_name());
-            let group = known
-                .map_or_else(|| catalogue().group(labels.metric_name()), |metric| metric.group);
             Some(Series { labels, timestamp_ms, value, group })
         });
         let (families, series) = (known.collect(), series.collect());

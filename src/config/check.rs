@@ -139,7 +139,7 @@ impl Checker<'_> {
         let global = global.map(|global| global.value).unwrap_or_default();
         let pace = self.pace(&global);
         let external_labels = self.external_labels(&global, overrides);
-        let scrapes = self.scrapes(scrape_configs, pace);
+        let scrapes = self.scrapes(scrape_configs, pace, overrides.purpose != Purpose::Show);
         let spool = self.spool(&spool.map(|spool| spool.value).unwrap_or_default());
         self.is_durable = spool.directory.is_some();
         let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);

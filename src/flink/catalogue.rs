@@ -34,6 +34,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+pub use self::described::suggested;
 pub use self::terms::{Kind, Product, Registered, Scope, Unit, Version};
 pub(crate) use self::{
     file::{Matches, Row, Varying as Segmented},

@@ -1,17 +1,30 @@
 //! `-o json`: one document for tools. Its shape is a contract:
-//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}]}`.
+//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}],
+//! "custom": [{"name", "type", "help", "samples", "row"}]}`.
 
 use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
-use super::{Report, TargetReport, kind, number};
+use super::{Report, TargetReport, custom, kind, number};
 use crate::{series::GroupTally, status::RangeState};
 
 #[derive(Serialize)]
 struct Document<'a> {
     ranges: Vec<Range<'a>>,
     targets: Vec<Target<'a>>,
+    /// Metrics that no row of the catalogue describes.
+    custom: Vec<Unknown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Unknown<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    help: &'a str,
+    samples: u64,
+    /// For `flink.metrics`, to be completed; null for what is not Flink's.
+    row: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -85,7 +98,15 @@ struct Series<'a> {
 /// Writes the document.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let ranges = report.ranges.iter().map(|(spec, state)| range(spec, state)).collect();
-    let document = Document { ranges, targets: report.targets.iter().map(target).collect() };
+    let unknown = custom::unknown(report).into_iter().map(|metric| {
+        let custom::Unknown { name, kind, help, samples, row } = metric;
+        Unknown { name, r#type: kind, help, samples, row }
+    });
+    let document = Document {
+        ranges,
+        targets: report.targets.iter().map(target).collect(),
+        custom: unknown.collect(),
+    };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
 }
