@@ -186,7 +186,7 @@ async fn groups_of_the_users_are_shown_with_flinks() {
     let file = file.to_str().unwrap();
     let overview = flinkrelay(&["groups", "-c", file]).await;
     assert_eq!((overview.code, &*overview.stderr), (0, ""));
-    let last = overview.stdout.lines().filter(|line| line.starts_with(' ')).next_back().unwrap();
+    let last = overview.stdout.lines().rfind(|line| line.starts_with(' ')).unwrap();
     let words: Vec<_> = last.split_whitespace().collect();
     assert_eq!(words, ["shop", "2", "Ours."], "{}", overview.stdout);
     let group = flinkrelay(&["groups", "shop", "--config", file]).await;
