@@ -123,7 +123,7 @@ impl Client {
         if !self.own.follow_redirects {
             return self.send_with_auth(request).await;
         }
-        let (origin, mut trusted, mut followed) = (request.uri().clone(), true, 0);
+        let (mut visited, mut trusted) = (vec![request.uri().clone()], true);
         loop {
             let answer = match trusted {
                 true => self.send_with_auth(request.clone()).await?,
@@ -131,12 +131,14 @@ impl Client {
             };
             let (method, url) = (request.method(), request.uri());
             let target = redirect::target(method, url, answer.status(), answer.headers());
-            let Some(target) = target.filter(|_| followed < redirect::REDIRECTS_MAX) else {
-                return Ok(answer);
+            // Asked again in the same way, who has answered before answers the same.
+            let is_new = |target: &Uri| {
+                visited.len() <= redirect::REDIRECTS_MAX && !visited.contains(target)
             };
-            followed += 1;
+            let Some(target) = target.filter(is_new) else { return Ok(answer) };
             // Who was left once is not trusted by coming back.
-            trusted &= redirect::is_trusted(&origin, &target);
+            trusted &= visited.first().is_some_and(|from| redirect::is_trusted(from, &target));
+            visited.push(target.clone());
             request.headers_mut().remove(HOST);
             *request.uri_mut() = target;
         }

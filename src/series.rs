@@ -103,6 +103,8 @@ struct Line {
     stands_back: bool,
     /// Whose names it bears.
     subject: SubjectId,
+    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
+    start_ms: i64,
 }
 
 /// A label set that is or was sent.
@@ -245,6 +247,7 @@ impl Tracker {
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
+        let mut start_ms = 0;
         let (fate, normal, ids) = match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
@@ -254,6 +257,7 @@ impl Tracker {
                     self.remake(identity, &blocks);
                 }
                 let about = self.about(sample.name, known.as_ref());
+                start_ms = self.start_ms(sample, &about);
                 (
                     Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
                     normal,
@@ -264,8 +268,19 @@ impl Tracker {
         let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         self.subjects.add_line(subject);
-        let line =
-            Line { fingerprint, fate, group, born, seen, normal, ids, name, stands_back, subject };
+        let line = Line {
+            fingerprint,
+            fate,
+            group,
+            born,
+            seen,
+            normal,
+            ids,
+            name,
+            stands_back,
+            subject,
+            start_ms,
+        };
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;

@@ -145,8 +145,9 @@ impl Spool {
         now: Instant,
     ) -> u16 {
         let lane = self.lane_of(lane_key);
-        for (place, fragment) in fragments.into_iter().enumerate() {
-            self.append_fragment(lane, lane_key, place == 0, fragment, now);
+        let mut first = true;
+        for fragment in fragments {
+            first &= !self.append_fragment(lane, lane_key, first, fragment, now);
         }
         self.check();
         lane
@@ -279,6 +280,7 @@ impl Spool {
         Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
     }
 
+    /// Queues a fragment, unless that is impossible. Returns whether it was queued.
     fn append_fragment(
         &mut self,
         lane: u16,
@@ -286,7 +288,7 @@ impl Spool {
         first: bool,
         fragment: Arc<Fragment>,
         now: Instant,
-    ) {
+    ) -> bool {
         let mut record =
             Record::new(self.next_sequence, lane_key, first, fragment, &self.epoch, now);
         let amount = record.amount();
@@ -296,7 +298,7 @@ impl Spool {
             || self.store.as_ref().is_some_and(|store| !store.could_hold(record.bytes));
         if let Some(reason) = self.closed.or_else(|| is_too_large.then_some(Reason::QueueFull)) {
             self.counts.drop_queued(amount, reason);
-            return;
+            return false;
         }
         self.next_sequence += 1;
         if let Some(store) = &mut self.store {
@@ -305,6 +307,7 @@ impl Spool {
         let lane = self.lanes.get_mut(usize::from(lane)).expect("lanes come from lane_of");
         lane.line.push_back(record);
         self.make_room();
+        true
     }
 
     fn next_of(&mut self, at: usize, now: Instant) -> Next {
@@ -312,7 +315,7 @@ impl Spool {
         let Some(lane) = self.lanes.get(at) else { return Next::Idle };
         match lane.taken.as_ref().map(|taken| taken.stage) {
             Some(Stage::Sent) => return Next::Idle,
-            Some(Stage::Loading) => return Next::WaitUntil(store::ask_again(now)),
+            Some(Stage::Loading | Stage::Unread) => return Next::WaitUntil(store::ask_again(now)),
             Some(Stage::Ready) => return self.send(at),
             None => {}
         }
@@ -375,7 +378,7 @@ impl Spool {
                 store.order_load(at, id, &records);
             }
         }
-        lane.taken = Some(Taken { id, stage, records, tries: 0, failed_loads: 0 });
+        lane.taken = Some(Taken { id, stage, records, tries: 0, unread_since: None });
         if is_resident { self.send(at) } else { Next::WaitUntil(store::ask_again(now)) }
     }
 

@@ -69,7 +69,14 @@ async fn take(
     limit: Duration,
 ) -> Result<(), Failure> {
     let answer = tokio::time::timeout(limit, get(client, &endpoint.url, ask)).await;
-    let answer = answer.unwrap_or(Err(Failure::Timeout(limit)));
+    // In the same words, whichever of the time limits struck.
+    let answer = match answer {
+        Err(_) => Err(Failure::Timeout(limit)),
+        Ok(Err(Failure::Http(error))) if error.kind == http::ErrorKind::Timeout => {
+            Err(Failure::Timeout(limit))
+        }
+        Ok(answer) => answer,
+    };
     let taken = answer.and_then(|body| Ok(cluster.take(ask, &body)?));
     endpoint.count(taken.is_ok());
     taken

@@ -5,7 +5,7 @@ use hyper::{
     header::{LOCATION, ToStrError},
 };
 
-/// Redirects of one request that are followed, as in Go's client.
+/// Redirects of one request that are followed, as in Go's client; none to where it has been.
 pub(super) const REDIRECTS_MAX: usize = 10;
 
 /// Where the answer sends a request with this method and URL; none when it does not, or not in a

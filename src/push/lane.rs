@@ -21,7 +21,7 @@ use super::{
     request::Answer,
 };
 use crate::{
-    remote_write::{Outcome, outcome},
+    remote_write::{Outcome, outcome, unwritten},
     spool::{Batch, BatchId, Next, Reason, Settled},
 };
 
@@ -48,9 +48,9 @@ struct InFlight<'r> {
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
     pub(super) words: String,
-    /// Samples of a refused request that the receiver says it has written all the same
-    /// (Remote-Write 2.0, "Partial Write").
-    pub(super) written: u64,
+    /// When a receiver of 2.0 has written a part of the samples and will never write the rest: how
+    /// many that is.
+    pub(super) unwritten: Option<u64>,
 }
 
 impl Receiver {
@@ -148,11 +148,11 @@ impl Receiver {
     ) -> Settled {
         let lane = turn.lane;
         let verdict = self.attempt(turn, batch).await;
+        if let Some(unwritten) = verdict.unwritten {
+            return self.settle_unwritten(batch, unwritten, &verdict.words);
+        }
         match verdict.outcome {
             Outcome::Accepted => Settled::Delivered,
-            Outcome::Rejected | Outcome::Split | Outcome::Bisect if verdict.written > 0 => {
-                self.written_in_part(batch, &verdict)
-            }
             Outcome::Retry { .. } | Outcome::Park { .. } => Settled::Retry,
             Outcome::Split => self.deliver_parts(lane, batch, verdict, fruitless_until).await,
             Outcome::Bisect if fruitless_until.is_none_or(|until| until <= Instant::now()) => {
@@ -186,8 +186,8 @@ impl Receiver {
             Report::Parked(_) => self.parked(&answer, batch, now, wall),
         }
         turn.report(report, began, now);
-        let written = if report == Report::Refused { answer.samples_written() } else { None };
-        Verdict { outcome, written: written.unwrap_or_default(), words: answer.words }
+        let unwritten = unwritten(outcome, answer.written, batch.samples);
+        Verdict { outcome, words: answer.words, unwritten }
     }
 
     /// What an answer means for the samples of its request.

@@ -59,7 +59,10 @@ impl Receiver {
         refused_before: Option<u16>,
     ) -> (Answer, Heard) {
         let began = Instant::now();
-        let answer = post(&self.client, &self.config, batch, encoding).await;
+        let mut answer = post(&self.client, &self.config, batch, encoding).await;
+        if batch.message == Message::V2 {
+            answer.written = answer.samples_written();
+        }
         self.numbers.record(&answer, batch.body.len(), began.elapsed());
         let heard = self.hear(batch, encoding, &answer, refused_before);
         (answer, heard)
@@ -109,7 +112,7 @@ impl Receiver {
                     message: batch.message,
                     encoding,
                     status,
-                    written: answer.samples_written(),
+                    written: answer.written,
                     samples: batch.samples,
                     refused_before,
                 },
@@ -154,8 +157,7 @@ impl Answer {
         }
     }
 
-    /// How many samples the receiver says it has written; receivers of 1.0 do not say.
-    pub(super) fn samples_written(&self) -> Option<u64> {
+    fn samples_written(&self) -> Option<u64> {
         samples_written(self.headers.get(SAMPLES_WRITTEN)?.to_str().ok()?)
     }
 }

@@ -73,9 +73,9 @@ impl Receiver {
             let Some(verdict) = self.deliver_part(lane, batch, &part).await else {
                 return Settled::Retry;
             };
-            if verdict.written > 0 {
+            if let Some(unwritten) = verdict.unwritten {
+                refused.add_unwritten(unwritten, &verdict.words);
                 halving.accepted();
-                refused.add_rest(&part, &verdict);
                 continue;
             }
             let again = match verdict.outcome {
@@ -116,17 +116,10 @@ impl Receiver {
         }
     }
 
-    /// What becomes of a batch of which the receiver has written a part: the rest is dropped. There is
-    /// nothing to look for, since what is good of it is there.
-    pub(super) fn written_in_part(&self, batch: &Batch, verdict: &Verdict) -> Settled {
+    /// Settles a batch of which a receiver of 2.0 has written all but so many samples.
+    pub(super) fn settle_unwritten(&self, batch: &Batch, unwritten: u64, words: &str) -> Settled {
         let mut refused = Refused::default();
-        let all = Part {
-            body: batch.body.clone(),
-            raw_bytes: batch.raw_bytes,
-            samples: batch.samples,
-            metadata: 0,
-        };
-        refused.add_rest(&all, verdict);
+        refused.add_unwritten(unwritten, words);
         self.settle_parts(batch, &refused, true)
     }
 
@@ -166,13 +159,6 @@ impl Receiver {
 }
 
 impl Refused {
-    /// Which samples are missing of what was written in part is in the receiver's words, if anywhere.
-    fn add_rest(&mut self, part: &Part, verdict: &Verdict) {
-        self.samples += part.samples.saturating_sub(verdict.written);
-        self.pieces += 1;
-        verdict.words.clone_into(&mut self.words);
-    }
-
     fn add(&mut self, pieces: &Pieces, range: Range<usize>, part: &Part, words: &str) {
         self.samples += part.samples;
         self.metadata += part.metadata;
@@ -180,5 +166,19 @@ impl Refused {
         let room = NAMED_MAX.saturating_sub(self.names.len());
         self.names.extend(range.take(room).filter_map(|piece| pieces.name(piece)));
         words.clone_into(&mut self.words);
+    }
+
+    /// Which they are is in the receiver's words at most.
+    fn add_unwritten(&mut self, samples: u64, words: &str) {
+        if samples == 0 {
+            return;
+        }
+        self.samples += samples;
+        self.pieces += usize::try_from(samples).unwrap_or(usize::MAX);
+        if words.is_empty() {
+            self.words = format!("2xx, {samples} samples not written");
+        } else {
+            words.clone_into(&mut self.words);
+        }
     }
 }

@@ -31,11 +31,13 @@ pub(super) struct Answer {
     /// For the log: the status and the receiver's own words on one line, or why there was no
     /// answer. Empty with a 2xx.
     pub(super) words: String,
+    /// How many samples a receiver of 2.0 says it has written; `None` with 1.0, and without a word.
+    pub(super) written: Option<u64>,
 }
 
 impl Answer {
     fn none(words: String) -> Self {
-        Self { status: None, headers: HeaderMap::new(), words }
+        Self { status: None, headers: HeaderMap::new(), words, written: None }
     }
 
     /// A header as text, if it is there and is text.
@@ -98,7 +100,7 @@ async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
         status if words.is_empty() => format!("HTTP {status}"),
         status => format!("HTTP {status}: {words}"),
     };
-    Answer { status: Some(head.status.as_u16()), headers: head.headers, words }
+    Answer { status: Some(head.status.as_u16()), headers: head.headers, words, written: None }
 }
 
 /// The first words of an answer's body, on one line. The body is read to its end, so that the

@@ -194,9 +194,40 @@ fn pause(text: &str, now: SystemTime) -> Option<Duration> {
     Some(pause.min(RETRY_AFTER_MAX))
 }
 
+/// Of a request of 2.0: how many of its samples the receiver will never write although it has written
+/// others, by its word ([`SAMPLES_WRITTEN`](super::SAMPLES_WRITTEN)). `None` when it has written none, when
+/// it has accepted all, and with answers after which all of them are sent again, which it has to bear then.
+///
+/// A 4xx may come with samples that were written ("Partial Write"). These are not sent again, whatever
+/// is done at that status: what is left was judged already.
+pub fn unwritten(outcome: Outcome, written: Option<u64>, samples: u64) -> Option<u64> {
+    let unwritten = samples.saturating_sub(written.filter(|&written| written > 0)?);
+    match outcome {
+        Outcome::Retry { .. } | Outcome::Park { .. } => None,
+        Outcome::Accepted => Some(unwritten).filter(|&unwritten| unwritten > 0),
+        Outcome::Rejected | Outcome::Split | Outcome::Bisect => Some(unwritten),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_written_is_not_sent_again() {
+        let (retry, park) = (Outcome::NO_ANSWER, Outcome::Park { after: None });
+        for outcome in [Outcome::Accepted, Outcome::Rejected, Outcome::Split, Outcome::Bisect] {
+            assert_eq!(unwritten(outcome, None, 10), None, "{outcome:?}");
+            assert_eq!(unwritten(outcome, Some(0), 10), None, "{outcome:?}");
+            assert_eq!(unwritten(outcome, Some(7), 10), Some(3), "{outcome:?}");
+            let all = (outcome != Outcome::Accepted).then_some(0);
+            assert_eq!(unwritten(outcome, Some(10), 10), all, "{outcome:?}");
+            assert_eq!(unwritten(outcome, Some(11), 10), all, "more than there were");
+        }
+        for outcome in [retry, park] {
+            assert_eq!(unwritten(outcome, Some(7), 10), None, "{outcome:?}");
+        }
+    }
 
     /// Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110.
     const DATE: u64 = 784_111_777;

@@ -23,6 +23,7 @@ mod symbols;
 
 use prost::encoding::{encode_varint, encoded_len_varint};
 
+pub(super) use self::read::encode;
 pub use self::{
     encoder::Encoder,
     read::{Point, ReadError, downgrade, read},

@@ -213,8 +213,9 @@ impl Part<'_> {
     ) -> u64 {
         let mut sent = 0;
         if self.good {
-            for Numbered { series, timestamp_ms, value } in tracker.numbered(self.view) {
-                encoder.push(series, value, timestamp_ms, START_UNKNOWN_MS);
+            for sample in tracker.numbered(self.view) {
+                let Numbered { series, timestamp_ms, value, start_ms } = sample;
+                encoder.push(series, value, timestamp_ms, start_ms);
                 sent += 1;
             }
             let stale = tracker.numbered_stale(self.view);
@@ -228,7 +229,7 @@ impl Part<'_> {
         }
         for (Entry { value, .. }, series) in self.report.iter().zip(report) {
             match *value {
-                Some(value) => encoder.push(series, value, self.now_ms, START_UNKNOWN_MS),
+                Some(value) => encoder.push(series, value, self.now_ms, NO_START_MS),
                 None => encoder.push_stale(series, self.now_ms),
             }
         }
@@ -236,8 +237,8 @@ impl Part<'_> {
     }
 }
 
-/// Nothing on a page tells when a counter began to count.
-const START_UNKNOWN_MS: i64 = 0;
+/// The report's series are gauges.
+const NO_START_MS: i64 = 0;
 
 fn shared(fragments: Vec<Fragment>) -> Vec<Arc<Fragment>> {
     fragments.into_iter().map(Arc::new).collect()

@@ -8,9 +8,9 @@
 
 use std::sync::Arc;
 
-use super::{Fate, Series, Tracker};
+use super::{Fate, Line, Observed, Series, Tracker};
 use crate::{
-    exposition,
+    exposition::{self, Sample},
     flink::{self, Metric, catalogue::Found},
     remote_write::{
         proto::metric_metadata::MetricType,
@@ -36,6 +36,8 @@ pub struct Numbered<'a> {
     pub timestamp_ms: i64,
     /// The value as on the page.
     pub value: f64,
+    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
+    pub start_ms: i64,
 }
 
 impl Comments {
@@ -62,6 +64,9 @@ impl Comments {
         sample_name.strip_prefix(&*self.family).is_some_and(|suffix| SUFFIXES.contains(&suffix))
     }
 }
+
+/// A counter whose start nobody tells; no page does.
+const START_UNKNOWN_MS: i64 = 0;
 
 /// What the names of a summary's or histogram's samples have beyond their family's.
 const SUFFIXES: [&str; 4] = ["", "_count", "_sum", "_bucket"];
@@ -99,6 +104,22 @@ impl Tracker {
         Arc::clone(self.abouts.get_or_insert_with(&about, |about| Arc::new(about.clone())))
     }
 
+    /// When the counter of a new line began to count: with the attempt of its subtask, whose start Flink's
+    /// REST API tells. It belongs to the line and not to the series, which outlives the attempt.
+    pub(super) fn start_ms(&self, sample: &Sample<'_>, about: &About) -> i64 {
+        if about.kind != MetricType::Counter {
+            return START_UNKNOWN_MS;
+        }
+        let label = |wanted| sample.labels().find(|(name, _)| *name == wanted).map(|(_, v)| v);
+        let number = |name| label(name)?.parse().ok();
+        let start = || {
+            let (job, task) = (label("job_id")?, label("task_id")?);
+            let (subtask, attempt) = (number("subtask_index")?, number("task_attempt_num")?);
+            self.subjects.names()?.start_ms(&job, &task, subtask, attempt)
+        };
+        start().unwrap_or(START_UNKNOWN_MS)
+    }
+
     /// Gives every series of one view its numbers, so that the iterators below hold them all.
     pub fn number(&mut self, view: usize, symbols: &mut Symbols) {
         for (_, series) in &mut self.series {
@@ -109,11 +130,11 @@ impl Tracker {
     /// The samples of the closed page for one view, as [`Tracker::samples`].
     pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered<'_>> {
         self.observed.iter().filter_map(move |sample| {
-            let Fate::Series(series) = self.lines.get(sample.line as usize)?.fate else {
-                return None;
-            };
+            let &Line { fate, start_ms, .. } = self.lines.get(sample.line as usize)?;
+            let Fate::Series(series) = fate else { return None };
             let series = self.series.get(series as usize)?.numbers.get(view)?.as_ref()?;
-            Some(Numbered { series, timestamp_ms: sample.timestamp_ms, value: sample.value })
+            let Observed { timestamp_ms, value, .. } = *sample;
+            Some(Numbered { series, timestamp_ms, value, start_ms })
         })
     }
 

@@ -584,22 +584,41 @@ fn what_cannot_be_read_back_is_dropped_and_counted() {
     assert_eq!(delivered, [0, 1, 3, 4].into());
     assert_eq!(spool.counts().dropped(Reason::Unreadable).samples, 2);
     assert_eq!(spool.store(epoch.instant).unwrap().corrupt_records, 1);
-    // A disk that does not read at all is asked a few times.
+    // A disk that does not read at all is asked again for a while.
+    let at = |seconds| epoch.instant + Duration::from_secs(seconds);
     spool.store.as_mut().unwrap().sizes.memory_bytes_max = 1 << 20;
-    spool.append(0, [fragment(7, 1, epoch.instant)], epoch.instant);
-    let report = log.perform(spool.orders(epoch.instant).unwrap());
+    spool.append(0, [fragment(7, 1, epoch.instant)], at(0));
+    let report = log.perform(spool.orders(at(0)).unwrap());
     spool.store.as_mut().unwrap().sizes.memory_bytes_max = 0;
-    spool.done(report, epoch.instant);
+    spool.done(report, at(0));
     disk.set(Faults { read: true, ..Faults::default() });
-    assert_eq!(deliver_all(&mut spool, &mut log, epoch.instant), BTreeSet::new());
+    spool.flush();
+    for second in (0..60).step_by(4) {
+        assert!(matches!(spool.next(0, at(second)), Next::WaitUntil(_)), "{second}");
+        while let Some(orders) = spool.orders(at(second)) {
+            let report = log.perform(orders);
+            spool.done(report, at(second));
+        }
+    }
+    assert!((5..=13).contains(&disk.failed()), "one try each five seconds: {}", disk.failed());
+    disk.set(Faults::default());
+    assert_eq!(deliver_all(&mut spool, &mut log, at(60)), [7].into(), "an outage of a minute");
+    // One that lasts longer costs what cannot be read, and holds up nothing else.
+    spool.store.as_mut().unwrap().sizes.memory_bytes_max = 1 << 20;
+    spool.append(0, [fragment(8, 1, epoch.instant)], at(100));
+    let report = log.perform(spool.orders(at(100)).unwrap());
+    spool.store.as_mut().unwrap().sizes.memory_bytes_max = 0;
+    spool.done(report, at(100));
+    disk.set(Faults { read: true, ..Faults::default() });
+    assert_eq!(deliver_all(&mut spool, &mut log, at(101)), BTreeSet::new());
     assert_eq!(spool.counts().dropped(Reason::Unreadable).samples, 3);
-    assert_eq!(disk.failed(), 3);
 }
 
-fn deliver_all(spool: &mut Spool, log: &mut Log<SimDisk>, now: Instant) -> BTreeSet<u64> {
+fn deliver_all(spool: &mut Spool, log: &mut Log<SimDisk>, start: Instant) -> BTreeSet<u64> {
     let mut delivered = BTreeSet::new();
     spool.flush();
-    for _ in 0..100 {
+    for second in 0..100 {
+        let now = start + Duration::from_secs(second);
         while let Some(orders) = spool.orders(now) {
             let report = log.perform(orders);
             spool.done(report, now);

@@ -3,7 +3,7 @@
 //! Invariants: sequence numbers grow from the front to the back, and what is stored stands before what is
 //! not yet. In a lane that sends in order, the batch stands before the line.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, time::Instant};
 
 use super::{
     Amount, Batch, BatchId, Epoch,
@@ -19,6 +19,8 @@ use crate::{
 pub(super) enum Stage {
     /// Its records are being read back.
     Loading,
+    /// The disk did not give them; it is asked again.
+    Unread,
     /// To be sent (again).
     Ready,
     /// What becomes of it at the receiver.
@@ -32,8 +34,8 @@ pub(super) struct Taken {
     pub(super) stage: Stage,
     pub(super) records: Vec<Record>,
     pub(super) tries: u32,
-    /// How often reading it back failed.
-    pub(super) failed_loads: u32,
+    /// Since when the disk does not give its records.
+    pub(super) unread_since: Option<Instant>,
 }
 
 /// What a lane's line has to offer.
@@ -142,17 +144,29 @@ impl Lane {
     /// Leaves the scrape that the end of a batch would tear to the next one, if that can hold all of it.
     fn without_torn_scrape(&self, start: usize, count: usize, rules: &Rules) -> usize {
         let end = start + count;
-        if self.line.get(end).is_none_or(|next| next.first) {
+        if !self.continues(end) {
             return count;
         }
-        let begins = (start..end).rev().find(|at| self.line.get(*at).is_some_and(|r| r.first));
-        let Some(begins) = begins.filter(|begins| *begins > start) else { return count };
-        let rest = self.line.range(begins + 1..).take_while(|record| !record.first);
-        let (samples, raw_bytes) = rest
-            .chain(self.line.get(begins))
+        let Some(begins) = (start + 1..end).rev().find(|at| !self.continues(*at)) else {
+            return count;
+        };
+        let rest = (end + 1..).find(|at| !self.continues(*at)).unwrap_or(end);
+        let (samples, raw_bytes) = self
+            .line
+            .range(begins..rest)
             .fold((0, 0), |sum, record| (sum.0 + record.samples, sum.1 + record.raw_bytes));
         let fits = samples <= rules.samples_max && raw_bytes <= BODY_RAW_BYTES_MAX;
         if fits { begins - start } else { count }
+    }
+
+    /// Whether the record there is of the same scrape as the one before it.
+    fn continues(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.line.get(before));
+        before.zip(self.line.get(at)).is_some_and(|(before, record)| {
+            !record.first
+                && record.lane_key == before.lane_key
+                && record.sequence == before.sequence + 1
+        })
     }
 
     /// The record of this number, in the batch or in the line.

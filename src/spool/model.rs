@@ -77,6 +77,8 @@ struct Piece {
     id: u64,
     key: u64,
     scrape: u64,
+    /// Counts fragments that were queued.
+    place: u64,
     amount: Amount,
     state: State,
     created: Instant,
@@ -97,6 +99,7 @@ struct Model {
     fates: BTreeMap<u64, (Piece, Fate)>,
     appended: Amount,
     retried: Amount,
+    places: u64,
     /// Samples of batches that were delivered in part.
     partly_dropped: u64,
 }
@@ -127,12 +130,14 @@ impl Model {
         amount.bytes > self.settings.max_bytes || capacity != 0 && amount.samples > capacity
     }
 
-    fn append(&mut self, piece: Piece) {
+    fn append(&mut self, mut piece: Piece) {
         self.appended += piece.amount;
+        piece.place = self.places;
         self.pieces.push_back(piece);
         if self.too_much(piece.amount) {
             return self.remove(piece.id, Fate::Dropped(Reason::QueueFull));
         }
+        self.places += 1;
         while self.too_much(self.queued()) {
             let oldest = self.pieces.iter().find(|p| !matches!(p.state, State::InFlight(_)));
             self.remove(oldest.unwrap().id, Fate::Dropped(Reason::QueueFull));
@@ -167,13 +172,14 @@ impl Model {
             return Err(Some(due));
         }
         // A scrape that would be torn, does not begin the batch, and fits into the next one, waits.
-        if let Some(next) = own.get(count) {
-            let scrape: Vec<Piece> =
-                own.iter().filter(|piece| piece.scrape == next.scrape).copied().collect();
-            let begins = own.iter().position(|piece| piece.scrape == next.scrape).unwrap();
-            if begins > 0 && begins < count && sum(&scrape) <= max {
+        let follows = |a: &Piece, b: &Piece| a.scrape == b.scrape && a.place + 1 == b.place;
+        let mut begins = 0;
+        for scrape in own.chunk_by(follows) {
+            let ends = begins + scrape.len();
+            if begins > 0 && begins < count && count < ends && sum(scrape) <= max {
                 count = begins;
             }
+            begins = ends;
         }
         Ok(own[..count].to_vec())
     }
@@ -221,6 +227,7 @@ impl Play {
             fates: BTreeMap::new(),
             appended: Amount::default(),
             retried: Amount::default(),
+            places: 0,
             partly_dropped: 0,
         };
         let spool = spool(settings);
@@ -258,6 +265,7 @@ impl Play {
                 id: self.next_id,
                 key,
                 scrape: self.next_scrape,
+                place: 0,
                 amount: Amount {
                     samples: u64::from(*samples),
                     metadata: 0,

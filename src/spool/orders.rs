@@ -12,7 +12,7 @@ use super::{
     log::{Cut, Fsync, Loaded, Log, Orders, Report, Unread, Write, Written, frame_bytes},
     record::{Place, Stored},
     recover::{self, Found, Recovered},
-    store::{Health, LOADS_MAX, PATIENCE, Sizes, Store},
+    store::{Health, PATIENCE, READ_PATIENCE, READ_PAUSE, Sizes, Store},
 };
 use crate::remote_write::Fragment;
 
@@ -66,7 +66,9 @@ impl Spool {
     /// What to do on the disk now, if anything, in the order in which it has to be done; answer it with
     /// [`Spool::done`].
     pub fn orders(&mut self, now: Instant) -> Option<Orders> {
-        let store = self.store.as_ref().filter(|store| store.busy_since.is_none())?;
+        self.store.as_ref().filter(|store| store.busy_since.is_none())?;
+        self.reload(now);
+        let store = self.store.as_ref()?;
         let mut orders = Orders::default();
         if store.may_write(now) && store.unwritten_bytes > 0 {
             orders.writes = self.gather(store.sizes.write_bytes_max);
@@ -119,7 +121,7 @@ impl Spool {
         let mut lanes: Vec<u16> = Vec::new();
         for loaded in report.loaded {
             lanes.push(loaded.lane);
-            self.loaded(loaded);
+            self.loaded(loaded, now);
         }
         let written_any = !report.written.is_empty();
         for written in &report.written {
@@ -349,51 +351,82 @@ impl Spool {
         }
     }
 
-    /// Takes in what was read for a batch. What the log cannot give is dropped; a disk that fails to read is
-    /// asked again a few times first.
-    fn loaded(&mut self, loaded: Loaded) {
-        let Some(lane) = self.lanes.get_mut(usize::from(loaded.lane)) else { return };
-        let is_it =
-            |taken: &&mut Taken| taken.id.0 == loaded.batch && taken.stage == Stage::Loading;
+    /// Takes in what was read for a batch. What the log has lost is dropped; a disk that does not give it is
+    /// asked again for a while.
+    fn loaded(&mut self, loaded: Loaded, now: Instant) {
+        let (Some(lane), Some(store)) =
+            (self.lanes.get_mut(usize::from(loaded.lane)), &mut self.store)
+        else {
+            return;
+        };
+        let is_it = |t: &&mut Taken| t.id.0 == loaded.batch && t.stage == Stage::Loading;
         let Some(taken) = lane.taken.as_mut().filter(is_it) else { return };
-        let (mut lost, mut tries_again) = (Vec::new(), false);
-        let may_try_again = taken.failed_loads + 1 < LOADS_MAX;
+        let (mut lost, mut unread) = (Vec::new(), Vec::new());
         for (sequence, body) in loaded.bodies {
             let at = taken.records.iter().position(|record| record.sequence == sequence);
             let Some(record) = at.and_then(|at| taken.records.get_mut(at)) else { continue };
             match body {
                 Ok((frame, body)) => {
-                    record.fragment = Some(Arc::new(Fragment::restore(
-                        record.message,
-                        Bytes::from(body),
-                        record.raw_bytes,
-                        frame.samples,
-                        frame.metadata,
-                        frame.timestamps_ms,
-                        self.epoch.instant(record.created_ms),
-                    )));
+                    let created = self.epoch.instant(record.created_ms);
+                    record.fragment = Some(Arc::new(restored(record, &frame, body, created)));
                 }
-                Err(Unread::Disk(DiskError::Failed(_) | DiskError::Full(_))) if may_try_again => {
-                    tries_again = true;
+                Err(Unread::Disk(DiskError::Failed(_) | DiskError::Full(_))) => {
+                    unread.push(sequence)
                 }
-                Err(Unread::Corrupt | Unread::Disk(_)) => lost.push(sequence),
+                Err(Unread::Corrupt | Unread::Disk(DiskError::Gone(_))) => lost.push(sequence),
             }
         }
-        let mut left: Vec<Record> =
-            taken.records.extract_if(.., |r| lost.contains(&r.sequence)).collect();
-        taken.failed_loads += u32::from(tries_again);
-        taken.stage = if tries_again { Stage::Loading } else { Stage::Ready };
-        let (id, at) = (taken.id, usize::from(loaded.lane));
-        if let Some(store) = &mut self.store {
-            store.errors += u64::from(tries_again);
-            store.corrupt_records += left.len() as u64;
-            if tries_again {
-                store.order_load(at, id, &taken.records);
+        taken.stage = Stage::Ready;
+        if unread.is_empty() {
+            store.unread_since = None;
+        } else {
+            store.errors += 1;
+            let since = *store.unread_since.get_or_insert(now);
+            let since = since.min(*taken.unread_since.get_or_insert(now));
+            if now.saturating_duration_since(since) < READ_PATIENCE {
+                taken.stage = Stage::Unread;
+                store.reload_at = Some(now.checked_add(READ_PAUSE).unwrap_or(now));
+            } else {
+                lost.append(&mut unread);
             }
         }
+        store.corrupt_records += lost.len() as u64;
+        let gone: Vec<Record> =
+            taken.records.extract_if(.., |record| lost.contains(&record.sequence)).collect();
         lane.taken.take_if(|taken| taken.records.is_empty());
-        for record in left.drain(..) {
+        for record in gone {
             self.drop_record(&record, false, Reason::Unreadable);
         }
     }
+
+    /// Orders again what the disk did not give.
+    fn reload(&mut self, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        if store.reload_at.is_none_or(|at| at > now) {
+            return;
+        }
+        store.reload_at = None;
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let unread = lane.taken.as_mut().filter(|taken| taken.stage == Stage::Unread);
+            if let Some(taken) = unread {
+                taken.stage = Stage::Loading;
+                store.order_load(at, taken.id, &taken.records);
+            }
+        }
+    }
+}
+
+/// A fragment as it was before it was written.
+fn restored(record: &Record, frame: &Frame, body: Vec<u8>, created: Instant) -> Fragment {
+    let Frame { samples, metadata, timestamps_ms, .. } = *frame;
+    let body = Bytes::from(body);
+    Fragment::restore(
+        record.message,
+        body,
+        record.raw_bytes,
+        samples,
+        metadata,
+        timestamps_ms,
+        created,
+    )
 }

@@ -38,8 +38,12 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Time between two cursors: what is sent again after a kill is what was delivered in this time.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a batch is read back before its records count as unreadable.
-pub(super) const LOADS_MAX: u32 = 3;
+/// Pause before a disk that did not give something is asked again.
+pub(super) const READ_PAUSE: Duration = Duration::from_secs(5);
+
+/// So long a disk, or one place of it, may fail to give records before they count as unreadable. Samples
+/// that can be read wait behind them meanwhile.
+pub(super) const READ_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a spool uses its disk.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +129,10 @@ pub(super) struct Store {
     /// Since when orders are under way.
     pub(super) busy_since: Option<Instant>,
     pub(super) loads: Vec<Load>,
+    /// When batches that could not be read are tried again.
+    pub(super) reload_at: Option<Instant>,
+    /// Since when nothing could be read.
+    pub(super) unread_since: Option<Instant>,
     pub(super) removals: Vec<u64>,
     /// Since when something written is not synced.
     pub(super) unsynced_since: Option<Instant>,
@@ -158,6 +166,8 @@ impl Store {
             health: Health::Good,
             busy_since: None,
             loads: Vec::new(),
+            reload_at: None,
+            unread_since: None,
             removals: Vec::new(),
             unsynced_since: None,
             cursor_changed: false,
@@ -257,7 +267,7 @@ impl Store {
             }
             Fsync::Always | Fsync::Never => None,
         };
-        [retry, sync, self.cursor_due].into_iter().flatten().min()
+        [retry, sync, self.cursor_due, self.reload_at].into_iter().flatten().min()
     }
 
     pub(super) fn order_cursor(&mut self, now: Instant) -> Option<Vec<u8>> {

@@ -79,6 +79,8 @@ pub(crate) struct Sample {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) timestamp_ms: i64,
     pub(crate) value: f64,
+    /// When its counter began, as told in 2.0; 0 when not.
+    pub(crate) start_ms: i64,
     bits: u64,
 }
 
@@ -225,13 +227,18 @@ impl State {
             self.tries.push(write);
             return Answer::words(status, "cannot decompress");
         }
+        let mut starts = Vec::new();
         let decoded = decompress(&write.request.body, encoding)
             .map_err(|error| error.to_string())
             .and_then(|raw| match message {
                 Message::V1 => WriteRequest::decode(&*raw).map_err(|error| error.to_string()),
                 Message::V2 => proto_v2::Request::decode(&*raw)
                     .map_err(|error| error.to_string())
-                    .map(|request| self.spelt_out(&request)),
+                    .map(|request| {
+                        let samples = request.timeseries.iter().flat_map(|series| &series.samples);
+                        starts = samples.map(|sample| sample.start_timestamp).collect();
+                        self.spelt_out(&request)
+                    }),
             });
         let decoded = decoded.unwrap_or_else(|error| {
             self.faults.push(format!("undecodable body: {error}"));
@@ -239,6 +246,9 @@ impl State {
         });
         write.samples =
             decoded.timeseries.iter().flat_map(|series| self.read_series(series)).collect();
+        for (sample, start_ms) in write.samples.iter_mut().zip(starts) {
+            sample.start_ms = start_ms;
+        }
         write.metadata = decoded.metadata;
         if write.samples.is_empty() && write.metadata.is_empty() {
             self.faults.push("an empty request".to_owned());
@@ -368,6 +378,7 @@ impl State {
             labels: labels.clone(),
             timestamp_ms: sample.timestamp,
             value: sample.value,
+            start_ms: 0,
             bits: sample.value.to_bits(),
         };
         series.samples.iter().map(sample).collect()

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
@@ -65,6 +65,16 @@ impl Authority {
         let certificates = vec![certificate.der().clone()];
         let config = config.with_no_client_auth().with_single_cert(certificates, key).unwrap();
         TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A server whose certificate bears the server's own name as its subject; written to the file, too.
+    pub(crate) fn named_server(&self, name: &str, file: &Path) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(file, certificate.pem()).unwrap();
+        acceptor(&certificate, &key, None, &[])
     }
 
     /// A server that offers HTTP/2 and HTTP/1.1.

@@ -207,7 +207,9 @@ async fn odd_but_right_answers_are_pages() {
     let remote = FakeReceiver::start().await;
     let addresses: Vec<_> = flinks.iter().map(|(_, flink)| flink.address()).collect();
     let jobs = [job("flink", &addresses, "compression: gzip\nsample_limit: 2")];
-    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], ""));
+    // Long enough that a busy machine makes none of them late.
+    let global = "global: {scrape_interval: 1s, scrape_timeout: 1s}\n";
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], global));
     until_true("three scrapes of each", || {
         flinks.iter().all(|(_, flink)| {
             let ups = remote.samples_of("up");

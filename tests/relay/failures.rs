@@ -53,7 +53,7 @@ async fn cases() -> Vec<Case> {
         move |_: &Request| Answer::new(200, &[("content-type", kind)], body)
     };
     let (lengthy, wait) =
-        (BAD.to_owned() + &"# a comment\n".repeat(100), Duration::from_millis(50));
+        (BAD.to_owned() + &"# a comment\n".repeat(100), Duration::from_millis(100));
     vec![
         case("closes without an answer", "connect", "", |_| Answer::close()).await,
         case("speaks something else", "connect", "", |_| Answer::raw("SSH-2.0-OpenSSH\r\n")).await,
@@ -129,7 +129,9 @@ async fn a_bad_page_is_no_page_and_the_reason_is_told() {
     let secret = "authorization: {credentials_file: /nonexistent/token}";
     jobs.push(job("secret", &[secured.address()], secret));
     let remote = FakeReceiver::start().await;
-    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], ""));
+    // Long enough that a busy machine makes none of the good pages late.
+    let global = "global: {scrape_interval: 1s, scrape_timeout: 1s}\n";
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], global));
     let others = [("refused", "connect"), ("dns", "dns"), ("secret", "secret")];
     until_true("two failures of each", || {
         let failures = remote.samples_of("flinkrelay_scrape_failure");

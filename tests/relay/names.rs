@@ -324,7 +324,8 @@ async fn failures_are_told_in_words_that_help() {
     let mut told = String::new();
     for (what, answer) in answers {
         rest.script(move |_| Some(answer.clone()));
-        let (remote, running) = relayed(&flink, &flink_rest(&rest.url(), "timeout: 100ms")).await;
+        let section = flink_rest(&rest.url(), "timeout: 1s, follow_redirects: false");
+        let (remote, running) = relayed(&flink, &section).await;
         scrapes(&remote, 1).await;
         let failure = || running.relay.rest().unwrap().endpoints()[0].1.failure.clone();
         let failure = until("a failure", failure).await;

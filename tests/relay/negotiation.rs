@@ -18,6 +18,7 @@ use crate::fakes::{
     http::Answer,
     receiver::{FakeReceiver, Old, Write},
     relay::{Log, Running, config, job, receiver},
+    rest::{FakeCluster, FakeRest},
     until_true,
 };
 
@@ -274,4 +275,75 @@ async fn zstd_is_sent_to_who_takes_it() {
         assert!(encodings[1..].iter().all(|&encoding| encoding == Encoding::Snappy));
     }
     assert_eq!(log.lines_with("refuses zstd").len(), 2);
+}
+
+/// A counter's start goes with it where Flink's REST API tells it, and nothing else has one.
+#[tokio::test]
+async fn counters_of_first_attempts_have_their_start() {
+    const JOB: &str = "fb52f4de9dfd7179740c6c76776865ef";
+    const TASK: &str = "cbc357ccb763df2852fee8c4fc7d55f2";
+    let counter = "flink_taskmanager_job_task_numRecordsIn";
+    let gauge = "flink_taskmanager_job_task_busyTimeMsPerSecond";
+    let cluster = FakeCluster::default().with_job(JOB, "clicks", &[(TASK, "Source: a")]);
+    let rest = FakeRest::of(cluster.with_task_manager("tm-1")).await;
+    let line = |name: &str, subtask: u32, attempt: u32| {
+        format!(
+            "{name}{{job_id=\"{JOB}\",job_name=\"clicks\",task_id=\"{TASK}\",task_name=\"Source:_a\",\
+             subtask_index=\"{subtask}\",task_attempt_num=\"{attempt}\",host=\"h\",tm_id=\"tm_1\",}} 5.0\n"
+        )
+    };
+    let lines = [line(counter, 0, 0), line(counter, 1, 1), line(gauge, 0, 0)];
+    let flink = FakeFlink::with_page(&lines.concat()).await;
+    let remote = FakeReceiver::start().await;
+    let section = format!("flink: {{rest: {{urls: [{}]}}}}\n", rest.url());
+    let jobs = [job("flink", &[flink.address()], "scrape_interval: 1s\nscrape_timeout: 1s")];
+    let config = config(&jobs, &[receiver(&remote.url(), &asked("auto"))], &section);
+    let running = Running::start(&config);
+    let started = || remote.samples_of(counter).iter().any(|sample| sample.start_ms != 0);
+    until_true("a start", started).await;
+    assert_eq!(running.stop().await, 0);
+    for sample in remote.samples() {
+        let first = sample.name() == counter && sample.label("subtask_index") == "0";
+        // When names came after the first scrape, its samples had no start yet.
+        let known = sample.label("task_name") == "Source: a" && !sample.is_stale();
+        let expect = if first && known { 7 } else { 0 };
+        assert_eq!(sample.start_ms, expect, "{}", sample.series);
+    }
+}
+
+/// What a receiver of 2.0 says it has written is delivered, whatever the status, and is not sent again.
+#[tokio::test]
+async fn a_partial_write_is_accounted_for() {
+    let (log, _guard) = Log::start();
+    let flink = counting_flink().await;
+    let partly = |status| {
+        move |write: &Write| {
+            let written = (write.samples.len() - 2).to_string();
+            Answer::words(status, "two are out of order").with_header(SAMPLES_WRITTEN, &written)
+        }
+    };
+    let mut remotes = Vec::new();
+    for status in [400, 200] {
+        remotes.push(FakeReceiver::with_script(partly(status)).await);
+    }
+    // Also when it is to be parted: it was parted already.
+    remotes.push(FakeReceiver::with_script(partly(400)).await);
+    let mut receivers: Vec<_> =
+        remotes.iter().map(|remote| receiver(&remote.url(), &asked("auto"))).collect();
+    receivers[2] += "    name: bisect\n    on_status: {400: bisect}\n";
+    let running = Running::start(&of(&flink, &receivers));
+    until_true("four tries", || remotes.iter().all(|remote| remote.tries().len() >= 4)).await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    for (remote, receiver) in remotes.iter().zip(relay.receivers().iter()) {
+        let (counts, tries) = (receiver.counts(), remote.tries());
+        let dropped = counts.dropped(Reason::Rejected).samples;
+        assert_eq!(dropped, 2 * tries.len() as u64, "{}", receiver.config.name);
+        assert_eq!(counts.delivered.samples, counts.appended.samples - dropped);
+        let mut bodies: Vec<_> = tries.iter().map(|write| &write.request.body).collect();
+        bodies.dedup();
+        assert_eq!(bodies.len(), tries.len(), "nothing is sent again");
+    }
+    let told = log.lines_with("receiver=bisect ");
+    assert!(told.iter().any(|line| line.contains("refused a part of a batch")), "{told:?}");
 }

@@ -1,12 +1,11 @@
 //! A range of ports as one target: who is there, who is not Flink, and who has moved.
 
-use std::net::TcpListener;
-
 use flinkrelay::flink::Role;
 
 use crate::{
     fakes::{
         flink::FakeFlink,
+        free_ports,
         receiver::{FakeReceiver, Sample},
         relay::{Running, config, job, receiver},
         until, until_true,
@@ -17,18 +16,6 @@ use crate::{
 const JOB_MANAGER: &str = "flink_jobmanager_numRunningJobs{host=\"h\",} 3\n\
                            flink_jobmanager_Status_JVM_Threads_Count{host=\"h\",} 40\n";
 const PROBED_OFTEN: &str = "probe_interval: 100ms\nforget_after: 600ms";
-
-/// The first of so many neighbouring ports that are free.
-fn free_ports(count: u16) -> u16 {
-    let mut first = 20_000 + (std::process::id() % 97) as u16 * 100;
-    loop {
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (first..first + count).all(free) {
-            return first;
-        }
-        first += count;
-    }
-}
 
 fn task_manager_page() -> String {
     task_manager(&[("a", 1.0), ("Status_JVM_Threads_Count", 9.0)])
@@ -42,7 +29,7 @@ fn of_port(remote: &FakeReceiver, name: &str, port: u16) -> Vec<Sample> {
 
 #[tokio::test]
 async fn the_ports_of_a_range_become_targets_while_flink_answers() {
-    let first = free_ports(6);
+    let first = free_ports(6).start;
     let job_manager = FakeFlink::on_port(first, JOB_MANAGER).await;
     let exporter = FakeFlink::on_port(first + 1, "node_load1 0.5\n").await;
     let site = FakeFlink::on_port(first + 2, "<html></html>\n").await;
@@ -137,7 +124,7 @@ fn check_end(remote: &FakeReceiver, port: u16, down_ms: i64) {
 
 #[tokio::test]
 async fn a_port_that_another_software_takes_over_is_no_instance_any_more() {
-    let first = free_ports(2);
+    let first = free_ports(2).start;
     let flink = FakeFlink::on_port(first, &task_manager_page()).await;
     let spec = format!("127.0.0.1:{first}-{}", first + 1);
     let remote = FakeReceiver::start().await;

@@ -11,6 +11,7 @@ use flinkrelay::spool::Reason;
 use crate::{
     fakes::{
         flink::FakeFlink,
+        free_ports,
         http::Answer,
         receiver::{FakeReceiver, Sample},
         relay::{Running, config, job, receiver},
@@ -262,12 +263,10 @@ async fn a_job_of_another_name_is_another_job() {
 #[tokio::test]
 async fn the_instances_of_a_range_stay_known() {
     let names = ["a", "Status_JVM_Threads_Count"];
-    let flink = FakeFlink::with_page(&page(&names)).await;
+    let port = free_ports(4).start + 1;
+    let flink = FakeFlink::on_port(port, &page(&names)).await;
     let remote = FakeReceiver::start().await;
-    let (host, port) =
-        flink.address().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
-    let port: u16 = port.parse().unwrap();
-    let range = |before: u16, after: u16| format!("{host}:{}-{}", port - before, port + after);
+    let range = |before: u16, after: u16| format!("127.0.0.1:{}-{}", port - before, port + after);
     let with = |range: &str, lines: &str| {
         let jobs = [job("flink", &[range], lines)];
         config(&jobs, &[receiver(&remote.url(), "")], "")

@@ -11,6 +11,7 @@ use flinkrelay::{config::Config, relay::now_ms, shard};
 use crate::{
     fakes::{
         flink::FakeFlink,
+        free_ports,
         receiver::{FakeReceiver, Sample},
         relay::{Running, config, job, receiver},
         until_true,
@@ -114,13 +115,9 @@ async fn targets_move_between_relays_without_a_marker_and_only_when_they_must() 
 #[tokio::test]
 async fn the_ports_of_a_range_fall_to_one_relay_each() {
     let text = task_manager(&[("Status_JVM_Threads_Count", 9.0)]);
-    let flink = FakeFlink::with_page(&text).await;
-    let (host, port) = flink
-        .address()
-        .rsplit_once(':')
-        .map(|(h, p)| (h.to_owned(), p.parse::<u16>().unwrap()))
-        .unwrap();
-    let spec = format!("{host}:{}-{}", port - 9, port + 10);
+    let ports = free_ports(20);
+    let flink = FakeFlink::on_port(ports.start + 9, &text).await;
+    let spec = format!("127.0.0.1:{}-{}", ports.start, ports.end - 1);
     let owner = shard::owner(shard::key("flink", &flink.address()), 2);
     let remote = FakeReceiver::start().await;
     let config = |index| {

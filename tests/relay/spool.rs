@@ -10,7 +10,7 @@ use flinkrelay::{
 
 use crate::{
     fakes::{
-        flink::FakeFlink,
+        flink::{FakeFlink, page},
         http::Answer,
         receiver::FakeReceiver,
         relay::{Log, Running, config, job, receiver},
@@ -230,4 +230,57 @@ async fn nothing_is_opened_to_look_at_a_configuration() {
     let relay = Relay::new(&config).unwrap();
     relay.scrape_once().await;
     assert!(!path.exists());
+}
+
+/// Pages that do not compress, so that eight megabytes are soon full.
+#[tokio::test]
+async fn a_full_disk_limit_costs_the_oldest_and_is_exact() {
+    let (log, _guard) = Log::start();
+    let directory = tempfile::tempdir().unwrap();
+    // Made once: to make it anew takes longer than a scrape may.
+    let mut rng = fastrand::Rng::with_seed(1);
+    let random: String = (0..801_000).map(|_| rng.alphanumeric()).collect();
+    let mut page_number = 0;
+    let flink = FakeFlink::with_script(move |_| {
+        page_number += 1;
+        let line = |i: usize| {
+            let text = &random[i * 4000 + page_number..][..4000];
+            format!("flink_taskmanager_n{{i=\"{i}\",text=\"{text}\"}} {page_number}\n")
+        };
+        page(&(0..200).map(line).collect::<String>())
+    })
+    .await;
+    let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
+    let config = durable(&flink, &remote, directory.path(), ", max_bytes: 8MiB");
+    let running = Running::start(&config);
+    let on_disk = || -> u64 {
+        walk(directory.path())
+            .iter()
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|m| m.len())
+            .sum()
+    };
+    until_true("the third megabyte is dropped", || {
+        let bytes = on_disk();
+        assert!(bytes <= 8 << 20, "{bytes} bytes on disk");
+        running.counts(0).dropped(Reason::QueueFull).bytes > 3 << 20
+    })
+    .await;
+    let dropped = running.counts(0).dropped(Reason::QueueFull);
+    let queued = running.counts(0).queued;
+    assert!(queued.bytes > 5 << 20, "what fits is kept: {queued:?}");
+    assert_eq!(log.lines_with("the queue is full").len(), 1, "once an outage");
+    remote.set(|_| Answer::words(204, ""));
+    let relay = running.relay.clone();
+    until_true("it arrives", || relay.receivers()[0].counts().delivered.samples >= queued.samples)
+        .await;
+    assert_eq!(running.stop().await, 0);
+    let counts = relay.receivers()[0].counts();
+    assert!(counts.dropped_in_all().samples >= dropped.samples);
+    assert_eq!(counts.delivered.samples + counts.dropped_in_all().samples, counts.appended.samples);
+    assert_eq!(remote.samples().len() as u64, counts.delivered.samples);
+    // The newest is there; a scrape that the stop cut short is not.
+    let samples = remote.samples_of("flink_taskmanager_n");
+    let newest = samples.iter().filter(|s| !s.is_stale()).map(|sample| sample.value as usize).max();
+    assert!(newest.is_some_and(|page| page + 1 >= flink.requests().len()), "{newest:?}");
 }

@@ -9,9 +9,9 @@ use super::{Recorder, form, post, receiver};
 use crate::fakes::http::{Answer, Request};
 
 /// An answer of STS; `seconds` from now is its end.
-fn keys(name: &str, seconds: u64) -> Answer {
-    let end = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
-    let end = aws_smithy_types::DateTime::from(end);
+fn keys(name: &str, seconds: i64) -> Answer {
+    let now = aws_smithy_types::DateTime::from(std::time::SystemTime::now());
+    let end = aws_smithy_types::DateTime::from_secs(now.secs() + seconds);
     let end = end.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap();
     Answer::new(
         200,
@@ -75,8 +75,8 @@ async fn requests_are_signed_with_keys_of_the_configuration_or_the_environment()
 async fn a_service_account_gets_keys_from_sts_and_new_ones_before_they_end() {
     let token = NamedTempFile::new().unwrap();
     fs::write(token.path(), "jwt-1\n").unwrap();
-    // The first keys end at once, the others in an hour.
-    let sts = Recorder::start(|_, n| keys(&format!("ASIA{n}"), if n == 0 { 0 } else { 3600 }));
+    // The first keys have ended before they come, the others end in an hour.
+    let sts = Recorder::start(|_, n| keys(&format!("ASIA{n}"), if n == 0 { -60 } else { 3600 }));
     let (sts, remote) = (sts.await, remote().await);
     let (path, url) = (token.path().display().to_string(), sts.url("/"));
     let environment = [

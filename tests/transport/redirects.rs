@@ -16,7 +16,9 @@ async fn a_target_may_move_and_credentials_stay_with_its_host() {
         "/a/start" => to(301, "../near"),
         "/near" => to(302, "/far"),
         "/far" => to(307, &stranger),
-        "/loop" => to(302, "/loop"),
+        "/loop" => to(302, "/back"),
+        "/back" => to(302, "/loop"),
+        path if path.starts_with("/long") => to(302, &format!("{path}x")),
         _ => Answer::words(200, "home"),
     })
     .await;
@@ -27,9 +29,11 @@ async fn a_target_may_move_and_credentials_stay_with_its_host() {
     assert_eq!(elsewhere.headers("x-api-key"), [""]);
     let port = elsewhere.server.address.port();
     assert_eq!(elsewhere.headers("host"), [format!("localhost:{port}")]);
-    // Ten are followed, then the redirect is the answer.
-    assert_eq!(get(&client, &home.url("/loop")).await.unwrap().0, 302);
+    // Ten are followed, and none to where it was; then the redirect is the answer.
+    assert_eq!(get(&client, &home.url("/long")).await.unwrap().0, 302);
     assert_eq!(home.requests().len(), 3 + 11);
+    assert_eq!(get(&client, &home.url("/loop")).await.unwrap().0, 302);
+    assert_eq!(home.requests().len(), 3 + 11 + 2);
     // Unless one does not want it.
     let client = target("follow_redirects: false");
     assert_eq!(get(&client, &home.url("/near")).await.unwrap().0, 302);

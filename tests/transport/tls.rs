@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::Barrier, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::{get, post, receiver, target};
+use super::{clients, get, post, receiver, target};
 use crate::fakes::{
     http::{Answer, Server},
     relay::Log,
@@ -115,6 +116,20 @@ async fn lanes_of_a_receiver_share_http2_connections_but_not_one_alone() {
 }
 
 #[tokio::test]
+async fn a_connection_that_gave_no_answer_in_time_is_not_used_again() {
+    let directory = TempDir::new().unwrap();
+    let ours = Authority::new(directory.path(), "ours");
+    // The first request is answered by nobody; it counts, so the second one is.
+    let (address, connections, _task) = http2(ours.http2_server("localhost"), 2).await;
+    let config = clients(&trusting(&ours.ca_file(), ""), &[]).0;
+    let client = Client::new(&config, Duration::from_millis(500)).unwrap();
+    let error = get(&client, &url(address)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+    assert_eq!(get(&client, &url(address)).await.unwrap().0, 200);
+    assert_eq!(connections.load(Relaxed), 2);
+}
+
+#[tokio::test]
 async fn versions_are_those_that_were_asked_for() {
     let directory = TempDir::new().unwrap();
     let ours = Authority::new(directory.path(), "ours");
@@ -150,6 +165,20 @@ async fn a_certificate_that_is_its_own_authority_is_taken_when_it_is_given() {
     refused(&trusting(&other, ""), other_name.address, "verify another name with").await;
     let named = target(&trusting(&other, ", server_name: vm.test"));
     assert_eq!(get(&named, &url(other_name.address)).await.unwrap().0, 200);
+}
+
+/// As a company's server whose authority nobody has at hand.
+#[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_taken_when_it_is_given_itself() {
+    let directory = TempDir::new().unwrap();
+    let theirs = Authority::new(directory.path(), "theirs");
+    let (file, other) = (directory.path().join("leaf.pem"), directory.path().join("other.pem"));
+    let known = server(theirs.named_server("localhost", &file)).await;
+    let stranger = server(theirs.named_server("localhost", &other)).await;
+    let client = target(&trusting(&file, ""));
+    assert_eq!(get(&client, &url(known.address)).await.unwrap().0, 200);
+    let error = get(&client, &url(stranger.address)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Connect, "another one of the same authority: {error}");
 }
 
 #[tokio::test]

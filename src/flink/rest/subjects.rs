@@ -161,6 +161,11 @@ impl Subjects {
         SubjectId(id)
     }
 
+    /// What is told of the clusters; `None` while names are not given back.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_deref()
+    }
+
     /// A line about this subject is known from now on.
     pub fn add_line(&mut self, id: SubjectId) {
         if let Some(subject) = self.subjects.get_mut(id.0 as usize) {

@@ -9,12 +9,12 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{About, Sample};
+use super::{About, MetadataRefs, Sample, put_ref, put_series, put_symbol};
 use crate::{
     labels::Labels,
     remote_write::{
         proto::metric_metadata::MetricType,
-        proto_v2::{Request, TimeSeries},
+        proto_v2::{self, Request, TimeSeries},
         v1::{self, Metadata},
     },
 };
@@ -61,11 +61,7 @@ pub fn read(body: &[u8]) -> Result<Vec<Point>, ReadError> {
         let (labels, about) = describe(&request.symbols, series).ok_or(damaged)?;
         points.extend(series.samples.iter().map(|sample| Point {
             labels: labels.clone(),
-            sample: Sample {
-                value: sample.value.to_bits(),
-                timestamp_ms: sample.timestamp,
-                start_ms: sample.start_timestamp,
-            },
+            sample: read_sample(sample),
             about: about.clone(),
         }));
     }
@@ -92,6 +88,32 @@ fn describe(symbols: &[String], series: &TimeSeries) -> Option<(Labels<'static>,
         unit: text(metadata.unit_ref)?.into(),
     };
     Some((labels, about))
+}
+
+/// The bytes of a request, before compression. Unlike prost's they keep the sign of a zero; a series with
+/// several samples is written as several.
+pub(in crate::remote_write) fn encode(request: &Request) -> Vec<u8> {
+    let (mut out, mut refs) = (Vec::new(), Vec::new());
+    request.symbols.iter().for_each(|text| put_symbol(&mut out, text));
+    for series in &request.timeseries {
+        refs.clear();
+        series.labels_refs.iter().for_each(|&at| put_ref(&mut refs, at));
+        let about = series.metadata.unwrap_or_default();
+        let kind = MetricType::try_from(about.r#type).unwrap_or(MetricType::Unknown);
+        let metadata = MetadataRefs { kind, help: about.help_ref, unit: about.unit_ref };
+        for sample in &series.samples {
+            put_series(&mut out, &refs, read_sample(sample), metadata);
+        }
+    }
+    out
+}
+
+fn read_sample(sample: &proto_v2::Sample) -> Sample {
+    Sample {
+        value: sample.value.to_bits(),
+        timestamp_ms: sample.timestamp,
+        start_ms: sample.start_timestamp,
+    }
 }
 
 /// The body of remote write 1.0 that says the same as this one of 2.0. Start timestamps are left
