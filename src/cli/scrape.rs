@@ -5,12 +5,14 @@
 //! differ, the first one's view is shown.
 
 mod custom;
+mod estimate;
 mod json;
 mod prom;
 mod table;
 
 use clap::{Args, ValueEnum};
 
+use self::estimate::Estimate;
 use super::{ConfigArgs, Failed, LogArgs, print, run};
 use crate::{
     config::Purpose,
@@ -31,6 +33,14 @@ pub struct Scrape {
     /// Format of the output
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+    /// Show what the series will cost a receiver instead: by group and job, at each roll-up level, and
+    /// against Mimir's default limits
+    #[arg(long)]
+    estimate: bool,
+    /// Scale the estimate to so many TaskManagers, each with the mean of the pages that are scraped
+    #[arg(long, value_name = "N", requires = "estimate",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    task_managers: Option<u64>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -84,15 +94,27 @@ impl Scrape {
     /// A configuration that cannot be used; a target that cannot be scraped, after everything is
     /// printed.
     pub fn run(self) -> Result<(), Failed> {
+        if self.estimate && self.output == Format::Prom {
+            let message = "--estimate has no page: use `-o table` or `-o json`";
+            return Err(Failed::Usage(anyhow::anyhow!(message)));
+        }
         let config = self.config.load(Purpose::Scrape)?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
         let report = Report::new(run::block_on(relay.scrape_once())?);
-        print(|out| match self.output {
-            Format::Table => table::write(&report, out),
-            Format::Json => json::write(&report, out),
-            Format::Prom => prom::write(&report, out),
-        })?;
+        if self.estimate {
+            let estimate = Estimate::new(&report, &config, self.task_managers);
+            print(|out| match self.output {
+                Format::Json => json::write_estimate(&estimate, out),
+                Format::Table | Format::Prom => estimate::write_table(&estimate, out),
+            })?;
+        } else {
+            print(|out| match self.output {
+                Format::Table => table::write(&report, out),
+                Format::Json => json::write(&report, out),
+                Format::Prom => prom::write(&report, out),
+            })?;
+        }
         if report.is_good() {
             return Ok(());
         }

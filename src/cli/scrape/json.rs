@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
-use super::{Report, TargetReport, custom, kind, number};
+use super::{Estimate, Report, TargetReport, custom, kind, number};
 use crate::{series::GroupTally, status::RangeState};
 
 #[derive(Serialize)]
@@ -108,6 +108,12 @@ pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> 
         custom: unknown.collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+/// Writes an estimate, whose fields are its keys.
+pub(super) fn write_estimate(estimate: &Estimate, out: &mut dyn io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, estimate)?;
     writeln!(out)
 }
 
