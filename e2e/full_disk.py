@@ -1,5 +1,6 @@
 """A real file system runs full under the spool, and has space again later."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -9,7 +10,7 @@ import counterparts
 import relay
 from judge import judge
 from plan import Plan, account_checks, order_checks
-from rig import To
+from rig import Rig, To
 
 INTERVAL_S = 0.5
 TARGETS, SERIES = 10, 4000
@@ -28,6 +29,9 @@ AFTERWARDS_S = 4
 # Of what was on the full disk, what must survive: room is made a segment at a time, which is a
 # sixteenth of MAX_BYTES, a quarter of the space; as much again is for the one that is being written.
 SURVIVORS_SHARE_MIN = 0.5
+
+# So long the disk is full at first, with a receiver that takes what comes.
+UP_S = 5
 
 
 def play(plan: Plan) -> None:
@@ -68,6 +72,7 @@ def play_on(plan: Plan, disk: Path) -> None:
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(DISK_BYTES - LEFT_BYTES))
     time.sleep(4)
+    check_full_while_up(plan, rig, counter.name, disk)
     counter.answer("503")
     down_ms = time.time() * 1000
     took = fill(disk)
@@ -95,6 +100,22 @@ def play_on(plan: Plan, disk: Path) -> None:
     check_survivors(plan, facts, down_ms, full_ms, freed_ms)
     account_checks(plan.report, rig, at_least=10)
     peers.stop()
+
+
+def check_full_while_up(plan: Plan, rig: Rig, receiver: str, disk: Path) -> None:
+    """Somebody takes all the space while the receiver is well: nothing is lost, from memory or otherwise."""
+    taken = disk / "taken"
+    with taken.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(64 << 10)):
+            pass
+    delivered = rig.sum_of(relay.SAMPLES_DELIVERED, receiver)
+    time.sleep(UP_S)
+    delivered = rig.sum_of(relay.SAMPLES_DELIVERED, receiver) - delivered
+    share = delivered / (PER_SCRAPE * UP_S / INTERVAL_S)
+    plan.report.that("a full disk stops nobody who keeps up", share > 0.8, "all is delivered", f"{share:.0%}")
+    dropped = rig.sum_of(relay.SAMPLES_DROPPED, receiver)
+    plan.report.equal("and costs nothing", 0.0, dropped)
+    taken.unlink()
 
 
 def check_survivors(plan: Plan, facts: dict, down_ms: float, full_ms: float, freed_ms: float) -> None:

@@ -75,10 +75,11 @@ class Rig:
         self.process: Process
         self._ending = threading.Event()
         self._config = processes.directory / f"{name}.yaml"
-        self._config.write_text(_config_text(targets, receivers, interval))
+        self._config_text = _config_text(targets, receivers, interval)
 
-    def start(self) -> None:
-        """Starts the relay; does not wait for anything."""
+    def start(self, fsync: str = "interval") -> None:
+        """Starts the relay, which syncs its spool as this says; does not wait for anything."""
+        self._config.write_text(f"{self._config_text}spool:\n  fsync: {fsync}\n")
         argv = [str(self.binary), "run", "-c", str(self._config), "--listen", self.listen]
         argv += ["--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
         if self.data_directory:

@@ -614,6 +614,50 @@ fn what_cannot_be_read_back_is_dropped_and_counted() {
     assert_eq!(spool.counts().dropped(Reason::Unreadable).samples, 3);
 }
 
+/// A disk that somebody else has filled costs nothing before memory is short, and then a segment.
+#[test]
+fn a_full_disk_waits_in_memory_before_it_costs_anything() {
+    let settings = Settings { max_bytes: 1 << 20, ..SETTINGS };
+    let epoch = Epoch { instant: Instant::now(), unix_ms: 0 };
+    let one = fragment(0, 2, epoch.instant).bytes();
+    let sizes = Sizes {
+        segment_bytes: 4 * one,
+        memory_bytes_max: 10 * one,
+        write_bytes_max: 1 << 20,
+        cursor_bytes_max: 100,
+    };
+    let disk = SimDisk::default();
+    let durability = durability(Fsync::Interval, 7);
+    let (mut spool, mut log, _) =
+        Spool::open_sized(settings, epoch, durability, sizes, disk.clone()).unwrap();
+    let at = |seconds| epoch.instant + Duration::from_secs(seconds);
+    let mut append = |spool: &mut Spool, ids: std::ops::Range<u64>, now| {
+        for id in ids {
+            spool.append(0, [fragment(id, 2, epoch.instant)], now);
+        }
+        while let Some(orders) = spool.orders(now) {
+            let report = log.perform(orders);
+            spool.done(report, now);
+        }
+    };
+    append(&mut spool, 0..8, at(0));
+    disk.set(Faults { capacity: Some(disk.bytes()), ..Faults::default() });
+    append(&mut spool, 10..14, at(1));
+    append(&mut spool, 14..14, at(20));
+    assert_eq!(spool.counts().dropped_in_all().samples, 0, "it waits");
+    assert_eq!(spool.store(at(20)).unwrap().unwritten_bytes, 4 * one + 4);
+    append(&mut spool, 14..16, at(21));
+    let dropped = spool.counts().dropped(Reason::QueueFull).fragments;
+    assert!((1..=4).contains(&dropped), "{dropped} fragments: no more than a segment");
+    let left = ids_of(&spool);
+    assert!((10..16).all(|id| left.contains(&id)), "the newest is there: {left:?}");
+    // Whoever filled the disk has gone.
+    disk.set(Faults::default());
+    append(&mut spool, 16..17, at(40));
+    assert_eq!(spool.store(at(40)).unwrap().unwritten_bytes, 0);
+    assert_eq!(spool.counts().dropped(Reason::QueueFull).fragments, dropped);
+}
+
 fn deliver_all(spool: &mut Spool, log: &mut Log<SimDisk>, start: Instant) -> BTreeSet<u64> {
     let mut delivered = BTreeSet::new();
     spool.flush();

@@ -264,11 +264,13 @@ impl Spool {
     /// The disk took nothing more.
     fn not_written(&mut self, error: &DiskError, now: Instant) {
         let Some(store) = &mut self.store else { return };
-        if matches!(error, DiskError::Full(_)) && !store.made_room && store.segments.len() > 0 {
+        let can_make_room =
+            matches!(error, DiskError::Full(_)) && !store.made_room && store.segments.len() > 0;
+        if can_make_room && (store.is_stopping || store.memory_is_short()) {
             store.made_room = true;
             self.drop_oldest_segment();
         } else {
-            store.pause(error.to_string(), now);
+            store.pause(error.to_string(), can_make_room, now);
         }
     }
 

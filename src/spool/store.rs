@@ -9,7 +9,7 @@
 //! in memory beside that while there is room, so a receiver that keeps up costs no read.
 //!
 //! When the disk does not take it, the newest data stays in memory, up to a limit, and is sent from there:
-//! - full: the oldest segment makes room; when that does not help, memory, and the disk again after a while;
+//! - full: memory, and the disk again after a while; when half of the memory is used, the oldest segment makes room;
 //! - failing: memory, and the disk again after a while;
 //! - a sync failed: memory, for good (see `spool/log`);
 //! - not answering: memory once it has been silent for [`PATIENCE`].
@@ -113,8 +113,15 @@ pub struct StoreState {
 #[derive(Clone, Debug)]
 pub(super) enum Health {
     Good,
-    Paused { until: Instant, words: String },
-    Poisoned { words: String },
+    Paused {
+        until: Instant,
+        /// The disk is full, and a segment can make room once memory is short.
+        can_make_room: bool,
+        words: String,
+    },
+    Poisoned {
+        words: String,
+    },
 }
 
 /// The disk's side of a spool.
@@ -250,7 +257,9 @@ impl Store {
     pub(super) fn may_write(&self, now: Instant) -> bool {
         match &self.health {
             Health::Good => true,
-            Health::Paused { until, .. } => *until <= now,
+            Health::Paused { until, can_make_room, .. } => {
+                *until <= now || *can_make_room && self.memory_is_short()
+            }
             Health::Poisoned { .. } => false,
         }
     }
@@ -284,9 +293,15 @@ impl Store {
         Some(cursor::encode(self.segments.settled(), self.sizes.cursor_bytes_max))
     }
 
-    pub(super) fn pause(&mut self, words: String, now: Instant) {
+    /// Whether half of what may wait for the disk in memory does. The other half is for what comes while room
+    /// is made.
+    pub(super) const fn memory_is_short(&self) -> bool {
+        self.unwritten_bytes >= self.sizes.memory_bytes_max / 2
+    }
+
+    pub(super) fn pause(&mut self, words: String, can_make_room: bool, now: Instant) {
         let until = now.checked_add(PAUSE).unwrap_or(now);
-        self.health = Health::Paused { until, words };
+        self.health = Health::Paused { until, can_make_room, words };
         self.made_room = false;
     }
 }
