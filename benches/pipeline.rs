@@ -2,7 +2,8 @@
 //! series cache, group filter, normalised labels, target labels, encoding, snappy.
 //!
 //! - `cold`: every line is new, as in the first scrape of a target and after a job restart.
-//! - `warm`: the same lines as on the page before, as in every other scrape.
+//! - `warm`: the same lines as on the page before, as in every other scrape; also without what is made
+//!   from them, and with sentinels kept as well: what these cost.
 //!
 //! The page is one of a real TaskManager of Flink 2.3.0 (tests/pages). Read the figures as ratios of
 //! one run: `cargo bench --bench pipeline`.
@@ -14,7 +15,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
     exposition::{Limits, Lines},
-    flink::{self, GroupFilter, LabelPolicy, NameMode},
+    flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, Sentinels},
     labels::Labels,
     remote_write::{Encoder, Fragment},
     series::{self, Shaper, Tracker, View},
@@ -27,7 +28,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 const NOW_MS: i64 = 1_795_335_749_038;
 
-fn shaper(groups: &[&str]) -> Arc<Shaper> {
+fn shaper(groups: &[&str], sentinels: Sentinels, derived: Derivations) -> Arc<Shaper> {
     let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
     let view = View {
         max_samples_per_send: 2000,
@@ -41,6 +42,8 @@ fn shaper(groups: &[&str]) -> Arc<Shaper> {
         groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
+        sentinels,
+        derived,
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),
@@ -86,13 +89,23 @@ fn pipeline(c: &mut Criterion) {
     group.throughput(Throughput::Elements(samples as u64));
     for (name, groups) in [("all groups", &[][..]), ("checkpointing only", &["checkpointing"][..])]
     {
-        let shaper = shaper(groups);
+        let shaper = shaper(groups, Sentinels::Drop, Derivations::default());
         group.bench_function(BenchmarkId::new("cold", name), |b| {
             b.iter(|| {
                 let mut lines = Lines::new(Limits::default());
                 black_box(scrape(&mut tracker(&shaper), &mut lines, now))
             });
         });
+        group.bench_function(BenchmarkId::new("warm", name), |b| {
+            let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
+            scrape(&mut tracker, &mut lines, now);
+            b.iter(|| black_box(scrape(&mut tracker, &mut lines, now)));
+        });
+    }
+    for (name, sentinels) in
+        [("nothing derived", Sentinels::Drop), ("nothing derived, sentinels kept", Sentinels::Keep)]
+    {
+        let shaper = shaper(&[], sentinels, Derivations::NONE);
         group.bench_function(BenchmarkId::new("warm", name), |b| {
             let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
             scrape(&mut tracker, &mut lines, now);

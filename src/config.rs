@@ -287,6 +287,10 @@ pub struct Flink {
     pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// What becomes of values that mean "there is none".
+    pub sentinels: flink::Sentinels,
+    /// Which derived series are made.
+    pub derived: flink::Derivations,
     /// Whether and where Flink's REST API is asked for the names that people gave.
     pub rest: Rest,
 }

@@ -6,6 +6,8 @@
 //! | [`groups`] | which group does it belong to, and is that group relayed? |
 //! | [`labels`] | which of Flink's labels say something, and which only make new series? |
 //! | [`names`] | under which name is it sent, whichever version of Flink it comes from? |
+//! | [`sentinels`] | is that value a number, or does it say that there is none? |
+//! | [`derived`] | what follows from several samples of a page, as series of their own? |
 //! | [`rest`] | which names did people give, where the reporter shows underscores? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
 //!
@@ -13,17 +15,21 @@
 //! unharmed: its metrics are in the group `custom`, its labels are left alone.
 
 pub mod catalogue;
+pub mod derived;
 pub mod groups;
 pub mod labels;
 pub mod names;
 pub mod rest;
 pub mod role;
+pub mod sentinels;
 
 pub use catalogue::{Catalogue, Kind, Metric, catalogue};
+pub use derived::Derivations;
 pub use groups::{Group, GroupFilter};
 pub use labels::{LabelMode, LabelPolicy};
 pub use names::NameMode;
 pub use role::Role;
+pub use sentinels::Sentinels;
 
 /// What every name that Flink's Prometheus reporter exports begins with
 /// (`AbstractPrometheusReporter.SCOPE_PREFIX`).

@@ -226,7 +226,11 @@ impl Scraper {
         let limit = self.target.timeout;
         let read = tokio::time::timeout(limit, self.read_named(with_families, now_ms)).await;
         let result = match read.unwrap_or_else(|_| Err(self.timed_out())) {
-            Ok(()) => Ok(self.tracker.close(now_ms)),
+            Ok(()) => {
+                let tally = self.tracker.close(now_ms);
+                self.page.families.derived(&self.tracker);
+                Ok(tally)
+            }
             Err(failure) => {
                 self.tracker.abort();
                 Err(failure)

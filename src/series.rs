@@ -11,21 +11,26 @@
 //!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
-//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`].
+//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]. What follows
+//! from the page's samples is added when it is closed ([`Tracker::make`]).
 //!
 //! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
-//! fails, or when its target goes; `scraped = kept + Σ dropped` for each page ([`Tally`]).
+//! fails, or when its target goes; `scraped + made = kept + Σ dropped` for each page ([`Tally`]); a line
+//! that is known has its fate, so its series is known too.
 
 mod adopt;
 mod collide;
+mod derived;
 mod forget;
+mod made;
 mod names;
 mod numbered;
 mod places;
 mod shape;
 mod tally;
 mod unfit;
+mod withheld;
 
 use std::sync::Arc;
 
@@ -44,8 +49,10 @@ use self::{numbered::Comments, unfit::UnfitSeries};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
-        self, Group,
+        self, Group, Sentinels,
+        catalogue::Found,
         rest::{SubjectId, Subjects},
+        sentinels::NoValue,
     },
     labels::Labels,
     remote_write::v2::{self, About},
@@ -71,6 +78,15 @@ pub struct Observed {
     pub timestamp_ms: i64,
     /// The value as on the page.
     pub value: f64,
+}
+
+/// Whose line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The page's.
+    Page,
+    /// The relay's own, see [`made`].
+    Made,
 }
 
 /// What a line of the page is.
@@ -105,6 +121,12 @@ struct Line {
     subject: SubjectId,
     /// When its counter began to count, milliseconds since the epoch; 0 is not known.
     start_ms: i64,
+    /// The line of the relay's own that it is, [`made::NONE`] for a page's.
+    made: u32,
+    /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
+    no_value: u16,
+    /// What is derived from its values.
+    feed: Option<derived::Feed>,
 }
 
 /// A label set that is or was sent.
@@ -119,6 +141,8 @@ struct Series {
     numbers: Box<[Option<v2::Series>]>,
     /// Number of the page that had it last.
     seen: u32,
+    /// Number of the page on which a line of it had no sample to send, see [`withheld`].
+    withheld: u32,
     /// The line it stood on there.
     line: u32,
     /// Receivers have a sample of it that no marker has ended yet.
@@ -144,6 +168,15 @@ pub struct Tracker {
     comments: Comments,
     subjects: Subjects,
     observed: Vec<Observed>,
+    /// Lines that are here and have no sample to send, see [`withheld`].
+    withheld: Vec<u32>,
+    /// Series that are kept for lines that have none.
+    withheld_len: usize,
+    made: Slab<made::Made>,
+    derivers: derived::Derivers,
+    /// See [`Line::no_value`].
+    no_values: Vec<NoValue>,
+    made_table: HashTable<u32>,
     tally: Tally,
     unfit: UnfitSeries,
     /// See [`Tracker::adopt`].
@@ -169,6 +202,12 @@ impl Tracker {
             comments: Comments::default(),
             subjects: Subjects::default(),
             observed: Vec::new(),
+            withheld: Vec::new(),
+            withheld_len: 0,
+            made: Slab::new(),
+            derivers: derived::Derivers::default(),
+            no_values: Vec::new(),
+            made_table: HashTable::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
             inherited: Vec::new(),
@@ -182,6 +221,7 @@ impl Tracker {
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
+        self.withheld.clear();
         let groups = GroupTallies::new(self.shaper.catalogue.groups());
         self.tally = Tally { groups, ..Tally::default() };
     }
@@ -213,7 +253,7 @@ impl Tracker {
                 return Err(error.into());
             }
         };
-        let line = self.insert_line(&sample)?;
+        let line = self.insert_line(&sample, Source::Page)?;
         Ok(self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms))
     }
 
@@ -235,7 +275,7 @@ impl Tracker {
     }
 
     /// The cold path: decides what a line that was not on the last page is.
-    fn insert_line(&mut self, sample: &Sample<'_>) -> Result<u32, LabelLimit> {
+    fn insert_line(&mut self, sample: &Sample<'_>, source: Source) -> Result<u32, LabelLimit> {
         let shaper = Arc::clone(&self.shaper);
         let help = self.comments.help_of(sample.name);
         let known = shaper.catalogue.find_described(sample.name, help);
@@ -243,32 +283,22 @@ impl Tracker {
         let fingerprint = xxh3_128(sample.series);
         let subject = self.subjects.enter(sample.name, sample.labels());
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-        let shaped = shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)?;
+        let shaped = shaper.shape(sample, group, known.as_ref(), &self.target_labels, names);
+        let shaped = match (shaped, source) {
+            (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
+            (shaped, _) => shaped?,
+        };
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let mut start_ms = 0;
-        let (fate, normal, ids) = match shaped {
-            Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
-            Shaped::Series { identity, normal, blocks, unfit, ids } => {
-                self.remember_unfit(identity, unfit, sample.series);
-                let ids = ids.map(|ids| self.intern(&ids));
-                if !self.remade.is_empty() {
-                    self.remake(identity, &blocks);
-                }
-                let about = self.about(sample.name, known.as_ref());
-                start_ms = self.start_ms(sample, &about);
-                (
-                    Fate::Series(self.find_or_insert_series(identity, || (blocks, about))),
-                    normal,
-                    ids,
-                )
-            }
-        };
+        let (fate, normal, ids, start_ms) = self.settle(sample, known.as_ref(), shaped);
         let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         self.subjects.add_line(subject);
-        let line = Line {
+        let made = made::NONE;
+        let no_value = self.no_value_of(sample, known.as_ref());
+        let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
+        let line = self.lines.insert(Line {
             fingerprint,
             fate,
             group,
@@ -280,13 +310,39 @@ impl Tracker {
             stands_back,
             subject,
             start_ms,
-        };
-        let line = self.lines.insert(line);
+            made,
+            no_value,
+            feed,
+        });
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
         self.line_table.insert_unique(fingerprint as u64, line, rehash);
         Ok(line)
+    }
+
+    /// What a new line is, its normal identity, its ids, and when its counter began to count.
+    fn settle(
+        &mut self,
+        sample: &Sample<'_>,
+        known: Option<&Found<'_, '_>>,
+        shaped: Shaped,
+    ) -> (Fate, u128, Option<Arc<[u8]>>, i64) {
+        let (identity, normal, blocks, unfit, ids) = match shaped {
+            Shaped::Dropped(reason) => return (Fate::Dropped(reason), 0, None, 0),
+            Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                (identity, normal, blocks, unfit, ids)
+            }
+        };
+        self.remember_unfit(identity, unfit, sample.series);
+        let ids = ids.map(|ids| self.intern(&ids));
+        if !self.remade.is_empty() {
+            self.remake(identity, &blocks);
+        }
+        let about = self.about(sample.name, known);
+        let start_ms = self.start_ms(sample, &about);
+        let series = self.find_or_insert_series(identity, || (blocks, about));
+        (Fate::Series(series), normal, ids, start_ms)
     }
 
     /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
@@ -307,6 +363,7 @@ impl Tracker {
                 about,
                 numbers: Box::default(),
                 seen: 0,
+                withheld: 0,
                 line: u32::MAX,
                 live: false,
                 own_timestamp: false,
@@ -324,13 +381,26 @@ impl Tracker {
     ) -> bool {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
+        let is_repeated = state.seen == page;
         state.seen = page;
         if let Some(group) = self.tally.groups.at(state.group) {
             group.scraped += 1;
         }
+        let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
+        if let Some(feed) = state.feed
+            && !is_none
+            && !is_repeated
+        {
+            self.derivers.note(feed, page, value);
+        }
         match state.fate {
             Fate::Dropped(reason) => {
                 self.tally.dropped.add(reason, 1);
+                false
+            }
+            Fate::Series(_) if is_none && self.shaper.sentinels == Sentinels::Drop => {
+                self.tally.dropped.add(Dropped::Sentinel, 1);
+                self.withheld.push(line);
                 false
             }
             Fate::Series(_) => {
@@ -393,8 +463,13 @@ impl Tracker {
 
     /// Number of series on the last page.
     pub fn series_len(&self) -> usize {
-        self.series.len()
+        self.series.len().saturating_sub(self.withheld_len)
     }
+}
+
+/// Whether the value says that there is none; `of` is a [`Line::no_value`].
+fn is_none(no_values: &[NoValue], of: u16, value: f64) -> bool {
+    no_values.get(usize::from(of) - 1).is_some_and(|no_value| no_value.is(value))
 }
 
 #[cfg(test)]

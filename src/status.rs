@@ -63,12 +63,14 @@ pub struct TargetState {
     pub series: usize,
 }
 
-/// Sums over all good pages of a target: `scraped = kept + dropped`.
+/// Sums over all good pages of a target: `scraped + made = kept + dropped`.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     /// Samples on the pages.
     pub scraped: u64,
-    /// Samples kept.
+    /// Samples that the relay made from them.
+    pub made: u64,
+    /// Samples of both kept.
     pub kept: u64,
     /// Samples dropped, by reason.
     pub dropped: DropCounts,
@@ -179,6 +181,7 @@ impl TargetStatus {
                 state.last_ok = Some(now);
                 state.series = series;
                 state.totals.scraped += tally.scraped;
+                state.totals.made += tally.made;
                 state.totals.kept += tally.kept;
                 state.totals.dropped.merge(&tally.dropped);
                 state.totals.page_bytes += scraped.page_bytes;

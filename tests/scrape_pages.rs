@@ -25,7 +25,7 @@ use fakes::{
 };
 use flinkrelay::{
     exposition::{self, Limits},
-    flink::{NameMode, catalogue, names::PAGE_NAME},
+    flink::{NameMode, catalogue, derived, names::PAGE_NAME},
     labels::Labels,
     relay::Relay,
     remote_write::{
@@ -81,7 +81,7 @@ async fn each_sample_of_each_page_is_sent_or_its_loss_explained() {
         let (scraper, scraped) = scrape(&text, "").await;
         let tally = scraped.result.as_ref().unwrap();
         let name = path.strip_prefix("tests/pages").unwrap().display().to_string();
-        assert_eq!(tally.scraped, tally.kept + tally.dropped.total(), "{name}");
+        assert_eq!(tally.scraped + tally.made, tally.kept + tally.dropped.total(), "{name}");
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
         assert_eq!(tally.scraped, lines as u64, "{name}: every line that is no comment");
         assert_eq!(scraped.page_bytes, text.len() as u64, "{name}");
@@ -94,10 +94,13 @@ async fn each_sample_of_each_page_is_sent_or_its_loss_explained() {
         let scraped_by_group = groups.clone().map(|(g, s)| (g.as_str(), s.scraped)).collect();
         assert_eq!(samples_by_group(&text), scraped_by_group, "{name}");
 
-        let mut told =
-            format!("{}, {} samples, {} kept\n", scraped.role, tally.scraped, tally.kept);
+        let mut told = format!(
+            "{}, {} samples, {} made, {} kept\n",
+            scraped.role, tally.scraped, tally.made, tally.kept
+        );
         for (group, samples) in groups {
-            writeln!(told, "group {group}: {} of {}", samples.kept, samples.scraped).unwrap();
+            let series::GroupTally { scraped, made, kept } = samples;
+            writeln!(told, "group {group}: {kept} of {scraped} and {made} made").unwrap();
         }
         for (reason, samples) in tally.dropped.iter().filter(|(_, samples)| *samples > 0) {
             writeln!(told, "dropped {}: {samples}", reason.as_str()).unwrap();
@@ -135,7 +138,8 @@ async fn no_value_changes_or_goes_missing() {
         let text = fs::read_to_string(&path).unwrap();
         let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
         // As it stands on the page a sample can be found again by all of its labels.
-        let (scraper, raw) = scrape(&text, "flink: {names: raw, labels: raw}").await;
+        let (scraper, raw) =
+            scrape(&text, "flink: {names: raw, labels: raw, sentinels: keep, derived: none}").await;
         let mut on_page = BTreeMap::new();
         for sample in page.samples() {
             let mut labels: Labels<'_> = sample.labels().collect();
@@ -146,7 +150,8 @@ async fn no_value_changes_or_goes_missing() {
         assert!(sent(&scraper) == on_page, "{}", path.display());
         let raw = raw.result.unwrap();
         // With normalised labels the same values are there.
-        let (scraper, normalised) = scrape(&text, "flink: {names: raw}").await;
+        let (scraper, normalised) =
+            scrape(&text, "flink: {names: raw, sentinels: keep, derived: none}").await;
         let mut raw_values: Vec<_> = on_page.into_values().collect();
         let mut values: Vec<_> = series(&scraper).iter().map(|(_, v)| v.to_bits()).collect();
         raw_values.sort_unstable();
@@ -163,8 +168,10 @@ async fn naming_loses_nothing_but_second_copies() {
     for path in pages() {
         let text = fs::read_to_string(&path).unwrap();
         let page = exposition::page(text.as_bytes(), &Limits::default()).unwrap();
-        let (_, raw) = scrape(&text, "flink: {names: raw, labels: raw}").await;
-        let (scraper, canonical) = scrape(&text, "flink: {labels: raw}").await;
+        let (_, raw) =
+            scrape(&text, "flink: {names: raw, labels: raw, sentinels: keep, derived: none}").await;
+        let (scraper, canonical) =
+            scrape(&text, "flink: {labels: raw, sentinels: keep, derived: none}").await;
         let [raw, canonical] = [raw, canonical].map(|scraped| scraped.result.unwrap());
         let former: u64 = canonical
             .dropped
@@ -243,6 +250,8 @@ mod any_page {
             groups: flink::GroupFilter::default(),
             names,
             labels: flink::LabelPolicy::default(),
+            sentinels: flink::Sentinels::Keep,
+            derived: flink::Derivations::NONE,
             honor_labels: false,
             honor_timestamps: true,
             metric_relabel_configs: Vec::new(),
@@ -363,18 +372,29 @@ async fn a_page_that_was_cut_is_as_if_it_had_not_been() {
     assert_eq!(scraper.scrape(0).await.result.unwrap(), expected);
     let without_instance = |scraper: &Scraper| -> Vec<String> {
         let all = series(scraper).into_iter();
-        all.map(|(mut labels, _)| {
+        let all = all.map(|(mut labels, _)| {
             labels.remove("instance");
             labels.to_string()
-        })
-        .collect()
+        });
+        // What is made from the page is in no particular order.
+        let mut all: Vec<String> = all.collect();
+        all.sort();
+        all
     };
     assert_eq!(without_instance(&scraper), without_instance(&fresh));
 }
 
-/// Whether a line's metric is on no page under two names, so that its series ends with the line.
+/// Whether a line's metric is on no page under two names, nothing is derived from it and it is no
+/// sentinel, so that its series ends with the line, and no other.
 fn has_one_name(line: &str) -> bool {
     let known = catalogue().find(line.split('{').next().unwrap());
+    let value = exposition::split(line.as_bytes()).and_then(|s| exposition::value(s.rest).ok());
+    if known.is_some_and(|known| {
+        derived::fed_by(&known.canonical_name()).is_some()
+            || value.is_some_and(|(value, _)| known.no_value().is(value))
+    }) {
+        return false;
+    }
     let name = known.map(|known| known.canonical_name().into_owned());
     let mut former = catalogue().metrics().filter(|metric| metric.is_former_name);
     name.is_none_or(|name| !former.any(|metric| metric.canonical.contains(&name)))

@@ -211,6 +211,7 @@ struct MetricJson<'c> {
     until: Option<String>,
     /// As text, since JSON has no NaN.
     no_value: Vec<String>,
+    derived_from: &'c [String],
     deprecated: bool,
     replaced_by: Option<&'c str>,
     opt_in: Option<&'c str>,
@@ -238,6 +239,7 @@ impl<'c> MetricJson<'c> {
             since: metric.since.map(|version| version.to_string()),
             until: metric.until.map(|version| version.to_string()),
             no_value: metric.no_value.iter().map(f64::to_string).collect(),
+            derived_from: &metric.derived_from,
             deprecated: metric.deprecated,
             replaced_by: metric.replaced_by.as_deref(),
             opt_in: metric.opt_in.as_deref(),

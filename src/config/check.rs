@@ -21,10 +21,14 @@ use super::{
     Config, ConfigError, Flink, Overrides, Purpose, Source, TextHash,
     error::{Finding, nearest},
     overrides::EXTERNAL_LABEL,
-    raw::{RawConfig, RawFlink, RawGlobal, RawGroups, RawLabels},
+    raw::{RawConfig, RawDerived, RawFlink, RawGlobal, RawGroups, RawLabels},
     value::{At, Form, Origin, Pairs, Scalar, Spot},
 };
-use crate::{flink, relabel::is_label_name, shard::Shard};
+use crate::{
+    flink::{self, derived::Switch},
+    relabel::is_label_name,
+    shard::Shard,
+};
 
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -238,11 +242,15 @@ impl Checker<'_> {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
         let catalogue = self.catalogue(raw.metrics);
+        const SENTINELS: [(&str, flink::Sentinels); 2] =
+            [("drop", flink::Sentinels::Drop), ("keep", flink::Sentinels::Keep)];
         Flink {
             groups: self.groups(raw.groups, catalogue.groups()),
             catalogue,
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
+            sentinels: self.choice(raw.sentinels.as_ref(), &SENTINELS, flink::Sentinels::Drop),
+            derived: self.derived(raw.derived),
             rest: self.rest(raw.rest),
         }
     }
@@ -290,6 +298,34 @@ impl Checker<'_> {
             }
             flink::GroupFilter::default()
         })
+    }
+
+    fn derived(&mut self, raw: Option<At<Form<RawDerived>>>) -> flink::Derivations {
+        let mut derived = flink::Derivations::default();
+        let Some(At { value, origin }) = raw else { return derived };
+        let map = match value {
+            Form::Word(word) if word == "all" => return derived,
+            Form::Word(word) if word == "none" => return flink::Derivations::NONE,
+            Form::Word(_) | Form::List(_) => {
+                let expected = "expected `all`, `none`, or a map such as `watermark_lag: false`";
+                self.note(origin, expected.to_owned());
+                return derived;
+            }
+            Form::Map(map) => map,
+        };
+        for (switch, scalar) in Switch::ALL.into_iter().zip([
+            map.watermark_lag,
+            map.checkpoint_age,
+            map.checkpoint_failures,
+            map.restarts,
+            map.time_ratios,
+            map.memory_ratios,
+            map.rocksdb_memory,
+            map.slots_used,
+        ]) {
+            derived.set(switch, self.boolean(scalar.as_ref(), true));
+        }
+        derived
     }
 
     fn label_policy(&mut self, raw: Option<At<Form<RawLabels>>>) -> flink::LabelPolicy {

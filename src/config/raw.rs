@@ -220,6 +220,8 @@ section!(RawFlink = "flink" {
     metrics: At<RawMetrics>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
+    sentinels: Scalar,
+    derived: At<Form<RawDerived>>,
     rest: At<Form<RawRest>>,
 });
 
@@ -271,6 +273,17 @@ section!(RawMetric = "flink.metrics.groups.metrics" {
 section!(RawLabels = "flink.labels" {
     mode: Scalar,
     keep: Vec<Scalar>,
+});
+
+section!(RawDerived = "flink.derived" {
+    watermark_lag: Scalar,
+    checkpoint_age: Scalar,
+    checkpoint_failures: Scalar,
+    restarts: Scalar,
+    time_ratios: Scalar,
+    memory_ratios: Scalar,
+    rocksdb_memory: Scalar,
+    slots_used: Scalar,
 });
 
 section!(RawRest = "flink.rest" {
@@ -327,5 +340,6 @@ pub const SECTIONS: &[Section] = &[
     RawOwnGroup::SECTION,
     RawMetric::SECTION,
     RawLabels::SECTION,
+    RawDerived::SECTION,
     RawRest::SECTION,
 ];

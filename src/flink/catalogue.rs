@@ -263,10 +263,20 @@ impl<'c, 'n> Found<'c, 'n> {
         self.naming.renamed()
     }
 
+    /// Whether the sample is the number of observations of a summary.
+    pub const fn is_count(&self) -> bool {
+        self.is_count
+    }
+
     /// Whether this is a name that the metric no longer goes by. While Flink exports it, the page may
     /// have the same values under the present name too.
     pub const fn is_former_name(&self) -> bool {
         self.naming.is_former
+    }
+
+    /// Whether this is a canonical name that Flink never exports: the sample has been through a relay.
+    pub const fn is_relays(&self) -> bool {
+        self.naming.is_relays
     }
 
     /// The metric, or where this is a former name the one of the present name.
@@ -333,6 +343,8 @@ pub struct Metric {
     pub until: Option<Version>,
     /// Values that mean "there is none", NaN among them.
     pub no_value: Vec<f64>,
+    /// Names of the metrics that the relay makes it from; empty for a metric of Flink's.
+    pub derived_from: Vec<String>,
     /// Whether Flink calls it deprecated.
     pub deprecated: bool,
     /// Exported name of the metric to use instead.

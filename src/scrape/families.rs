@@ -15,7 +15,7 @@ use crate::{
     exposition,
     flink::{Catalogue, NameMode},
     remote_write::{Encoder, proto::metric_metadata::MetricType, v1::Metadata},
-    series::{known_kind, page_kind},
+    series::{Tracker, known_kind, page_kind},
 };
 
 /// The families of one page.
@@ -82,6 +82,15 @@ impl Families {
             && text.starts_with(family.name.as_bytes())
         {
             family.used = true;
+        }
+    }
+
+    /// What was derived from the page's samples is a family of it too.
+    pub(super) fn derived(&mut self, tracker: &Tracker) {
+        if self.wanted {
+            for name in tracker.derived_names() {
+                self.enter(name).used = true;
+            }
         }
     }
 

@@ -176,6 +176,8 @@ impl Tracker {
         self.abouts.clear();
         self.unfit.adopt(&[]);
         self.observed.clear();
+        self.withheld.clear();
+        self.withheld_len = 0;
         self.remade.clear();
     }
 }
@@ -216,6 +218,13 @@ mod tests {
             "flink_jobmanager_job_numRestarts",
         ];
         lines.extend(names.map(|name| format!("{name} 1")));
+        // Sentinels, and what is derived, where ids tell the lines apart.
+        let watermark = |id: &str, value: &str| {
+            let name = "flink_taskmanager_job_task_operator_currentOutputWatermark";
+            format!("{name}{{operator_name=\"N\",operator_id=\"{id}\"}} {value}")
+        };
+        lines.extend(["o1", "o2", "o3"].map(|id| watermark(id, "1.7E12")));
+        lines.extend(["o1", "o2", "o3"].map(|id| watermark(id, "-9.223372036854776E18")));
         lines
     }
 
@@ -265,7 +274,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let page =
-            (prop::collection::btree_set(0..lines().len(), 0..12), prop::bool::weighted(0.1));
+            (prop::collection::btree_set(0..lines().len(), 0..16), prop::bool::weighted(0.1));
         let view = (0..views().len(), prop::option::weighted(0.8, 0..3_usize));
         let raw = prop::bool::weighted(0.2);
         let adopt = (0..rules().len(), vec(view, 1..4), prop::bool::weighted(0.1), raw);
@@ -289,6 +298,8 @@ mod tests {
             groups: GroupFilter::default(),
             names,
             labels: LabelPolicy::default(),
+            sentinels: crate::flink::Sentinels::Drop,
+            derived: crate::flink::Derivations::default(),
             honor_labels: false,
             honor_timestamps: true,
             metric_relabel_configs: rules,

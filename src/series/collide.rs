@@ -48,12 +48,12 @@ impl Tracker {
     fn collisions(&self) -> Vec<Collision> {
         let mut first_lines = vec![u32::MAX; self.series.capacity()];
         let mut collisions = BTreeMap::<u128, Collision>::new();
-        for sample in &self.observed {
-            let Some(line) = self.lines.get(sample.line as usize) else { continue };
+        for at in self.lines_here() {
+            let Some(line) = self.lines.get(at as usize) else { continue };
             let Fate::Series(series) = line.fate else { continue };
             let Some(first) = first_lines.get_mut(series as usize) else { continue };
             if *first == u32::MAX {
-                *first = sample.line;
+                *first = at;
                 continue;
             }
             // Lines that differ before metric_relabel_configs were made equal by the user's rules,
@@ -64,15 +64,15 @@ impl Tracker {
                 collisions.entry(line.normal).or_insert_with(collision);
             }
             if older.stands_back {
-                *first = sample.line;
+                *first = at;
             }
         }
         if !collisions.is_empty() {
             // Lines that an earlier page told apart count too: the ids must differ from theirs.
-            for sample in &self.observed {
-                let normal = self.lines.get(sample.line as usize).map(|line| line.normal);
+            for at in self.lines_here() {
+                let normal = self.lines.get(at as usize).map(|line| line.normal);
                 let collision = normal.and_then(|normal| collisions.get_mut(&normal));
-                collision.into_iter().for_each(|collision| collision.members.push(sample.line));
+                collision.into_iter().for_each(|collision| collision.members.push(at));
             }
         }
         collisions.into_values().collect()
@@ -101,6 +101,9 @@ impl Tracker {
             let mut unfit = self.unfit.of(base);
             let shown = self.shaper.fit(&mut blocks, &mut unfit);
             self.remember_unfit(identity, unfit, shown.as_bytes());
+            if !self.remade.is_empty() {
+                self.remake(identity, &blocks);
+            }
             let own = self.find_or_insert_series(identity, || (blocks, about));
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Line, Series, Tally, Tracker};
+use super::{Line, Series, Tally, Tracker, made};
 
 impl Tracker {
     /// Takes back everything of a page that failed in the middle.
     pub fn abort(&mut self) {
         let page = self.page;
         self.observed.clear();
+        self.withheld.clear();
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
-        self.drop_series(|series| series.live || series.line != u32::MAX);
+        self.drop_series(|series| series.live || series.line != u32::MAX || series.withheld != 0);
         self.unmake_blocks();
         self.subjects.sweep();
     }
@@ -19,8 +20,10 @@ impl Tracker {
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
     pub fn forget_stale(&mut self) {
         let page = self.page;
-        self.drop_lines(|line| line.seen == page);
-        self.drop_series(|series| series.seen == page);
+        self.drop_lines(|line| line.seen == page || line.made != made::NONE);
+        self.keep_withheld();
+        self.end_withheld();
+        self.drop_series(|series| series.seen == page || series.withheld == page);
         self.inherited.clear();
         self.remade.clear();
         let live = self.lines.len();
@@ -43,15 +46,35 @@ impl Tracker {
     }
 
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let (lines, subjects) = (&mut self.lines, &mut self.subjects);
+        let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
+        let derivers = &mut self.derivers;
+        let mut released = Vec::new();
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
         lines.retain(|_, line| {
             let kept = keep(line);
             if !kept {
                 subjects.drop_line(line.subject);
+                if let Some(made) = made.get_mut(line.made as usize) {
+                    made.forget_line();
+                }
+                released.extend(line.feed.and_then(|feed| derivers.starve(feed)));
             }
             kept
         });
+        // A line of the relay's own goes with the last line that it was made from.
+        let orphans: Vec<u32> =
+            released.into_iter().filter_map(|made| self.release(made)).collect();
+        for at in orphans {
+            let Some(line) = self.lines.get(at as usize).filter(|line| !keep(line)) else {
+                continue;
+            };
+            let (fingerprint, subject) = (line.fingerprint, line.subject);
+            if let Ok(entry) = self.line_table.find_entry(fingerprint as u64, |&l| l == at) {
+                entry.remove();
+            }
+            self.lines.remove(at as usize);
+            self.subjects.drop_line(subject);
+        }
     }
 
     pub(super) fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {

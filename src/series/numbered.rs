@@ -59,6 +59,11 @@ impl Comments {
         self.cover(sample_name).then_some(self.help.as_str()).filter(|help| !help.is_empty())
     }
 
+    /// Whether the page says that a sample of this name is of a summary.
+    pub(super) fn is_summary(&self, sample_name: &str) -> bool {
+        self.kind == Some(exposition::Kind::Summary) && self.cover(sample_name)
+    }
+
     /// Whether a sample of this name belongs to the family.
     fn cover(&self, sample_name: &str) -> bool {
         sample_name.strip_prefix(&*self.family).is_some_and(|suffix| SUFFIXES.contains(&suffix))

@@ -7,10 +7,12 @@
 use super::{Dropped, Fate, Observed, Tally, Tracker};
 
 impl Tracker {
-    /// Ends a good page: tells equal series apart, drops duplicates and finds what is gone. Lines that
+    /// Ends a good page: makes what follows from its samples, tells equal series apart, drops duplicates and finds what is gone. Lines that
     /// stand back take their places last, wherever on the page they stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
+        self.derive(scraped_at_ms);
+        self.withhold_unmade();
         self.tell_apart();
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
@@ -27,7 +29,8 @@ impl Tracker {
         self.observed = observed;
         self.settle_inherited();
         self.tally.kept = self.observed.len() as u64;
-        debug_assert_eq!(self.tally.scraped, self.tally.kept + self.tally.dropped.total());
+        let Tally { scraped, made, kept, .. } = self.tally;
+        debug_assert_eq!(scraped + made, kept + self.tally.dropped.total());
         self.tally.clone()
     }
 

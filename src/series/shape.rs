@@ -88,6 +88,10 @@ pub struct Shaper {
     pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// What becomes of values that mean "there is none".
+    pub sentinels: flink::Sentinels,
+    /// Which derived series are made.
+    pub derived: flink::Derivations,
     /// See [`config::Scrape::honor_labels`].
     pub honor_labels: bool,
     /// See [`config::Scrape::honor_timestamps`].
@@ -128,6 +132,8 @@ impl Shaper {
             groups: flink.groups,
             names: flink.names,
             labels: flink.labels,
+            sentinels: flink.sentinels,
+            derived: flink.derived,
             honor_labels: scrape.honor_labels,
             honor_timestamps: scrape.honor_timestamps,
             metric_relabel_configs: scrape.metric_relabel_configs.clone(),
@@ -147,6 +153,8 @@ impl Shaper {
             groups,
             names,
             labels,
+            sentinels,
+            derived,
             honor_labels,
             honor_timestamps,
             metric_relabel_configs,
@@ -156,6 +164,8 @@ impl Shaper {
             && *groups == other.groups
             && *names == other.names
             && *labels == other.labels
+            && *sentinels == other.sentinels
+            && *derived == other.derived
             && *honor_labels == other.honor_labels
             && *honor_timestamps == other.honor_timestamps
             && *metric_relabel_configs == other.metric_relabel_configs

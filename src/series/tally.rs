@@ -1,4 +1,4 @@
-//! The account of one page: `scraped = kept + Σ dropped`, and the reasons to drop a sample.
+//! The account of one page: `scraped + made = kept + Σ dropped`, and the reasons to drop a sample.
 
 use crate::flink::Group;
 
@@ -17,12 +17,25 @@ pub enum Dropped {
     Name,
     /// The page has its values a second time, under the metric's present name.
     FormerName,
+    /// Its value says that there is none, see [`crate::flink::sentinels`].
+    Sentinel,
+    /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
+    /// the scrape.
+    LabelLimit,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 6] =
-        [Self::Group, Self::Relabel, Self::Duplicate, Self::Syntax, Self::Name, Self::FormerName];
+    pub const ALL: [Self; 8] = [
+        Self::Group,
+        Self::Relabel,
+        Self::Duplicate,
+        Self::Syntax,
+        Self::Name,
+        Self::FormerName,
+        Self::Sentinel,
+        Self::LabelLimit,
+    ];
 
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +46,8 @@ impl Dropped {
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
             Self::FormerName => "former_name",
+            Self::Sentinel => "sentinel",
+            Self::LabelLimit => "label_limit",
         }
     }
 }
@@ -42,7 +57,9 @@ impl Dropped {
 pub struct Tally {
     /// Samples on the page, unreadable ones included.
     pub scraped: u64,
-    /// Samples kept, after filtering and relabelling.
+    /// Samples that the relay made from them.
+    pub made: u64,
+    /// Samples of both kept, after filtering and relabelling.
     pub kept: u64,
     /// Samples dropped, by reason.
     pub dropped: DropCounts,
@@ -50,7 +67,7 @@ pub struct Tally {
     pub series_added: u64,
     /// Series that got an id back because dropping it would have made them equal to another.
     pub ids_kept: u64,
-    /// Samples per group: on the page, kept.
+    /// Samples per group: on the page, made, kept.
     pub groups: GroupTallies,
 }
 
@@ -63,7 +80,9 @@ pub struct GroupTallies(Vec<(Group, GroupTally)>);
 pub struct GroupTally {
     /// On the page.
     pub scraped: u64,
-    /// Of these, kept.
+    /// Made by the relay.
+    pub made: u64,
+    /// Of both, kept.
     pub kept: u64,
 }
 
@@ -90,6 +109,7 @@ impl GroupTallies {
             match self.0.iter_mut().find(|(known, _)| *known == group) {
                 Some((_, sum)) => {
                     sum.scraped += samples.scraped;
+                    sum.made += samples.made;
                     sum.kept += samples.kept;
                 }
                 None => self.0.push((group, samples)),

@@ -25,6 +25,8 @@ fn shaper() -> Shaper {
         groups: GroupFilter::default(),
         names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
+        sentinels: crate::flink::Sentinels::Drop,
+        derived: crate::flink::Derivations::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),
@@ -70,7 +72,7 @@ fn scrape(tracker: &mut Tracker, lines: &[&str]) -> Sent {
     let samples = tracker.samples(0).map(|(block, _, value)| (text(block), value)).collect();
     let stale = tracker.stale(0).map(text).collect();
     tracker.forget_stale();
-    assert_eq!(tally.scraped, tally.kept + tally.dropped.total());
+    assert_eq!(tally.scraped + tally.made, tally.kept + tally.dropped.total());
     Sent { samples, stale, tally }
 }
 

@@ -72,6 +72,8 @@ struct Target {
     scrape_interval_seconds: f64,
     scrape_timeout_seconds: f64,
     samples_scraped: u64,
+    /// Made by the relay from those of the page.
+    samples_made: u64,
     samples_kept: u64,
     samples_dropped: BTreeMap<&'static str, u64>,
     groups: BTreeMap<&'static str, GroupSamples>,
@@ -83,6 +85,7 @@ struct Target {
 #[derive(Debug, Serialize)]
 struct GroupSamples {
     scraped: u64,
+    made: u64,
     kept: u64,
 }
 
@@ -204,6 +207,7 @@ fn target(status: &TargetStatus) -> Target {
         scrape_interval_seconds: status.target.interval.as_secs_f64(),
         scrape_timeout_seconds: status.target.timeout.as_secs_f64(),
         samples_scraped: state.tally.scraped,
+        samples_made: state.tally.made,
         samples_kept: state.tally.kept,
         samples_dropped: state
             .tally
@@ -212,10 +216,10 @@ fn target(status: &TargetStatus) -> Target {
             .map(|(reason, samples)| (reason.as_str(), samples))
             .collect(),
         groups: groups
-            .filter(|(_, samples)| samples.scraped > 0)
+            .filter(|(_, samples)| samples.scraped + samples.made > 0)
             .map(|(group, samples)| {
-                let crate::series::GroupTally { scraped, kept } = samples;
-                (group.as_str(), GroupSamples { scraped, kept })
+                let crate::series::GroupTally { scraped, made, kept } = samples;
+                (group.as_str(), GroupSamples { scraped, made, kept })
             })
             .collect(),
         faults: state.faults.iter().map(ToString::to_string).collect(),

@@ -110,7 +110,7 @@ fn family(
 /// A metric with one value per target or receiver; NaN while there is none.
 type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> f64);
 
-const TARGET_ROWS: [Row<TargetState>; 10] = [
+const TARGET_ROWS: [Row<TargetState>; 11] = [
     ("target_up", "Whether the last scrape succeeded.", Kind::Gauge, |s| {
         s.last_scrape.map_or(f64::NAN, |_| f64::from(s.failure.is_none()))
     }),
@@ -129,8 +129,14 @@ const TARGET_ROWS: [Row<TargetState>; 10] = [
         s.totals.scraped as f64
     }),
     (
+        "target_samples_made",
+        "Samples that the relay made from those of good pages.",
+        Kind::Counter,
+        |s| s.totals.made as f64,
+    ),
+    (
         "target_samples_kept",
-        "Samples of these that are kept after filtering and relabelling.",
+        "Samples of both that are kept after filtering and relabelling.",
         Kind::Counter,
         |s| s.totals.kept as f64,
     ),
@@ -198,7 +204,7 @@ fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
             family.add(&[job, instance, ("role", state.role.as_str())], 1.0)
         })
     })?;
-    let help = "Samples of good pages that are not relayed, by reason.";
+    let help = "Samples of good pages, and made from them, that are not relayed, by reason.";
     family(encoder, "target_samples_dropped", help, Kind::Counter, |family| {
         targets.iter().try_for_each(|(status, state)| {
             state.totals.dropped.iter().try_for_each(|(reason, samples)| {

@@ -122,6 +122,10 @@ fn meaning(metric: &Metric) -> String {
         let values: Vec<String> = metric.no_value.iter().map(|v| format!("`{v}`")).collect();
         write!(text, " No value: {}.", values.join(", ")).unwrap();
     }
+    if !metric.derived_from.is_empty() {
+        let inputs: Vec<String> = metric.derived_from.iter().map(|x| format!("`{x}`")).collect();
+        write!(text, " From {}.", inputs.join(", ")).unwrap();
+    }
     if let Some(option) = &metric.opt_in {
         write!(text, " Needs `{option}`.").unwrap();
     }

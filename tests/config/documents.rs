@@ -189,6 +189,7 @@ fn around(section: &str, line: &str) -> Option<String> {
             inline(line, "name: a, scopes: [jobmanager], type: gauge, unit: count, help: A."),
             job("")
         ),
+        "flink.derived" => format!("flink: {{derived: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })

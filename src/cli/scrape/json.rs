@@ -46,6 +46,8 @@ struct Target<'a> {
     duration_seconds: f64,
     page_bytes: u64,
     samples_scraped: u64,
+    /// Samples that the relay made from them.
+    samples_made: u64,
     samples_kept: u64,
     /// Samples that would not be sent, by reason.
     samples_dropped: BTreeMap<&'static str, u64>,
@@ -66,6 +68,7 @@ struct Error {
 #[derive(Serialize)]
 struct Samples {
     scraped: u64,
+    made: u64,
     kept: u64,
 }
 
@@ -125,8 +128,8 @@ fn range<'a>(spec: &'a str, state: &'a RangeState) -> Range<'a> {
 fn target(report: &TargetReport) -> Target<'_> {
     let scraped = &report.scraped;
     let tally = scraped.result.as_ref().ok().cloned().unwrap_or_default();
-    let groups = tally.groups.iter().filter(|(_, count)| count.scraped > 0);
-    let samples = |GroupTally { scraped, kept }| Samples { scraped, kept };
+    let groups = tally.groups.iter().filter(|(_, count)| count.scraped + count.made > 0);
+    let samples = |GroupTally { scraped, made, kept }| Samples { scraped, made, kept };
     Target {
         url: report.target.url.to_string(),
         labels: report.target.labels.iter().collect(),
@@ -140,6 +143,7 @@ fn target(report: &TargetReport) -> Target<'_> {
         duration_seconds: scraped.duration.as_secs_f64(),
         page_bytes: scraped.page_bytes,
         samples_scraped: tally.scraped,
+        samples_made: tally.made,
         samples_kept: tally.kept,
         samples_dropped: tally.dropped.iter().map(|(r, count)| (r.as_str(), count)).collect(),
         series_ids_kept: tally.ids_kept,

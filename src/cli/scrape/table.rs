@@ -77,21 +77,22 @@ fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
     writeln!(out, "{} {url}", paint.bold("target"))?;
     writeln!(
         out,
-        "  {} {}, {} samples on {} bytes in {:.3} s, {} would be sent",
+        "  {} {}, {} samples on {} bytes in {:.3} s, {} made from them, {} would be sent",
         paint.green("up"),
         scraped.role,
         tally.scraped,
         scraped.page_bytes,
         scraped.duration.as_secs_f64(),
+        tally.made,
         tally.kept,
     )?;
     write_dropped(tally, paint, out)?;
     write_faults(report, paint, out)?;
     let mut table = table();
-    table.set_header(["group", "on the page", "sent"].map(|name| paint.header(name)));
+    table.set_header(["group", "on the page", "made", "sent"].map(|name| paint.header(name)));
     for (group, samples) in tally.groups.iter() {
-        if samples.scraped > 0 {
-            let numbers = [samples.scraped, samples.kept];
+        if samples.scraped + samples.made > 0 {
+            let numbers = [samples.scraped, samples.made, samples.kept];
             let cells = numbers.map(|n| Cell::new(n).set_alignment(CellAlignment::Right));
             let row: Vec<_> = [Cell::new(group)].into_iter().chain(cells).collect();
             table.add_row(row);

@@ -202,6 +202,7 @@ impl Checker<'_> {
             since: self.parsed(raw.since.as_ref()),
             until: self.parsed(raw.until.as_ref()),
             no_value: self.numbers(raw.no_value.as_deref()),
+            derived_from: Vec::new(),
             shared_with: self.group_names(raw.shared_with.as_deref()),
             deprecated: self.boolean(raw.deprecated.as_ref(), false),
             replaced_by: self.filled(raw.replaced_by.as_ref(), "replaced_by"),

@@ -81,6 +81,8 @@ pub(crate) struct Row {
     #[serde(default)]
     pub(crate) no_value: Vec<f64>,
     #[serde(default)]
+    pub(crate) derived_from: Vec<String>,
+    #[serde(default)]
     pub(crate) shared_with: Vec<String>,
     #[serde(default)]
     pub(crate) deprecated: bool,
@@ -271,6 +273,7 @@ impl Draft {
             since: row.since,
             until: row.until,
             no_value: row.no_value,
+            derived_from: row.derived_from,
             deprecated: row.deprecated,
             replaced_by: row.replaced_by,
             opt_in: row.opt_in,

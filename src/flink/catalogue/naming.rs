@@ -25,6 +25,8 @@ pub(super) struct Naming {
     own_names: Vec<Vec<Part>>,
     /// Whether this is a name that the metric no longer goes by.
     pub(super) is_former: bool,
+    /// Whether this is a canonical name that Flink itself never exports.
+    pub(super) is_relays: bool,
 }
 
 /// A canonical name.
@@ -126,6 +128,7 @@ impl Naming {
             renamed: renamed.collect(),
             own_names: spelling.own_names(),
             is_former,
+            is_relays: false,
         })
     }
 
@@ -143,6 +146,7 @@ impl Naming {
             renamed: Vec::new(),
             own_names: Vec::new(),
             is_former: false,
+            is_relays: true,
         })
     }
 

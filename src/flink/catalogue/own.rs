@@ -187,6 +187,7 @@ mod tests {
             since: None,
             until: None,
             no_value: vec![f64::NAN],
+            derived_from: Vec::new(),
             shared_with: Vec::new(),
             deprecated: false,
             replaced_by: None,

@@ -1,0 +1,180 @@
+//! Samples that the relay makes, beside those that it reads: what follows from other samples of the page.
+//!
+//! A maker asks once for a line of its own ([`Tracker::made_line`]), in the spelling of a page, and then
+//! gives it a value on each page that has one ([`Tracker::make`]), while the page is being closed. From
+//! there on it is a line like any other: catalogue, names from REST, normalisation, relabelling, views,
+//! staleness.
+//!
+//! ```text
+//!   maker --made_line("name{…}")--> Made --line--> Line --fate--> Series
+//!                                  text, holders     `- may be forgotten; made anew from the text
+//! ```
+//!
+//! Invariants: what [`Tracker::made_line`] gave holds until it is released as often as it was given,
+//! whatever happens to pages, names and configurations in between. A line that is held keeps its
+//! series' labels over pages on which it has no sample, so that lines which were told apart stay so.
+//! A sample that is made never fails a scrape: a page that is good stays good.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Fate, ObserveError, Observed, Source, Tracker};
+use crate::exposition::{self, Entry, Reason, SyntaxError};
+
+/// A line of the relay's own.
+#[derive(Debug)]
+pub(super) struct Made {
+    fingerprint: u128,
+    /// As on a page, without a value.
+    text: Box<[u8]>,
+    /// [`NONE`] until the next sample when it was forgotten.
+    line: u32,
+    /// How often it was asked for and not released.
+    holders: u32,
+}
+
+impl Made {
+    /// The page's line is no more.
+    pub(super) const fn forget_line(&mut self) {
+        self.line = NONE;
+    }
+}
+
+/// No line.
+pub(super) const NONE: u32 = u32::MAX;
+
+impl Tracker {
+    /// A line of the relay's own: `name{label="value",…}` as the reporter would have written it. The
+    /// same text gives the same line; it is to be released as often as it was asked for.
+    ///
+    /// # Errors
+    /// When the text is no series of the text format.
+    pub fn made_line(&mut self, series_text: &[u8]) -> Result<u32, ObserveError> {
+        let fingerprint = xxh3_128(series_text);
+        let same = |&at: &u32| {
+            self.made.get(at as usize).is_some_and(|made| made.fingerprint == fingerprint)
+        };
+        if let Some(&at) = self.made_table.find(fingerprint as u64, same) {
+            if let Some(made) = self.made.get_mut(at as usize) {
+                made.holders += 1;
+            }
+            return Ok(at);
+        }
+        match exposition::parse(&with_value(series_text), &self.limits)? {
+            Entry::Sample(sample) if sample.series == series_text => {}
+            _ => {
+                let found = series_text.first().copied();
+                return Err(SyntaxError { reason: Reason::MetricName, column: 1, found }.into());
+            }
+        }
+        let made = Made { fingerprint, text: series_text.into(), line: NONE, holders: 1 };
+        let at = u32::try_from(self.made.insert(made)).expect("fewer than lines of pages, or so");
+        let made = &self.made;
+        let rehash = |&at: &u32| made.get(at as usize).map_or(0, |made| made.fingerprint as u64);
+        self.made_table.insert_unique(fingerprint as u64, at, rehash);
+        Ok(at)
+    }
+
+    /// Gives a line of the relay's own a sample on the page that is being closed.
+    pub fn make(&mut self, line: u32, value: f64, scraped_at_ms: i64) {
+        let Some(at) = self.shape_made(line) else { return };
+        if !self.remade.is_empty()
+            && let Some(text) = self.made.get(line as usize).map(|made| with_value(&made.text))
+        {
+            // The rules are those that it kept when it was shaped.
+            let _same = self.reshape(at, &text);
+        }
+        let page = self.page;
+        let Some(line) = self.lines.get_mut(at as usize) else { return };
+        line.seen = page;
+        self.tally.made += 1;
+        if let Some(group) = self.tally.groups.at(line.group) {
+            group.made += 1;
+        }
+        match line.fate {
+            Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
+            Fate::Series(_) => {
+                self.observed.push(Observed { line: at, timestamp_ms: scraped_at_ms, value });
+            }
+        }
+    }
+
+    /// A maker needs the line no longer. It leaves with the next page that is closed.
+    pub fn release_line(&mut self, line: u32) {
+        let _leaves = self.release(line);
+    }
+
+    /// As [`Tracker::release_line`]; returns the line of the page that nobody holds any more.
+    pub(super) fn release(&mut self, line: u32) -> Option<u32> {
+        let made = self.made.get_mut(line as usize)?;
+        made.holders = made.holders.saturating_sub(1);
+        if made.holders > 0 {
+            return None;
+        }
+        let made = self.made.remove(line as usize);
+        if let Ok(entry) = self.made_table.find_entry(made.fingerprint as u64, |&at| at == line) {
+            entry.remove();
+        }
+        self.lines.get_mut(made.line as usize)?.made = NONE;
+        Some(made.line)
+    }
+
+    /// Whether a line of the relay's own has a sample on the closed page.
+    pub(super) fn is_kept(&self, line: u32) -> bool {
+        let line = self.made.get(line as usize).and_then(|made| self.lines.get(made.line as usize));
+        line.is_some_and(|line| line.seen == self.page && matches!(line.fate, Fate::Series(_)))
+    }
+
+    /// Withholds the lines that have no sample on this page.
+    pub(super) fn withhold_unmade(&mut self) {
+        let unshaped = |(at, made): (usize, &Made)| (made.line == NONE).then_some(at as u32);
+        let unshaped: Vec<u32> = self.made.iter().filter_map(unshaped).collect();
+        for at in unshaped {
+            self.shape_made(at);
+        }
+        let page = self.page;
+        let lines = &self.lines;
+        let silent = self.made.iter().map(|(_, made)| made.line).filter(|&at| {
+            let line = lines.get(at as usize);
+            line.is_some_and(|l| l.seen != page && matches!(l.fate, Fate::Series(_)))
+        });
+        self.withheld.extend(silent);
+    }
+
+    /// The line of the page behind a line of the relay's own, shaped while the page is being closed
+    /// when it is new or was forgotten: what is to be told apart has to be new on one page.
+    fn shape_made(&mut self, at: u32) -> Option<u32> {
+        let made = self.made.get(at as usize)?;
+        if made.line != NONE {
+            return Some(made.line);
+        }
+        // The page itself may have such a line, as that of another relay would.
+        let line = match self.find_line(made.fingerprint) {
+            Some(line) => line,
+            None => {
+                let text = with_value(&made.text);
+                let Ok(Entry::Sample(sample)) = exposition::parse(&text, &self.limits) else {
+                    return None;
+                };
+                // The comments that were read last are about the page's lines.
+                self.comments.clear();
+                self.insert_line(&sample, Source::Made)
+                    .expect("a line that is made is dropped where it exceeds a label limit")
+            }
+        };
+        if let Some(line) = self.lines.get_mut(line as usize) {
+            line.made = at;
+        }
+        if let Some(made) = self.made.get_mut(at as usize) {
+            made.line = line;
+        }
+        Some(line)
+    }
+}
+
+/// A series' text with a value, so that it can be read as a line.
+fn with_value(series_text: &[u8]) -> Vec<u8> {
+    [series_text, b" 0"].concat()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Lines that are here and have no sample to send: those of a page whose value says that there is none,
+//! and those of the relay's own ([`super::made`]) that nothing was made for.
+//!
+//! Their series end, with a marker, as if the line had left the page; but the line stays, for its next
+//! value may be one. What was settled when it was new stays with it: so such lines take part in telling
+//! apart, since only a new line is told apart, and their series keep the labels.
+//!
+//! Invariants: a line that is known has its series, live or not; a withheld series gets one marker, at
+//! the page that withholds it first.
+
+use std::collections::BTreeSet;
+
+use super::{Fate, Tracker};
+use crate::{
+    exposition::Sample,
+    flink::{catalogue::Found, sentinels::NoValue},
+};
+
+impl Tracker {
+    /// Which of [`Tracker::no_values`] are no values of this sample's, as [`super::Line::no_value`].
+    pub(super) fn no_value_of(
+        &mut self,
+        sample: &Sample<'_>,
+        known: Option<&Found<'_, '_>>,
+    ) -> u16 {
+        let no_value = match known {
+            Some(known) => known.no_value(),
+            // A histogram of the user's own may be empty as one of Flink's.
+            None if self.comments.is_summary(sample.name)
+                && sample.labels().any(|(name, _)| name == "quantile") =>
+            {
+                NoValue::new([f64::NAN])
+            }
+            None => NoValue::default(),
+        };
+        if no_value.is_empty() {
+            return 0;
+        }
+        // A handful: -1, NaN, what a watermark may be, and what a user's own metrics have.
+        let found = self.no_values.iter().position(|known| *known == no_value);
+        let at = found.unwrap_or_else(|| {
+            self.no_values.push(no_value);
+            self.no_values.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(0)
+    }
+
+    /// All lines of the page that may have a sample, in the order in which they may take places.
+    pub(super) fn lines_here(&self) -> impl Iterator<Item = u32> + '_ {
+        self.observed.iter().map(|sample| sample.line).chain(self.withheld.iter().copied())
+    }
+
+    /// Makes the series of withheld lines outlive the page, as far as these lines do.
+    pub(super) fn keep_withheld(&mut self) {
+        let page = self.page;
+        for &line in &self.withheld {
+            let fate = self.lines.get(line as usize).map(|line| line.fate);
+            let Some(Fate::Series(series)) = fate else { continue };
+            if let Some(series) = self.series.get_mut(series as usize) {
+                series.withheld = page;
+            }
+        }
+    }
+
+    /// The withheld series have had their markers.
+    pub(super) fn end_withheld(&mut self) {
+        self.withheld_len = 0;
+        if self.withheld.is_empty() {
+            return;
+        }
+        let page = self.page;
+        if !self.remade.is_empty() {
+            // Blocks that were made anew are not known to anyone and are gone: what they were made
+            // for begins anew with its next value.
+            let mut gone = BTreeSet::new();
+            for (at, series) in &mut self.series {
+                if series.withheld == page && series.seen != page {
+                    series.withheld = 0;
+                    gone.insert(at as u32);
+                }
+            }
+            self.drop_lines(|line| !matches!(line.fate, Fate::Series(s) if gone.contains(&s)));
+            return;
+        }
+        for (_, series) in &mut self.series {
+            if series.withheld == page && series.seen != page {
+                series.live = false;
+                self.withheld_len += 1;
+            }
+        }
+    }
+}
