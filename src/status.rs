@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     exposition::Fault,
     flink::Role,
-    scrape::{Failure, Reason, Scraped},
+    scrape::{Budget, Failure, Reason, Scraped},
     series::{DropCounts, Tally},
     target::Target,
 };
@@ -25,6 +25,8 @@ pub struct Status {
     targets: Mutex<BTreeMap<u64, Arc<TargetStatus>>>,
     /// By job and by the range's spelling in the config.
     ranges: Mutex<BTreeMap<(String, String), RangeState>>,
+    /// The series of all targets.
+    pub budget: Arc<Budget>,
 }
 
 /// One target.

@@ -10,6 +10,8 @@
 
 #[path = "relay/answers.rs"]
 mod answers;
+#[path = "relay/budgets.rs"]
+mod budgets;
 #[path = "relay/delivery.rs"]
 mod delivery;
 #[path = "relay/endpoints.rs"]

@@ -20,7 +20,8 @@ use crate::{
     labels::{Labels, METRIC_NAME},
     relay::{Once, Relay},
     remote_write::{proto::metric_metadata::MetricType, v1},
-    scrape::{Scraped, Scraper},
+    scrape::{BudgetState, Scraped, Scraper},
+    series::MadeFamily,
     status::RangeState,
     target::Target,
 };
@@ -61,6 +62,7 @@ enum Format {
 struct Report {
     ranges: Vec<(String, RangeState)>,
     targets: Vec<TargetReport>,
+    budget: BudgetState,
 }
 
 /// One target.
@@ -135,7 +137,7 @@ impl Report {
             once.targets.into_iter().map(|(scraper, scraped)| TargetReport::new(&scraper, scraped));
         let mut targets: Vec<_> = targets.collect();
         targets.sort_by_key(|report| report.target.url.to_string());
-        Self { ranges: once.ranges, targets }
+        Self { ranges: once.ranges, targets, budget: once.budget }
     }
 
     fn is_good(&self) -> bool {
@@ -167,7 +169,11 @@ impl TargetReport {
             let labels = v1::decode_labels(block).ok()?.into_owned();
             Some(Series { labels, timestamp_ms, value, group })
         });
-        let (families, series) = (known.collect(), series.collect());
+        let made = scraper.made_families().into_iter().map(|MadeFamily { name, about }| {
+            let (help, unit) = (about.help.into(), about.unit.into());
+            FamilyReport { name, kind: about.kind, help, unit }
+        });
+        let (families, series) = (known.chain(made).collect(), series.collect());
         Self { target: scraper.target().clone(), scraped, families, series }
     }
 }

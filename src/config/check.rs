@@ -6,6 +6,7 @@
 mod client;
 mod metrics;
 mod rest;
+mod rollups;
 mod rules;
 mod scalars;
 mod scrape;
@@ -242,6 +243,9 @@ impl Checker<'_> {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
         let catalogue = self.catalogue(raw.metrics);
+        let budgets = self.budgets(raw.budgets.unwrap_or_default());
+        let mut rollups = self.rollups(raw.rollups, &catalogue);
+        rollups.has_budget = budgets.is_on();
         const SENTINELS: [(&str, flink::Sentinels); 2] =
             [("drop", flink::Sentinels::Drop), ("keep", flink::Sentinels::Keep)];
         Flink {
@@ -249,6 +253,8 @@ impl Checker<'_> {
             catalogue,
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
+            rollups,
+            budgets,
             sentinels: self.choice(raw.sentinels.as_ref(), &SENTINELS, flink::Sentinels::Drop),
             derived: self.derived(raw.derived),
             rest: self.rest(raw.rest),

@@ -222,6 +222,8 @@ section!(RawFlink = "flink" {
     labels: At<Form<RawLabels>>,
     sentinels: Scalar,
     derived: At<Form<RawDerived>>,
+    rollups: At<Form<RawRollups>>,
+    budgets: RawBudgets,
     rest: At<Form<RawRest>>,
 });
 
@@ -259,6 +261,7 @@ section!(RawMetric = "flink.metrics.groups.metrics" {
     r#type: Scalar,
     kind: Scalar,
     unit: Scalar,
+    rollup: Vec<Scalar>,
     help: Scalar,
     since: Scalar,
     until: Scalar,
@@ -284,6 +287,17 @@ section!(RawDerived = "flink.derived" {
     memory_ratios: Scalar,
     rocksdb_memory: Scalar,
     slots_used: Scalar,
+});
+
+section!(RawRollups = "flink.rollups" {
+    level: Scalar,
+    levels: Pairs<Scalar>,
+    keep_raw: Scalar,
+});
+
+section!(RawBudgets = "flink.budgets" {
+    series_total: Scalar,
+    series_per_job: Scalar,
 });
 
 section!(RawRest = "flink.rest" {
@@ -341,5 +355,7 @@ pub const SECTIONS: &[Section] = &[
     RawMetric::SECTION,
     RawLabels::SECTION,
     RawDerived::SECTION,
+    RawRollups::SECTION,
+    RawBudgets::SECTION,
     RawRest::SECTION,
 ];

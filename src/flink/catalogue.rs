@@ -44,7 +44,7 @@ use self::{
     matcher::{Matcher, Varying},
     naming::Naming,
 };
-use super::{Group, groups::UnknownGroup};
+use super::{Group, groups::UnknownGroup, rollup::Function};
 
 /// The catalogue that is compiled in.
 pub fn catalogue() -> &'static Arc<Catalogue> {
@@ -334,6 +334,9 @@ pub struct Metric {
     pub kind: Kind,
     /// What its values measure.
     pub unit: Unit,
+    /// What many subtasks' values of it become when they are rolled up; of a summary its quantiles'.
+    /// Empty when it is not a subtask's.
+    pub rollup: Vec<Function>,
     /// What it says, one or two sentences.
     pub help: String,
     /// First minor release of its [`Product`] known to have it; Flink 1.13, the oldest one examined,

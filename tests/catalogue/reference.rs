@@ -126,6 +126,10 @@ fn meaning(metric: &Metric) -> String {
         let inputs: Vec<String> = metric.derived_from.iter().map(|x| format!("`{x}`")).collect();
         write!(text, " From {}.", inputs.join(", ")).unwrap();
     }
+    if !metric.rollup.is_empty() {
+        let functions: Vec<&str> = metric.rollup.iter().map(|f| f.as_str()).collect();
+        write!(text, " Rolled up by {}.", functions.join(", ")).unwrap();
+    }
     if let Some(option) = &metric.opt_in {
         write!(text, " Needs `{option}`.").unwrap();
     }

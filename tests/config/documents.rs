@@ -191,6 +191,8 @@ fn around(section: &str, line: &str) -> Option<String> {
         ),
         "flink.derived" => format!("flink: {{derived: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
+        "flink.rollups" => format!("flink: {{rollups: {}}}\n{}", inline(line, ""), job("")),
+        "flink.budgets" => format!("flink: {{budgets: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })
 }
@@ -233,6 +235,9 @@ fn a_value_other_than_the_default_shows() {
         ("flink.metrics.segments", "stays: true"),
         ("flink.metrics.groups.metrics", "deprecated: true"),
         ("flink.rest", "mode: off"),
+        ("flink.rollups", "level: task"),
+        ("flink.rollups", "levels: {io: off}"),
+        ("flink.budgets", "series_per_job: 1"),
         ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),
         ("scrape_configs", "follow_redirects: false"),

@@ -119,3 +119,27 @@ async fn a_reload_ends_the_series_whose_rows_say_something_else_and_no_others() 
         assert!(!samples.iter().any(|sample| sample.is_stale()), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_group_of_ones_own_is_rolled_up_like_flinks() {
+    let flink = FakeFlink::with_page(&page()).await;
+    let remote = FakeReceiver::start().await;
+    let jobs = [job("flink", &[flink.address()], "")];
+    let receivers = [receiver(&remote.url(), "")];
+    let section =
+        section("rollup: [sum, max]", "[shop, io]") + "  rollups: {levels: {shop: job}}\n";
+    let running = Running::start(&config(&jobs, &receivers, &section));
+    until_true("two scrapes", || remote.samples_of("up").len() >= 2).await;
+    assert_eq!(running.stop().await, 0);
+    assert_eq!(
+        names(&remote),
+        [
+            "_numRecordsIn",
+            "_payment_latency_ms:job_max visa",
+            "_shop_orders_placed:job_max berlin_mitte",
+            "_shop_orders_placed:job_max ulm",
+            "_shop_orders_placed:job_sum berlin_mitte",
+            "_shop_orders_placed:job_sum ulm",
+        ]
+    );
+}

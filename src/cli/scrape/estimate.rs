@@ -24,14 +24,14 @@ use std::{
 use serde::Serialize;
 
 use self::{
-    levels::{Level, rolled_up},
+    levels::rolled_up,
     size::{Item, Pages, measure, metadata_bytes},
 };
 pub(super) use self::{limits::Limit, show::write as write_table};
 use super::{Report, TargetReport};
 use crate::{
     config::Config,
-    flink::{Catalogue, Role},
+    flink::{Catalogue, Role, rollup::Level},
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v2::About},
 };

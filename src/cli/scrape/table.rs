@@ -9,7 +9,7 @@ use std::{
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 use super::{Report, TargetReport, custom, number};
-use crate::{labels::Labels, series::Tally};
+use crate::{flink::budget::JobBudget, labels::Labels, scrape::BudgetState, series::Tally};
 
 /// Writes all targets, then all series.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
@@ -31,6 +31,7 @@ pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> 
     for target in &report.targets {
         write_target(target, &paint, out)?;
     }
+    write_budget(&report.budget, &paint, out)?;
     write_unknown(report, &paint, out)?;
     write_series(report, &paint, out)
 }
@@ -100,6 +101,22 @@ fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
     }
     for line in table.lines() {
         writeln!(out, "  {}", line.trim_end())?;
+    }
+    writeln!(out)
+}
+
+fn write_budget(budget: &BudgetState, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    if !budget.budgets.is_on() {
+        return Ok(());
+    }
+    writeln!(out, "{} {} series as they are rolled up", paint.bold("budget"), budget.series)?;
+    for JobBudget { job, name, level, series, saved } in &budget.degraded {
+        let what = format!("job {job} {name} is rolled up to the level {level}");
+        writeln!(out, "  {} {what}: {series} series, {saved} saved", paint.yellow("degraded"))?;
+    }
+    for job in &budget.short {
+        let of = if job.is_empty() { "all jobs".to_owned() } else { format!("job {job}") };
+        writeln!(out, "  {} new series of {of} are left out", paint.red("exceeded"))?;
     }
     writeln!(out)
 }

@@ -15,6 +15,7 @@ use crate::{
         self, Group, Kind,
         catalogue::{Matches, OwnMetrics, Registered, Row, Scope, Segmented, Unit},
         groups::OwnGroup,
+        rollup::Function,
     },
     relabel::is_label_name,
 };
@@ -202,6 +203,7 @@ impl Checker<'_> {
             since: self.parsed(raw.since.as_ref()),
             until: self.parsed(raw.until.as_ref()),
             no_value: self.numbers(raw.no_value.as_deref()),
+            rollup: self.functions(raw.rollup.as_deref()),
             derived_from: Vec::new(),
             shared_with: self.group_names(raw.shared_with.as_deref()),
             deprecated: self.boolean(raw.deprecated.as_ref(), false),
@@ -247,6 +249,13 @@ impl Checker<'_> {
             scopes.push(scope);
         }
         Some(scopes)
+    }
+
+    /// Nothing where the key is not given: then they follow from type and unit.
+    fn functions(&mut self, raw: Option<&[Scalar]>) -> Option<Vec<Function>> {
+        let names = Function::ALL.map(|function| (function.as_str(), function));
+        let functions = raw?.iter().map(Some);
+        Some(functions.filter_map(|raw| self.optional_choice(raw, &names)).collect())
     }
 
     fn texts(&mut self, raw: Option<&[Scalar]>) -> Vec<String> {

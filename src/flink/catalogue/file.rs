@@ -9,7 +9,7 @@ use super::{
     naming::{Canonical, Naming},
     spelling::{Part, Piece, Spelling},
 };
-use crate::flink::{Group, NAME_PREFIX};
+use crate::flink::{Group, NAME_PREFIX, rollup::Function};
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -75,6 +75,7 @@ pub(crate) struct Row {
     pub(crate) r#type: Registered,
     pub(crate) kind: Option<Kind>,
     pub(crate) unit: Unit,
+    pub(crate) rollup: Option<Vec<Function>>,
     pub(crate) help: String,
     pub(crate) since: Option<Version>,
     pub(crate) until: Option<Version>,
@@ -256,7 +257,14 @@ impl Draft {
         let canonical = canonical.collect();
         let shared_with =
             row.shared_with.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
+        let kind = row.kind.unwrap_or_else(|| row.r#type.kind());
+        let is_subtasks = row.scopes.iter().any(|scope| scope.is_of_subtask());
+        let usual = || match is_subtasks {
+            true => Function::usual(kind, row.r#type, row.unit).to_vec(),
+            false => Vec::new(),
+        };
         let metric = Metric {
+            rollup: row.rollup.unwrap_or_else(usual),
             group,
             shared_with,
             name,
@@ -267,7 +275,7 @@ impl Draft {
             is_former_name: row.former_name,
             scopes: row.scopes,
             registered: row.r#type,
-            kind: row.kind.unwrap_or_else(|| row.r#type.kind()),
+            kind,
             unit: row.unit,
             help: row.help,
             since: row.since,

@@ -183,6 +183,7 @@ mod tests {
             r#type: Registered::Counter,
             kind: None,
             unit: Unit::Count,
+            rollup: None,
             help: "Ours.".to_owned(),
             since: None,
             until: None,

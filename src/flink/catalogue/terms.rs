@@ -168,6 +168,11 @@ named! {
 }
 
 impl Scope {
+    /// Whether its series are a subtask's, or a job's on one TaskManager: many make one of the job.
+    pub const fn is_of_subtask(self) -> bool {
+        matches!(self, Self::TaskManagerJob | Self::Task | Self::Operator)
+    }
+
     /// Whether the Kubernetes operator exports it, not a process of a Flink cluster.
     pub const fn is_of_kubernetes_operator(self) -> bool {
         matches!(self, Self::K8sOperator | Self::K8sNamespace | Self::K8sResource)

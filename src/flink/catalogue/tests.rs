@@ -147,6 +147,42 @@ fn every_row_is_fit_to_print() {
 }
 
 #[test]
+fn every_metric_of_a_subtask_says_how_it_is_rolled_up() {
+    use Function::{Avg, Max, Min, Skew, Sum};
+    let mut rows = 0;
+    for metric in catalogue().metrics() {
+        let (name, rollup) = (&metric.name, &*metric.rollup);
+        if !metric.scopes.iter().any(|scope| scope.is_of_subtask()) {
+            assert!(rollup.is_empty(), "{name} is not a subtask's");
+            continue;
+        }
+        rows += 1;
+        let fits = match (metric.kind, metric.registered, metric.unit) {
+            (Kind::Counter, ..) => rollup == [Sum],
+            (Kind::Summary, ..) => rollup == [Max],
+            // A rate of bytes or records; a share of time or a frequency is none.
+            (_, Registered::Meter, Unit::PerSecond | Unit::BytesPerSecond) => rollup.contains(&Sum),
+            (_, _, Unit::TimestampMs) => rollup == [Min],
+            (_, _, Unit::Ratio | Unit::MillisecondsPerSecond) => {
+                rollup.starts_with(&[Avg, Max]) || rollup == [Avg, Min]
+            }
+            (_, _, Unit::Offset | Unit::Id) => rollup == [Max],
+            _ => !rollup.is_empty(),
+        };
+        assert!(fits, "{name}: {rollup:?}");
+        assert!(rollup.is_sorted_by(|a, b| a < b), "{name}: {rollup:?} is in order, each once");
+        assert!(!rollup.contains(&Skew) || rollup.len() > 1, "{name}: skew says nothing alone");
+    }
+    let written = include_str!("../catalogue.yaml").matches("\n        rollup: [").count();
+    assert_eq!(written, rows, "each row says it, none leaves it to what is usual");
+    for metric in catalogue().metrics().filter(|metric| metric.is_former_name) {
+        let heir = metric.replaced_by.as_ref().unwrap();
+        let heir = catalogue().metrics().find(|m| m.exported.contains(heir)).unwrap();
+        assert_eq!(metric.rollup, heir.rollup, "{} and its former name", heir.name);
+    }
+}
+
+#[test]
 fn every_group_but_custom_has_metrics_and_they_come_in_order() {
     for group in Group::ALL {
         let count = catalogue().metrics_of(group).count();
