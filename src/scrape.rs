@@ -33,7 +33,7 @@ use self::{page::Page, report::Report, stage::Wanted};
 use crate::{
     config::{self, Compression, PromDuration},
     exposition::Fault,
-    flink::Role,
+    flink::{Group, Role},
     flink_rest::Rest,
     http,
     remote_write::v2::Symbols,
@@ -282,6 +282,11 @@ impl Scraper {
     /// The series of the last page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> {
         self.tracker.samples(view)
+    }
+
+    /// As [`Scraper::samples`], each with its metric group.
+    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+        self.tracker.samples_by_group(view)
     }
 
     fn close(&mut self, now_ms: i64) -> Tally {

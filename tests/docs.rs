@@ -193,7 +193,7 @@ fn the_command_line_page_has_every_flag() {
         ("scrape", &["## scrape", "## Configuration and shortcuts", "## run"]),
         ("check", &["## Configuration and shortcuts"]),
         ("demo", &["## demo", "## run"]),
-        ("groups", &["## groups"]),
+        ("groups", &["## groups", "## Configuration and shortcuts"]),
     ] {
         let rows: Vec<Vec<&str>> = sections.iter().flat_map(|s| rows(&page, s)).collect();
         let flags = flags(subcommand);

@@ -30,6 +30,8 @@ mod names;
 mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
+#[path = "relay/own_metrics.rs"]
+mod own_metrics;
 #[path = "relay/policies.rs"]
 mod policies;
 #[path = "relay/ranges.rs"]

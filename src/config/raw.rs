@@ -217,6 +217,7 @@ section!(RawSpool = "spool" {
 
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
+    metrics: At<RawMetrics>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
     sentinels: Scalar,
@@ -229,6 +230,47 @@ section!(RawFlink = "flink" {
 section!(RawGroups = "flink.groups" {
     include: Vec<Scalar>,
     exclude: Vec<Scalar>,
+});
+
+section!(RawMetrics = "flink.metrics" {
+    segments: Pairs<At<RawSegment>>,
+    keys: Pairs<Scalar>,
+    groups: Vec<At<RawOwnGroup>>,
+});
+
+section!(RawSegment = "flink.metrics.segments" {
+    matches: Scalar,
+    label: Scalar,
+    stays: Scalar,
+    about: Scalar,
+});
+
+section!(RawOwnGroup = "flink.metrics.groups" {
+    group: Scalar,
+    about: Scalar,
+    metrics: Vec<At<RawMetric>>,
+});
+
+section!(RawMetric = "flink.metrics.groups.metrics" {
+    name: Scalar,
+    also: Vec<Scalar>,
+    scopes: At<Vec<Scalar>>,
+    canonical: Scalar,
+    canonical_scope: Scalar,
+    former_name: Scalar,
+    r#type: Scalar,
+    kind: Scalar,
+    unit: Scalar,
+    rollup: Vec<Scalar>,
+    help: Scalar,
+    since: Scalar,
+    until: Scalar,
+    no_value: Vec<Scalar>,
+    shared_with: Vec<Scalar>,
+    deprecated: Scalar,
+    replaced_by: Scalar,
+    opt_in: Scalar,
+    note: Scalar,
 });
 
 section!(RawLabels = "flink.labels" {
@@ -307,6 +349,10 @@ pub const SECTIONS: &[Section] = &[
     RawSpool::SECTION,
     RawFlink::SECTION,
     RawGroups::SECTION,
+    RawMetrics::SECTION,
+    RawSegment::SECTION,
+    RawOwnGroup::SECTION,
+    RawMetric::SECTION,
     RawLabels::SECTION,
     RawDerived::SECTION,
     RawRollups::SECTION,

@@ -108,7 +108,7 @@ fn releases(metric: &Metric) -> String {
         Product::KubernetesOperator => "operator ",
     };
     let until = metric.until.map(|until| format!("to {until}")).unwrap_or_default();
-    format!("{product}{} {until}", metric.since).trim_end().to_owned()
+    format!("{product}{} {until}", metric.since.unwrap()).trim_end().to_owned()
 }
 
 /// The help and everything else there is to know.

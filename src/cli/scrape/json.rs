@@ -1,11 +1,12 @@
 //! `-o json`: one document for tools. Its shape is a contract:
-//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}]}`.
+//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}],
+//! "custom": [{"name", "type", "help", "samples", "row"}]}`.
 
 use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
-use super::{Report, TargetReport, kind, number};
+use super::{Estimate, Report, TargetReport, custom, kind, number};
 use crate::{flink::Budgets, scrape::BudgetState, series::GroupTally, status::RangeState};
 
 #[derive(Serialize)]
@@ -15,6 +16,18 @@ struct Document<'a> {
     /// Absent when none is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<Budget<'a>>,
+    /// Metrics that no row of the catalogue describes.
+    custom: Vec<Unknown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Unknown<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    help: &'a str,
+    samples: u64,
+    /// For `flink.metrics`, to be completed; null for what is not Flink's.
+    row: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -111,9 +124,23 @@ struct Series<'a> {
 /// Writes the document.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let ranges = report.ranges.iter().map(|(spec, state)| range(spec, state)).collect();
-    let targets = report.targets.iter().map(target).collect();
-    let document = Document { ranges, targets, budget: budget(&report.budget) };
+    let unknown = custom::unknown(report).into_iter().map(|metric| {
+        let custom::Unknown { name, kind, help, samples, row } = metric;
+        Unknown { name, r#type: kind, help, samples, row }
+    });
+    let document = Document {
+        ranges,
+        targets: report.targets.iter().map(target).collect(),
+        budget: budget(&report.budget),
+        custom: unknown.collect(),
+    };
     serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+/// Writes an estimate, whose fields are its keys.
+pub(super) fn write_estimate(estimate: &Estimate, out: &mut dyn io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, estimate)?;
     writeln!(out)
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use super::{Report, TargetReport, number};
+use super::{Report, TargetReport, custom, number};
 use crate::{flink::budget::JobBudget, labels::Labels, scrape::BudgetState, series::Tally};
 
 /// Writes all targets, then all series.
@@ -32,7 +32,30 @@ pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> 
         write_target(target, &paint, out)?;
     }
     write_budget(&report.budget, &paint, out)?;
+    write_unknown(report, &paint, out)?;
     write_series(report, &paint, out)
+}
+
+/// Names that no row describes, and how to change that.
+fn write_unknown(report: &Report, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let unknown = custom::unknown(report);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{} {} metric(s) that no row describes", paint.bold("custom"), unknown.len())?;
+    for metric in &unknown {
+        writeln!(out, "  {} {}, {} samples", metric.name, metric.kind, metric.samples)?;
+    }
+    let mut rows = unknown.iter().filter_map(|metric| metric.row.as_ref()).peekable();
+    if rows.peek().is_some() {
+        writeln!(out, "  rows to complete, for type, unit, help and a group of their own:")?;
+        writeln!(out, "    flink:\n      metrics:\n        groups:\n          - group: my_group")?;
+        writeln!(out, "            metrics:")?;
+        for row in rows {
+            writeln!(out, "              - {row}")?;
+        }
+    }
+    writeln!(out)
 }
 
 fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {

@@ -79,6 +79,9 @@ macro_rules! named {
         }
 
         impl $type {
+            /// All of them, with their names.
+            pub const ALL: &[(&str, Self)] = &[$(($name, Self::$variant),)+];
+
             /// The name in the catalogue file and in output.
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -202,7 +205,7 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts =
             text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let (major, minor) = parts.ok_or_else(|| format!("`{text}` is no version like 1.13"))?;
+        let (major, minor) = parts.ok_or("expected a version like 1.13")?;
         Ok(Self { major, minor })
     }
 }
