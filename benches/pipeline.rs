@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
     exposition::{Limits, Lines},
-    flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, Sentinels},
+    flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, RollupPolicy, Sentinels},
     labels::Labels,
     remote_write::{Encoder, Fragment},
     series::{self, Shaper, Tracker, View},
@@ -44,6 +44,7 @@ fn shaper(groups: &[&str], sentinels: Sentinels, derived: Derivations) -> Arc<Sh
         labels: LabelPolicy::default(),
         sentinels,
         derived,
+        rollups: RollupPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),

@@ -16,6 +16,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{
@@ -25,7 +26,7 @@ use clap::{
 
 use crate::{
     config::{self, Config, Overrides, Purpose},
-    flink::Group,
+    flink::{self, Group},
     telemetry::{self, LogFormat},
 };
 
@@ -60,7 +61,11 @@ enum Command {
 #[derive(Debug, Args)]
 struct Groups {
     /// Only this group, with all its metrics
-    group: Option<Group>,
+    group: Option<String>,
+    /// Configuration file, for the metrics and groups of its `flink.metrics`
+    #[arg(short, long, value_name = "FILE", env = "FLINKRELAY_CONFIG",
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    config: Option<PathBuf>,
     /// Format of the output
     #[arg(short, long, value_enum, default_value_t)]
     output: groups::Format,
@@ -160,9 +165,7 @@ pub fn main() -> ExitCode {
         Command::Scrape(scrape) => scrape.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Demo(demo) => demo.run(),
-        Command::Groups(args) => {
-            print(|out| groups::print(args.group, args.output, groups::terminal_width(), out))
-        }
+        Command::Groups(groups) => groups.run(),
     };
     let (code, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,
@@ -181,6 +184,19 @@ pub fn print(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+impl Groups {
+    fn run(self) -> Result<(), Failed> {
+        let args = ConfigArgs { config: self.config, ..ConfigArgs::default() };
+        let catalogue = match args.file() {
+            Some(_) => args.load(Purpose::Show)?.flink.catalogue,
+            None => Arc::clone(flink::catalogue()),
+        };
+        let group = self.group.map(|name| Group::find(&name, catalogue.groups()));
+        let group = group.transpose().map_err(|error| Failed::Usage(error.into()))?;
+        print(|out| groups::print(&catalogue, group, self.output, groups::terminal_width(), out))
     }
 }
 

@@ -289,6 +289,10 @@ pub struct Flink {
     pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// What is rolled up, and how far.
+    pub rollups: flink::RollupPolicy,
+    /// How many series there may be.
+    pub budgets: flink::Budgets,
     /// What becomes of values that mean "there is none".
     pub sentinels: flink::Sentinels,
     /// Which derived series are made.

@@ -11,10 +11,12 @@
 //! | [`derived`] | what follows from several samples of a page, as series of their own? |
 //! | [`rest`] | which names did people give, where the reporter shows underscores? |
 //! | [`role`] | whose page is this: a JobManager's, a TaskManager's, the Kubernetes operator's? |
+//! | [`rollup`] | what becomes one series when the subtasks of a task are too many? |
 //!
 //! All of it is pure: names and labels in, decisions out. A page that is not Flink's passes through
 //! unharmed: its metrics are in the group `custom`, its labels are left alone.
 
+pub mod budget;
 pub mod catalogue;
 pub mod derived;
 pub mod groups;
@@ -23,14 +25,17 @@ pub mod misplaced;
 pub mod names;
 pub mod rest;
 pub mod role;
+pub mod rollup;
 pub mod sentinels;
 
+pub use budget::Budgets;
 pub use catalogue::{Catalogue, Kind, Metric, catalogue};
 pub use derived::Derivations;
 pub use groups::{Group, GroupFilter};
 pub use labels::{LabelMode, LabelPolicy};
 pub use names::NameMode;
 pub use role::Role;
+pub use rollup::RollupPolicy;
 pub use sentinels::Sentinels;
 
 /// What every name that Flink's Prometheus reporter exports begins with

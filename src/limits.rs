@@ -79,6 +79,10 @@ pub const EARLY_POLL_EVERY: Duration = Duration::from_secs(10);
 /// some KiB, so this is a cluster of ten thousand TaskManagers.
 pub const REST_BYTES_MAX: usize = 16 << 20;
 
+/// How long the finer level must have fitted a budget, with a fifth to spare, before a job goes back to it.
+/// Longer than a job takes to restart, during which it has few series.
+pub const RESTORE_AFTER: Duration = Duration::from_secs(10 * 60);
+
 /// REST endpoints found at JobManager targets. Each may be polled; a person who has more clusters
 /// runs more than one relay.
 pub const REST_ENDPOINTS_MAX: usize = 256;

@@ -53,7 +53,7 @@ use crate::{
     flink_rest::Rest,
     http::BuildError,
     push::{Left, Receiver, ReceiverError, SpoolError},
-    scrape::{Scraped, Scraper},
+    scrape::{BudgetState, Scraped, Scraper},
     spool::Reason,
     status::{RangeState, Status},
 };
@@ -91,6 +91,8 @@ pub struct Once {
     pub ranges: Vec<(String, RangeState)>,
     /// The targets with their outcome; the scraper still holds the page's series.
     pub targets: Vec<(Scraper, Scraped)>,
+    /// What budgets did.
+    pub budget: BudgetState,
 }
 
 /// A relay that cannot start.
@@ -153,6 +155,7 @@ impl Relay {
         if let Some(error) = errors.into_iter().next() {
             return Err(error);
         }
+        status.budget.set(config.flink.budgets);
         let (commands, commanded) = mpsc::channel(1);
         Ok(Self {
             state: Mutex::new(State { plan: Arc::new(plan), leaving: Vec::new() }),
@@ -275,6 +278,7 @@ impl Relay {
         if config.spool != present.config.spool {
             warn!("the section `spool` has changed, which takes effect at the next start");
         }
+        self.status.budget.set(config.flink.budgets);
         let next = Arc::new(next);
         let changes = changes(&present, &next, &moves);
         let removed = crew.follow(&present, &next, &moves);
@@ -340,6 +344,13 @@ impl Relay {
                 scraped = scraper.scrape(now_ms()).await;
             }
             once.targets.push((scraper, scraped));
+        }
+        once.budget = self.status.budget.state();
+        if !once.budget.degraded.is_empty() {
+            // The first targets were scraped before it was known how many series the others have.
+            for (scraper, scraped) in &mut once.targets {
+                *scraped = scraper.scrape(now_ms()).await;
+            }
         }
         once
     }

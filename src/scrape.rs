@@ -7,6 +7,7 @@
 //! target's series.
 
 mod bad_line;
+mod budget;
 mod families;
 mod names;
 mod page;
@@ -29,17 +30,18 @@ use std::io::Write as _;
 use tokio::time::Instant;
 
 pub use self::bad_line::BadLine;
+pub use self::budget::{Budget, BudgetState, level_number};
 pub use self::families::Family;
 pub use self::quarantine::PartialPage;
 pub use self::stage::Staged;
 use self::{page::Page, parts::Refused, quarantine::Quarantine, report::Report, stage::Wanted};
 use crate::{
     config::{self, Compression, PromDuration},
-    flink::Role,
+    flink::{Group, Role},
     flink_rest::Rest,
     http,
     remote_write::v2::Symbols,
-    series::{Origin, Shaper, Tally, Tracker, View},
+    series::{MadeFamily, Origin, Shaper, Tally, Tracker, View},
     target::Target,
 };
 
@@ -147,6 +149,8 @@ pub struct Scraper {
     target: Target,
     client: http::Client,
     rest: Option<Arc<Rest>>,
+    /// `None` while series are not limited.
+    share: Option<budget::Share>,
     /// The last page had the info series of its cluster.
     has_info: bool,
     accept_encoding: &'static str,
@@ -178,6 +182,7 @@ impl Scraper {
         Self {
             client,
             rest,
+            share: None,
             has_info: false,
             accept_encoding: accept_encoding(scrape, &target),
             page: Page::new(scrape.body_size_limit, scrape.sample_limit, &shaper),
@@ -222,6 +227,14 @@ impl Scraper {
         self.target = target;
     }
 
+    /// Keeps to a budget from the next scrape on, or to none.
+    pub fn keep_to(&mut self, budget: Option<&Arc<Budget>>) {
+        match budget {
+            Some(_) if self.share.is_some() => {}
+            budget => self.share = budget.map(Budget::share),
+        }
+    }
+
     /// What is scraped.
     pub const fn target(&self) -> &Target {
         &self.target
@@ -238,7 +251,7 @@ impl Scraper {
         let read = tokio::time::timeout(limit, self.read_named(with_families, now_ms)).await;
         let result = match read.unwrap_or_else(|_| Err(self.timed_out())) {
             Ok(()) => {
-                let tally = self.tracker.close(now_ms);
+                let tally = self.close(now_ms);
                 self.page.families.derived(&self.tracker);
                 Ok(tally)
             }
@@ -269,14 +282,31 @@ impl Scraper {
         self.tracker.series_len()
     }
 
-    /// The families of the last page with a kept sample; only filled when metadata was due.
+    /// The families of the last page with a kept sample; only filled when metadata was due. Those of
+    /// roll-ups are [`Scraper::made_families`].
     pub fn families(&self) -> impl Iterator<Item = Family<'_>> {
         self.page.families.used()
+    }
+
+    /// What is known of the roll-ups of the last page.
+    pub fn made_families(&self) -> Vec<MadeFamily> {
+        self.tracker.made_families()
     }
 
     /// The series of the last page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> {
         self.tracker.samples(view)
+    }
+
+    /// As [`Scraper::samples`], each with its metric group.
+    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+        self.tracker.samples_by_group(view)
+    }
+
+    fn close(&mut self, now_ms: i64) -> Tally {
+        let share = self.share.as_ref();
+        let settle = |demands| share.map(|share| share.settle(demands, now_ms)).unwrap_or_default();
+        self.tracker.close_within(now_ms, settle)
     }
 
     /// Asks for the page, or for a part of it, and reads it to its end; `again` when a connection that is

@@ -29,6 +29,7 @@ mod mislabelled;
 mod names;
 mod numbered;
 mod places;
+mod rollup;
 mod shape;
 mod tally;
 mod unfit;
@@ -44,16 +45,20 @@ pub use self::{
     adopt::Origin,
     mislabelled::Mislabelled,
     numbered::{Numbered, known_kind, page_kind},
+    rollup::MadeFamily,
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     tally::{DropCounts, Dropped, GroupTallies, GroupTally, Tally},
     unfit::{Unfit, UnfitCounts, Unfits},
 };
-use self::{numbered::Comments, unfit::UnfitSeries};
+use self::{
+    numbered::Comments,
+    rollup::{Role, Rollups},
+    unfit::UnfitSeries,
+};
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
         self, Sentinels,
-        catalogue::Found,
         rest::{SubjectId, Subjects},
         sentinels::NoValue,
     },
@@ -125,22 +130,16 @@ struct Line {
     stands_back: bool,
     /// Whose names it bears.
     subject: SubjectId,
+    /// What it is to roll-ups.
+    role: Role,
     /// The line of the relay's own that it is, [`made::NONE`] for a page's.
     made: u32,
+    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
+    start_ms: i64,
     /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
     no_value: u16,
     /// What is derived from its values.
     feed: Option<derived::Feed>,
-    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
-    start_ms: i64,
-}
-
-/// What a new line is, with the other fields of [`Line`] that follow from its labels.
-struct Settled {
-    fate: Fate,
-    normal: u128,
-    ids: Option<Arc<[u8]>>,
-    start_ms: i64,
 }
 
 /// A label set that is or was sent.
@@ -193,6 +192,7 @@ pub struct Tracker {
     made_table: HashTable<u32>,
     tally: Tally,
     unfit: UnfitSeries,
+    rollups: Rollups,
     /// See [`Tracker::adopt`].
     inherited: adopt::Inherited,
     /// The views whose blocks are to be made anew on the next good page.
@@ -224,6 +224,7 @@ impl Tracker {
             made_table: HashTable::new(),
             tally: Tally::default(),
             unfit: UnfitSeries::default(),
+            rollups: Rollups::default(),
             inherited: Vec::new(),
             remade: Vec::new(),
         }
@@ -232,6 +233,8 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.rollups.clear_page();
+        self.restore_sources();
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
@@ -297,13 +300,18 @@ impl Tracker {
         let known = shaper.catalogue.find_described(sample.name, help);
         let group = flink::catalogue::group(known.as_ref(), sample.name);
         let fingerprint = xxh3_128(sample.series);
-        let (subject, shaped) = if Mislabelled::find(sample).is_some() {
-            (SubjectId::NONE, Ok(Shaped::Dropped(Dropped::Mislabelled)))
+        let (subject, role, shaped) = if Mislabelled::find(sample).is_some() {
+            (SubjectId::NONE, Role::NONE, Ok(Shaped::Dropped(Dropped::Mislabelled)))
         } else {
             let subject = self.subjects.enter(sample.name, sample.labels());
-            let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-            let target = &self.target_labels;
-            (subject, shaper.shape(sample, group, known.as_ref(), target, names))
+            let role = self.enrol(sample, group, known.as_ref(), subject);
+            let shaped = if self.is_rolled_up(role) {
+                Ok(Shaped::Dropped(Dropped::RolledUp))
+            } else {
+                let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
+                shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)
+            };
+            (subject, role, shaped)
         };
         let shaped = match (shaped, source) {
             (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
@@ -312,14 +320,18 @@ impl Tracker {
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let Settled { fate, normal, ids, start_ms } = self.settle(sample, known.as_ref(), shaped);
+        let mut start_ms = 0;
+        let about = |tracker: &mut Self| {
+            let about = tracker.about(sample.name, known.as_ref());
+            start_ms = tracker.start_ms(sample, &about);
+            about
+        };
+        let (fate, normal, ids) = self.settle(shaped, sample.series, about);
         let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
-        self.subjects.add_line(subject);
-        let made = made::NONE;
         let no_value = self.no_value_of(sample, known.as_ref());
         let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
-        let line = self.lines.insert(Line {
+        Ok(self.add_line(Line {
             fingerprint,
             fate,
             group,
@@ -330,42 +342,46 @@ impl Tracker {
             name,
             stands_back,
             subject,
+            role,
+            made: made::NONE,
             start_ms,
-            made,
             no_value,
             feed,
-        });
+        }))
+    }
+
+    /// Finds or makes the series of a new line: what it is, its normal identity and its ids. `shown` is
+    /// the line for people.
+    fn settle(
+        &mut self,
+        shaped: Shaped,
+        shown: &[u8],
+        about: impl FnOnce(&mut Self) -> Arc<About>,
+    ) -> (Fate, u128, Option<Arc<[u8]>>) {
+        match shaped {
+            Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
+            Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                self.remember_unfit(identity, unfit, shown);
+                let ids = ids.map(|ids| self.intern(&ids));
+                if !self.remade.is_empty() {
+                    self.remake(identity, &blocks);
+                }
+                let about = about(self);
+                let series = self.find_or_insert_series(identity, || (blocks, about));
+                (Fate::Series(series), normal, ids)
+            }
+        }
+    }
+
+    fn add_line(&mut self, line: Line) -> u32 {
+        self.subjects.add_line(line.subject);
+        let fingerprint = line.fingerprint;
+        let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
         let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
         self.line_table.insert_unique(fingerprint as u64, line, rehash);
-        Ok(line)
-    }
-
-    fn settle(
-        &mut self,
-        sample: &Sample<'_>,
-        known: Option<&Found<'_, '_>>,
-        shaped: Shaped,
-    ) -> Settled {
-        let (identity, normal, blocks, unfit, ids) = match shaped {
-            Shaped::Dropped(reason) => {
-                let fate = Fate::Dropped(reason);
-                return Settled { fate, normal: 0, ids: None, start_ms: 0 };
-            }
-            Shaped::Series { identity, normal, blocks, unfit, ids } => {
-                (identity, normal, blocks, unfit, ids)
-            }
-        };
-        self.remember_unfit(identity, unfit, sample.series);
-        let ids = ids.map(|ids| self.intern(&ids));
-        if !self.remade.is_empty() {
-            self.remake(identity, &blocks);
-        }
-        let about = self.about(sample.name, known);
-        let start_ms = self.start_ms(sample, &about);
-        let fate = Fate::Series(self.find_or_insert_series(identity, || (blocks, about)));
-        Settled { fate, normal, ids, start_ms }
+        line
     }
 
     /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
@@ -410,6 +426,9 @@ impl Tracker {
             group.scraped += 1;
         }
         let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
+        if state.role.member != rollup::NONE && !is_none {
+            self.rollups.observe(state.role.member, value);
+        }
         if let Some(feed) = state.feed
             && !is_none
             && !is_repeated

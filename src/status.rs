@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     flink::Role,
-    scrape::{BadLine, Failure, PartialPage, Reason, Scraped},
+    scrape::{BadLine, Budget, Failure, PartialPage, Reason, Scraped},
     series::{DropCounts, Dropped, Tally},
     target::Target,
 };
@@ -24,6 +24,8 @@ pub struct Status {
     targets: Mutex<BTreeMap<u64, Arc<TargetStatus>>>,
     /// By job and by the range's spelling in the config.
     ranges: Mutex<BTreeMap<(String, String), RangeState>>,
+    /// The series of all targets.
+    pub budget: Arc<Budget>,
 }
 
 /// One target.

@@ -253,7 +253,8 @@ fn the_documentation_names_every_group_and_every_key() {
         assert!(page.contains(&row), "docs/metric-groups.md lacks {row}");
     }
     let mut json = Vec::new();
-    flinkrelay::cli::groups::print(Some(Group::Cpu), Format::Json, None, &mut json).unwrap();
+    flinkrelay::cli::groups::print(catalogue(), Some(Group::Cpu), Format::Json, None, &mut json)
+        .unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let group = &json["groups"][0];
     for key in [group, &group["metrics"][0]].into_iter().flat_map(|o| o.as_object().unwrap().keys())

@@ -7,6 +7,8 @@
     reason = "the lints spare test functions, not the functions they call"
 )]
 
+#[path = "cli/estimate.rs"]
+mod estimate;
 #[expect(dead_code, reason = "shared with the tests of the relay, which use all of it")]
 #[path = "common/fakes.rs"]
 mod fakes;

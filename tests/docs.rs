@@ -79,6 +79,7 @@ fn the_metrics_page_has_every_family_and_no_other() {
         "### Targets",
         "### Port ranges",
         "### Names",
+        "### Budgets",
         "### Receivers",
         "### Spools on disk",
         "### Process",
@@ -221,7 +222,7 @@ fn the_command_line_page_has_every_flag() {
         ("check", &["## Configuration and shortcuts"]),
         ("doctor", &["## doctor", "## Configuration and shortcuts", "## run"]),
         ("demo", &["## demo", "## run"]),
-        ("groups", &["## groups"]),
+        ("groups", &["## groups", "## Configuration and shortcuts"]),
     ] {
         let rows: Vec<Vec<&str>> = sections.iter().flat_map(|s| rows(&page, s)).collect();
         let flags = flags(subcommand);

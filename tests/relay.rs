@@ -12,6 +12,8 @@
 mod answers;
 #[path = "relay/broken_pages.rs"]
 mod broken_pages;
+#[path = "relay/budgets.rs"]
+mod budgets;
 #[path = "relay/delivery.rs"]
 mod delivery;
 #[path = "relay/endpoints.rs"]
@@ -30,6 +32,8 @@ mod names;
 mod negotiation;
 #[path = "relay/outages.rs"]
 mod outages;
+#[path = "relay/own_metrics.rs"]
+mod own_metrics;
 #[path = "relay/policies.rs"]
 mod policies;
 #[path = "relay/quarantine.rs"]

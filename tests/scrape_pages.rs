@@ -256,6 +256,7 @@ mod any_page {
             groups: flink::GroupFilter::default(),
             names,
             labels: flink::LabelPolicy::default(),
+            rollups: flink::RollupPolicy::default(),
             sentinels: flink::Sentinels::Keep,
             derived: flink::Derivations::NONE,
             honor_labels: false,

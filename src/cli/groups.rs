@@ -1,4 +1,4 @@
-//! `flinkrelay groups [GROUP] [-o table|json]`: the metric catalogue, for people and for tools.
+//! `flinkrelay groups [GROUP] [-c FILE] [-o table|json]`: the metric catalogue, for people and for tools.
 //!
 //! Without a group the table lists the groups, with one it lists that group's metrics. The JSON has
 //! one shape in both cases, which `docs/metric-groups.md` describes and tools may rely on:
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
-use crate::flink::{Group, Metric, catalogue, catalogue::Product};
+use crate::flink::{Catalogue, Group, Metric, catalogue::Product};
 
 /// How the catalogue is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,12 +22,13 @@ pub enum Format {
     Json,
 }
 
-/// Prints the catalogue, or one group of it. `width` is the terminal's, in columns, to which a table
+/// Prints a catalogue, or one group of it. `width` is the terminal's, in columns, to which a table
 /// is wrapped; `None` leaves each row on one line, as a pipe wants it.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn print(
+    catalogue: &Catalogue,
     group: Option<Group>,
     format: Format,
     width: Option<u16>,
@@ -35,13 +36,13 @@ pub fn print(
 ) -> io::Result<()> {
     match (format, group) {
         (Format::Json, group) => {
-            let groups = group.map_or_else(|| Group::ALL.to_vec(), |group| vec![group]);
-            let groups = groups.into_iter().map(GroupJson::new).collect();
+            let groups = group.map_or_else(|| catalogue.groups().to_vec(), |group| vec![group]);
+            let groups = groups.into_iter().map(|group| GroupJson::new(catalogue, group)).collect();
             serde_json::to_writer_pretty(&mut *out, &CatalogueJson { groups })?;
             writeln!(out)
         }
         (Format::Table, None) => {
-            write_table(&overview(), width, out)?;
+            write_table(&overview(catalogue), width, out)?;
             writeln!(out, "\n`flinkrelay groups GROUP` lists a group's metrics.")
         }
         (Format::Table, Some(group)) => {
@@ -49,9 +50,9 @@ pub fn print(
             if group == Group::Custom {
                 return Ok(());
             }
-            write_table(&metrics(group), width, out)?;
-            match catalogue().metrics_shared_with(group).next() {
-                Some(metric) => writeln!(out, "\n{}", shared(group, metric.group)),
+            write_table(&metrics(catalogue, group), width, out)?;
+            match catalogue.metrics_shared_with(group).next() {
+                Some(metric) => writeln!(out, "\n{}", shared(catalogue, group, metric.group)),
                 None => Ok(()),
             }
         }
@@ -72,29 +73,29 @@ fn write_table(table: &Table, width: Option<u16>, out: &mut dyn Write) -> io::Re
     writeln!(out, "{}", table.trim_fmt())
 }
 
-fn overview() -> Table {
+fn overview(catalogue: &Catalogue) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["GROUP", "METRICS", "HOLDS"]);
-    for group in Group::ALL {
+    for &group in catalogue.groups() {
         let count = match group {
             Group::Custom => "-".to_owned(),
-            group => catalogue().metrics_of(group).count().to_string(),
+            group => catalogue.metrics_of(group).count().to_string(),
         };
         table.add_row([group.as_str(), &count, group.about()]);
     }
     table
 }
 
-fn metrics(group: Group) -> Table {
+fn metrics(catalogue: &Catalogue, group: Group) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["METRIC", "KIND", "UNIT", "FLINK", "HELP"]);
-    for metric in catalogue().metrics_of(group) {
+    for metric in catalogue.metrics_of(group) {
         table.add_row([
             names(metric),
             metric.kind.as_str().to_owned(),
             metric.unit.to_string(),
             versions(metric),
-            help(metric),
+            help(catalogue, metric),
         ]);
     }
     for (at, column) in table.column_iter_mut().enumerate() {
@@ -120,8 +121,8 @@ fn names(metric: &Metric) -> String {
 }
 
 /// Where the metrics of a group are whose names are those of another group.
-fn shared(group: Group, counted_in: Group) -> String {
-    let metrics = catalogue().metrics_shared_with(group).count();
+fn shared(catalogue: &Catalogue, group: Group, counted_in: Group) -> String {
+    let metrics = catalogue.metrics_shared_with(group).count();
     format!(
         "{metrics} more have the same names as metrics of the group {counted_in}, and are counted there."
     )
@@ -133,14 +134,16 @@ fn versions(metric: &Metric) -> String {
         Product::Flink => "",
         Product::KubernetesOperator => "operator ",
     };
-    match metric.until {
-        Some(until) => format!("{product}{}-{until}", metric.since),
-        None => format!("{product}{}+", metric.since),
+    match (metric.since, metric.until) {
+        (Some(since), Some(until)) => format!("{product}{since}-{until}"),
+        (Some(since), None) => format!("{product}{since}+"),
+        (None, Some(until)) => format!("{product}-{until}"),
+        (None, None) => "-".to_owned(),
     }
 }
 
 /// The help, and what one must know to see the metric or to replace it.
-fn help(metric: &Metric) -> String {
+fn help(catalogue: &Catalogue, metric: &Metric) -> String {
     let mut help = metric.help.clone();
     if let Some(option) = &metric.opt_in {
         help.push_str("\nNeeds ");
@@ -154,57 +157,73 @@ fn help(metric: &Metric) -> String {
         (None, true) => help.push_str("\nDeprecated"),
         (None, false) => {}
     }
+    for name in taken_by(catalogue, metric) {
+        help.push_str("\nTakes the place of Flink's ");
+        help.push_str(name);
+    }
     help
 }
 
-#[derive(Serialize)]
-struct CatalogueJson {
-    groups: Vec<GroupJson>,
+/// The names of Flink's metrics that this metric of the user's takes.
+fn taken_by<'c>(catalogue: &'c Catalogue, metric: &'c Metric) -> impl Iterator<Item = &'c str> {
+    let is_own = catalogue.own_metrics().any(|own| std::ptr::eq(own, metric));
+    let taken = is_own.then(|| catalogue.taken()).into_iter().flatten();
+    taken.filter(|(own, _)| std::ptr::eq(*own, metric)).map(|(_, name)| name)
 }
 
 #[derive(Serialize)]
-struct GroupJson {
+struct CatalogueJson<'c> {
+    groups: Vec<GroupJson<'c>>,
+}
+
+#[derive(Serialize)]
+struct GroupJson<'c> {
     group: &'static str,
     about: &'static str,
-    metrics: Vec<MetricJson>,
+    metrics: Vec<MetricJson<'c>>,
 }
 
-impl GroupJson {
-    fn new(group: Group) -> Self {
-        let metrics = catalogue().metrics_of(group).map(MetricJson::new).collect();
+impl<'c> GroupJson<'c> {
+    fn new(catalogue: &'c Catalogue, group: Group) -> Self {
+        let metrics = catalogue.metrics_of(group).map(|m| MetricJson::new(catalogue, m)).collect();
         Self { group: group.as_str(), about: group.about(), metrics }
     }
 }
 
 #[derive(Serialize)]
-struct MetricJson {
-    name: &'static str,
-    exported: &'static [String],
-    canonical: &'static [String],
-    canonical_labels: &'static [String],
+struct MetricJson<'c> {
+    name: &'c str,
+    exported: &'c [String],
+    canonical: &'c [String],
+    canonical_labels: &'c [String],
     former_name: bool,
-    scopes: Vec<&'static str>,
-    labels: &'static [String],
-    shared_with: Vec<&'static str>,
+    scopes: Vec<&'c str>,
+    labels: &'c [String],
+    shared_with: Vec<&'c str>,
     #[serde(rename = "type")]
-    registered: &'static str,
-    kind: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    product: &'static str,
-    since: String,
+    registered: &'c str,
+    kind: &'c str,
+    unit: &'c str,
+    /// The functions by which subtasks are rolled up.
+    rollup: Vec<&'c str>,
+    help: &'c str,
+    product: &'c str,
+    /// Null for a metric of the user's that says nothing of it.
+    since: Option<String>,
     until: Option<String>,
     /// As text, since JSON has no NaN.
     no_value: Vec<String>,
-    derived_from: &'static [String],
+    derived_from: &'c [String],
     deprecated: bool,
-    replaced_by: Option<&'static str>,
-    opt_in: Option<&'static str>,
-    note: Option<&'static str>,
+    replaced_by: Option<&'c str>,
+    opt_in: Option<&'c str>,
+    note: Option<&'c str>,
+    /// Names of Flink's metrics that a row of the user's takes.
+    takes: Vec<&'c str>,
 }
 
-impl MetricJson {
-    fn new(metric: &'static Metric) -> Self {
+impl<'c> MetricJson<'c> {
+    fn new(catalogue: &'c Catalogue, metric: &'c Metric) -> Self {
         Self {
             name: &metric.name,
             exported: &metric.exported,
@@ -217,9 +236,10 @@ impl MetricJson {
             registered: metric.registered.as_str(),
             kind: metric.kind.as_str(),
             unit: metric.unit.as_str(),
+            rollup: metric.rollup.iter().map(|function| function.as_str()).collect(),
             help: &metric.help,
             product: metric.product().as_str(),
-            since: metric.since.to_string(),
+            since: metric.since.map(|version| version.to_string()),
             until: metric.until.map(|version| version.to_string()),
             no_value: metric.no_value.iter().map(f64::to_string).collect(),
             derived_from: &metric.derived_from,
@@ -227,6 +247,7 @@ impl MetricJson {
             replaced_by: metric.replaced_by.as_deref(),
             opt_in: metric.opt_in.as_deref(),
             note: metric.note.as_deref(),
+            takes: taken_by(catalogue, metric).collect(),
         }
     }
 }
@@ -234,10 +255,11 @@ impl MetricJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flink::catalogue;
 
     fn printed(group: Option<Group>, format: Format, width: Option<u16>) -> String {
         let mut out = Vec::new();
-        print(group, format, width, &mut out).unwrap();
+        print(catalogue(), group, format, width, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -304,7 +326,7 @@ mod tests {
             }
         }
         for format in [Format::Table, Format::Json] {
-            let error = print(None, format, None, &mut Broken).unwrap_err();
+            let error = print(catalogue(), None, format, None, &mut Broken).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
         }
     }

@@ -4,20 +4,24 @@
 //! normalised, relabelled, with external labels. With several receivers whose `write_relabel_configs`
 //! differ, the first one's view is shown.
 
+mod custom;
+mod estimate;
 mod json;
 mod prom;
 mod table;
 
 use clap::{Args, ValueEnum};
 
+use self::estimate::Estimate;
 use super::{ConfigArgs, Failed, LogArgs, print, run};
 use crate::{
     config::Purpose,
-    flink::{Group, catalogue},
+    flink::Group,
     labels::{Labels, METRIC_NAME},
     relay::{Once, Relay},
     remote_write::{proto::metric_metadata::MetricType, v1},
-    scrape::{Scraped, Scraper},
+    scrape::{BudgetState, Scraped, Scraper},
+    series::MadeFamily,
     status::RangeState,
     target::Target,
 };
@@ -30,6 +34,14 @@ pub struct Scrape {
     /// Format of the output
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+    /// Show what the series will cost a receiver instead: by group and job, at each roll-up level, and
+    /// against Mimir's default limits
+    #[arg(long)]
+    estimate: bool,
+    /// Scale the estimate to so many TaskManagers, each with the mean of the pages that are scraped
+    #[arg(long, value_name = "N", requires = "estimate",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    task_managers: Option<u64>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -50,6 +62,7 @@ enum Format {
 struct Report {
     ranges: Vec<(String, RangeState)>,
     targets: Vec<TargetReport>,
+    budget: BudgetState,
 }
 
 /// One target.
@@ -83,15 +96,27 @@ impl Scrape {
     /// A configuration that cannot be used; a target that cannot be scraped, after everything is
     /// printed.
     pub fn run(self) -> Result<(), Failed> {
+        if self.estimate && self.output == Format::Prom {
+            let message = "--estimate has no page: use `-o table` or `-o json`";
+            return Err(Failed::Usage(anyhow::anyhow!(message)));
+        }
         let config = self.config.load(Purpose::Scrape)?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
         let report = Report::new(run::block_on(relay.scrape_once())?);
-        print(|out| match self.output {
-            Format::Table => table::write(&report, out),
-            Format::Json => json::write(&report, out),
-            Format::Prom => prom::write(&report, out),
-        })?;
+        if self.estimate {
+            let estimate = Estimate::new(&report, &config, self.task_managers);
+            print(|out| match self.output {
+                Format::Json => json::write_estimate(&estimate, out),
+                Format::Table | Format::Prom => estimate::write_table(&estimate, out),
+            })?;
+        } else {
+            print(|out| match self.output {
+                Format::Table => table::write(&report, out),
+                Format::Json => json::write(&report, out),
+                Format::Prom => prom::write(&report, out),
+            })?;
+        }
         if report.is_good() {
             return Ok(());
         }
@@ -112,7 +137,7 @@ impl Report {
             once.targets.into_iter().map(|(scraper, scraped)| TargetReport::new(&scraper, scraped));
         let mut targets: Vec<_> = targets.collect();
         targets.sort_by_key(|report| report.target.url.to_string());
-        Self { ranges: once.ranges, targets }
+        Self { ranges: once.ranges, targets, budget: once.budget }
     }
 
     fn is_good(&self) -> bool {
@@ -138,15 +163,17 @@ impl TargetReport {
             help: family.help.to_owned(),
             unit: family.unit.to_owned(),
         });
-        let samples = scraped.result.is_ok().then(|| scraper.samples(0));
-        let series = samples.into_iter().flatten().filter_map(|(block, timestamp_ms, value)| {
+        let samples = scraped.result.is_ok().then(|| scraper.samples_by_group(0));
+        let samples = samples.into_iter().flatten();
+        let series = samples.filter_map(|(group, block, timestamp_ms, value)| {
             let labels = v1::decode_labels(block).ok()?.into_owned();
-            let known = catalogue().lookup_canonical(labels.metric_name());
-            let group = known
-                .map_or_else(|| catalogue().group(labels.metric_name()), |metric| metric.group);
             Some(Series { labels, timestamp_ms, value, group })
         });
-        let (families, series) = (known.collect(), series.collect());
+        let made = scraper.made_families().into_iter().map(|MadeFamily { name, about }| {
+            let (help, unit) = (about.help.into(), about.unit.into());
+            FamilyReport { name, kind: about.kind, help, unit }
+        });
+        let (families, series) = (known.chain(made).collect(), series.collect());
         Self { target: scraper.target().clone(), scraped, families, series }
     }
 }

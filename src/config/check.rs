@@ -4,14 +4,16 @@
 //! is wrong; the result counts only when nothing was noted.
 
 mod client;
+mod metrics;
 mod rest;
+mod rollups;
 mod rules;
 mod scalars;
 mod scrape;
 mod spool;
 mod write;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatter};
 use xxhash_rust::xxh3::xxh3_64;
@@ -142,7 +144,7 @@ impl Checker<'_> {
         let global = global.map(|global| global.value).unwrap_or_default();
         let pace = self.pace(&global);
         let external_labels = self.external_labels(&global, overrides);
-        let scrapes = self.scrapes(scrape_configs, pace);
+        let scrapes = self.scrapes(scrape_configs, pace, overrides.purpose != Purpose::Show);
         let spool = self.spool(&spool.map(|spool| spool.value).unwrap_or_default());
         self.is_durable = spool.directory.is_some();
         let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);
@@ -240,20 +242,30 @@ impl Checker<'_> {
     fn flink(&mut self, raw: RawFlink) -> Flink {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
+        let catalogue = self.catalogue(raw.metrics);
+        let budgets = self.budgets(raw.budgets.unwrap_or_default());
+        let mut rollups = self.rollups(raw.rollups, &catalogue);
+        rollups.has_budget = budgets.is_on();
         const SENTINELS: [(&str, flink::Sentinels); 2] =
             [("drop", flink::Sentinels::Drop), ("keep", flink::Sentinels::Keep)];
         Flink {
-            catalogue: Arc::clone(flink::catalogue()),
-            groups: self.groups(raw.groups),
+            groups: self.groups(raw.groups, catalogue.groups()),
+            catalogue,
             names: self.choice(raw.names.as_ref(), &NAMES, flink::NameMode::Canonical),
             labels: self.label_policy(raw.labels),
+            rollups,
+            budgets,
             sentinels: self.choice(raw.sentinels.as_ref(), &SENTINELS, flink::Sentinels::Drop),
             derived: self.derived(raw.derived),
             rest: self.rest(raw.rest),
         }
     }
 
-    fn groups(&mut self, raw: Option<At<Form<RawGroups>>>) -> flink::GroupFilter {
+    fn groups(
+        &mut self,
+        raw: Option<At<Form<RawGroups>>>,
+        all: &[flink::Group],
+    ) -> flink::GroupFilter {
         let Some(At { value, origin }) = raw else {
             return flink::GroupFilter::default();
         };
@@ -278,9 +290,7 @@ impl Checker<'_> {
             list.iter()
                 .filter_map(|scalar| {
                     let name = self.text(scalar)?;
-                    if let Err(error) =
-                        flink::GroupFilter::try_new(std::slice::from_ref(&name), &[])
-                    {
+                    if let Err(error) = flink::Group::find(name.trim(), all) {
                         self.note(scalar.origin, error.to_string());
                     }
                     Some(name)
@@ -288,7 +298,7 @@ impl Checker<'_> {
                 .collect()
         };
         let (include, exclude) = (names(include), names(exclude));
-        flink::GroupFilter::try_new(&include, &exclude).unwrap_or_else(|error| {
+        flink::GroupFilter::try_new_among(all, &include, &exclude).unwrap_or_else(|error| {
             if self.findings.len() == noted {
                 self.note(origin, error.to_string());
             }

@@ -41,6 +41,8 @@ pub enum Purpose {
     Run,
     /// Scrape only: at least one target.
     Scrape,
+    /// Neither; to show what the file says of metrics.
+    Show,
 }
 
 /// The job that holds the targets of the command line.

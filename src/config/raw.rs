@@ -218,16 +218,60 @@ section!(RawSpool = "spool" {
 
 section!(RawFlink = "flink" {
     groups: At<Form<RawGroups>>,
+    metrics: At<RawMetrics>,
     names: Scalar,
     labels: At<Form<RawLabels>>,
     sentinels: Scalar,
     derived: At<Form<RawDerived>>,
+    rollups: At<Form<RawRollups>>,
+    budgets: RawBudgets,
     rest: At<Form<RawRest>>,
 });
 
 section!(RawGroups = "flink.groups" {
     include: Vec<Scalar>,
     exclude: Vec<Scalar>,
+});
+
+section!(RawMetrics = "flink.metrics" {
+    segments: Pairs<At<RawSegment>>,
+    keys: Pairs<Scalar>,
+    groups: Vec<At<RawOwnGroup>>,
+});
+
+section!(RawSegment = "flink.metrics.segments" {
+    matches: Scalar,
+    label: Scalar,
+    stays: Scalar,
+    about: Scalar,
+});
+
+section!(RawOwnGroup = "flink.metrics.groups" {
+    group: Scalar,
+    about: Scalar,
+    metrics: Vec<At<RawMetric>>,
+});
+
+section!(RawMetric = "flink.metrics.groups.metrics" {
+    name: Scalar,
+    also: Vec<Scalar>,
+    scopes: At<Vec<Scalar>>,
+    canonical: Scalar,
+    canonical_scope: Scalar,
+    former_name: Scalar,
+    r#type: Scalar,
+    kind: Scalar,
+    unit: Scalar,
+    rollup: Vec<Scalar>,
+    help: Scalar,
+    since: Scalar,
+    until: Scalar,
+    no_value: Vec<Scalar>,
+    shared_with: Vec<Scalar>,
+    deprecated: Scalar,
+    replaced_by: Scalar,
+    opt_in: Scalar,
+    note: Scalar,
 });
 
 section!(RawLabels = "flink.labels" {
@@ -244,6 +288,17 @@ section!(RawDerived = "flink.derived" {
     memory_ratios: Scalar,
     rocksdb_memory: Scalar,
     slots_used: Scalar,
+});
+
+section!(RawRollups = "flink.rollups" {
+    level: Scalar,
+    levels: Pairs<Scalar>,
+    keep_raw: Scalar,
+});
+
+section!(RawBudgets = "flink.budgets" {
+    series_total: Scalar,
+    series_per_job: Scalar,
 });
 
 section!(RawRest = "flink.rest" {
@@ -295,7 +350,13 @@ pub const SECTIONS: &[Section] = &[
     RawSpool::SECTION,
     RawFlink::SECTION,
     RawGroups::SECTION,
+    RawMetrics::SECTION,
+    RawSegment::SECTION,
+    RawOwnGroup::SECTION,
+    RawMetric::SECTION,
     RawLabels::SECTION,
     RawDerived::SECTION,
+    RawRollups::SECTION,
+    RawBudgets::SECTION,
     RawRest::SECTION,
 ];

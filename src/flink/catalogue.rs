@@ -23,6 +23,7 @@ mod described;
 mod file;
 mod matcher;
 mod naming;
+mod own;
 mod spelling;
 mod terms;
 
@@ -33,12 +34,17 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+pub use self::described::suggested;
 pub use self::terms::{Kind, Product, Registered, Scope, Unit, Version};
+pub(crate) use self::{
+    file::{Matches, Row, Varying as Segmented},
+    own::OwnMetrics,
+};
 use self::{
     matcher::{Matcher, Varying},
     naming::Naming,
 };
-use super::{Group, groups::UnknownGroup};
+use super::{Group, groups::UnknownGroup, rollup::Function};
 
 /// The catalogue that is compiled in.
 pub fn catalogue() -> &'static Arc<Catalogue> {
@@ -55,6 +61,8 @@ pub struct Catalogue {
     groups: Vec<Group>,
     /// The metrics of Flink.
     flink: Arc<Table>,
+    /// The user's own, which go before Flink's.
+    own: Option<own::Own>,
 }
 
 /// Metrics and the index over their names.
@@ -65,6 +73,8 @@ struct Table {
     matcher: Matcher,
     /// The metric of each canonical name of which no part varies.
     canonical: HashMap<String, usize>,
+    /// What rows of the user's may use too.
+    words: file::Words,
 }
 
 impl Catalogue {
@@ -74,12 +84,12 @@ impl Catalogue {
     /// When the text is not of that format, names something undescribed, or claims a name twice.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
         let flink = Arc::new(Table::build(file::read(text)?)?);
-        Ok(Self { groups: Group::ALL.to_vec(), flink })
+        Ok(Self { groups: Group::ALL.to_vec(), flink, own: None })
     }
 
     /// The tables in the order in which a name is looked up.
     fn tables(&self) -> impl Iterator<Item = &Table> {
-        std::iter::once(&*self.flink)
+        self.own.iter().map(|own| &own.table).chain([&*self.flink])
     }
 
     /// All groups that there are: those that are built in, then the user's own; in the order of
@@ -136,7 +146,12 @@ impl Catalogue {
     /// All metrics: Flink's by group in the order of [`Group::ALL`], within a group as in the file; then
     /// the user's own.
     pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
-        self.flink.metrics.iter()
+        self.flink.metrics.iter().chain(self.own_metrics())
+    }
+
+    /// The user's own metrics.
+    pub fn own_metrics(&self) -> impl Iterator<Item = &Metric> {
+        self.own.iter().flat_map(|own| &own.table.metrics)
     }
 
     /// The metrics of one group.
@@ -151,16 +166,23 @@ impl Catalogue {
 
     /// What each `<x>` in the name of a metric stands for, by name.
     pub fn segments(&self) -> impl Iterator<Item = &Segment> {
-        self.tables().flat_map(|table| &table.segments)
+        // The user's table has Flink's segments too.
+        self.tables().take(1).flat_map(|table| &table.segments)
+    }
+
+    /// The labels of keys of key-value groups, where those are not the key: key, label.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
+        let words = self.tables().take(1).map(|table| &table.words);
+        words.flat_map(|words| &words.keys).map(|(key, label)| (key.as_str(), label.as_str()))
     }
 }
 
 impl Table {
     fn build(contents: file::Contents) -> Result<Self, CatalogueError> {
-        let file::Contents { metrics, segments, forms, namings } = contents;
+        let file::Contents { words, metrics, segments, forms, namings } = contents;
         let matcher = Matcher::build(forms, &metrics)?;
         let canonical = by_canonical_name(&metrics)?;
-        Ok(Self { metrics, segments, namings, matcher, canonical })
+        Ok(Self { metrics, segments, namings, matcher, canonical, words })
     }
 
     fn find<'c, 'n>(&'c self, catalogue: &'c Catalogue, name: &'n str) -> Option<Found<'c, 'n>> {
@@ -182,15 +204,14 @@ impl Table {
 /// Whether they know the same metrics.
 impl PartialEq for Catalogue {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.flink, &other.flink)
+        Arc::ptr_eq(&self.flink, &other.flink) && self.own == other.own
     }
 }
 
 impl fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Catalogue")
-            .field("metrics", &self.metrics().count())
-            .finish_non_exhaustive()
+        let own = self.own.as_ref().map(|own| own.source.as_str());
+        f.debug_struct("Catalogue").field("own", &own).finish_non_exhaustive()
     }
 }
 
@@ -253,6 +274,11 @@ impl<'c, 'n> Found<'c, 'n> {
         self.naming.is_former
     }
 
+    /// Whether this is a canonical name that Flink never exports: the sample has been through a relay.
+    pub const fn is_relays(&self) -> bool {
+        self.naming.is_relays
+    }
+
     /// The metric, or where this is a former name the one of the present name.
     pub fn present(&self) -> &'c Metric {
         if self.is_former_name() {
@@ -308,11 +334,14 @@ pub struct Metric {
     pub kind: Kind,
     /// What its values measure.
     pub unit: Unit,
+    /// What many subtasks' values of it become when they are rolled up; of a summary its quantiles'.
+    /// Empty when it is not a subtask's.
+    pub rollup: Vec<Function>,
     /// What it says, one or two sentences.
     pub help: String,
     /// First minor release of its [`Product`] known to have it; Flink 1.13, the oldest one examined,
-    /// may mean earlier.
-    pub since: Version,
+    /// may mean earlier. `None` for a metric of the user's that says nothing of it.
+    pub since: Option<Version>,
     /// Last minor release that has it; `None` while it lives.
     pub until: Option<Version>,
     /// Values that mean "there is none", NaN among them.

@@ -23,7 +23,7 @@ use crate::{
     discovery::{Sources, range::Ports},
     flink_rest::Rest,
     http::{BuildError, Client},
-    scrape::Scraper,
+    scrape::{Budget, Scraper},
     series::Shaper,
     status::{RangeState, Status, TargetStatus},
     target::{Target, TargetError},
@@ -109,10 +109,17 @@ impl JobPlan {
         (ranges, targets)
     }
 
+    /// The budget that its series are to keep to.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.shaper.rollups.has_budget.then_some(&self.status.budget)
+    }
+
     /// A scraper for a target of this job.
     pub(super) fn scraper(&self, target: Target) -> Scraper {
         let (client, shaper) = (self.client.clone(), Arc::clone(&self.shaper));
-        Scraper::new(target, client, &self.scrape, shaper, self.rest.clone())
+        let mut scraper = Scraper::new(target, client, &self.scrape, shaper, self.rest.clone());
+        scraper.keep_to(self.budget());
+        scraper
     }
 }
 

@@ -178,6 +178,7 @@ impl Task {
         let (client, shaper) = (plan.client.clone(), Arc::clone(&plan.shaper));
         self.scraper.adopt(target.clone(), client, &plan.scrape, shaper, &origins);
         self.scraper.name_from(plan.rest.clone());
+        self.scraper.keep_to(plan.budget());
         self.assignment = next;
     }
 

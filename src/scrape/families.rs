@@ -49,6 +49,8 @@ pub struct Family<'a> {
     pub help: &'a str,
     /// Its unit, empty when unknown.
     pub unit: &'a str,
+    /// Whether the catalogue knows it.
+    pub is_known: bool,
 }
 
 impl Families {
@@ -102,7 +104,7 @@ impl Families {
 
     pub(super) fn encode(&self, encoder: &mut Encoder) {
         for family in self.used() {
-            let Family { name, kind, help, unit } = family;
+            let Family { name, kind, help, unit, .. } = family;
             encoder.push_metadata(&Metadata { kind, family: &name, help, unit });
         }
     }
@@ -129,10 +131,11 @@ impl State {
                 kind: known_kind(metric),
                 help: &metric.help,
                 unit: metric.unit.as_str(),
+                is_known: true,
             },
             None => {
                 let kind = self.kind.map_or(MetricType::Unknown, page_kind);
-                Family { name, kind, help: &self.help, unit: "" }
+                Family { name, kind, help: &self.help, unit: "", is_known: false }
             }
         }
     }

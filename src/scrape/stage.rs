@@ -16,9 +16,10 @@ use super::{
 use crate::{
     remote_write::{
         Encoder, Fragment, Message,
-        v2::{self, Symbols},
+        v1::Metadata,
+        v2::{self, About, Symbols},
     },
-    series::{Numbered, Tally, Tracker, UnfitCounts, View},
+    series::{MadeFamily, Numbered, Tally, Tracker, UnfitCounts, View},
 };
 
 /// What one view's receivers get of a scrape.
@@ -183,6 +184,10 @@ impl Part<'_> {
             let mut encoder = Encoder::new(self.samples_max);
             if let Some(families) = families {
                 families.encode(&mut encoder);
+                for MadeFamily { name, about } in tracker.made_families() {
+                    let About { kind, help, unit } = &about;
+                    encoder.push_metadata(&Metadata { kind: *kind, family: &name, help, unit });
+                }
             }
             sent = self.encode_v1(tracker, &mut encoder);
             staged.v1 = shared(encoder.finish(created.into_std()));

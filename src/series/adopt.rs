@@ -81,7 +81,7 @@ impl Tracker {
             return Ok(());
         };
         let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
-        let Fate::Series(series) = known.fate else { return Ok(()) };
+        let Fate::Series(_) = known.fate else { return Ok(()) };
         let (subject, group) = (known.subject, usize::from(known.group));
         // What HELP had a say in when the line was new is still in its group.
         let shaper = Arc::clone(&self.shaper);
@@ -89,9 +89,18 @@ impl Tracker {
         let found = shaper.catalogue.find_in(sample.name, group);
         let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
         let shaped = shaper.shape(&sample, group, found.as_ref(), &self.target_labels, names)?;
-        let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return Ok(()) };
+        self.reshape_as(line, shaped, sample.series);
+        Ok(())
+    }
+
+    /// Makes a known line's blocks anew from what it is now; `shown` is the line for people.
+    pub(super) fn reshape_as(&mut self, line: u32, shaped: Shaped, shown: &[u8]) {
+        let Some(Fate::Series(series)) = self.lines.get(line as usize).map(|line| line.fate) else {
+            return;
+        };
+        let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return };
         let ids = self.ids_of(line);
-        let Some(series) = self.series.get_mut(series as usize) else { return Ok(()) };
+        let Some(series) = self.series.get_mut(series as usize) else { return };
         let own = series.identity;
         let blocks = if own == identity {
             Some(blocks)
@@ -102,7 +111,7 @@ impl Tracker {
             }
             blocks
         };
-        self.unfit.remake(own, &self.remade, unfit, sample.series);
+        self.unfit.remake(own, &self.remade, unfit, shown);
         for &view in &self.remade {
             let made = blocks.as_ref().and_then(|blocks| blocks.get(view)).cloned().flatten();
             if let Some(block) = series.blocks.get_mut(view) {
@@ -112,7 +121,6 @@ impl Tracker {
                 *numbers = None;
             }
         }
-        Ok(())
     }
 
     /// A new line is of a series that is known: its blocks are made anew with this line.
@@ -190,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        flink::{self, GroupFilter, LabelPolicy, NameMode},
+        flink::{self, GroupFilter, LabelPolicy, NameMode, RollupPolicy},
         relabel,
         remote_write::v1,
         series::{Limits, View},
@@ -303,6 +311,7 @@ mod tests {
             groups: GroupFilter::default(),
             names,
             labels: LabelPolicy::default(),
+            rollups: RollupPolicy::default(),
             sentinels: crate::flink::Sentinels::Drop,
             derived: crate::flink::Derivations::default(),
             honor_labels: false,

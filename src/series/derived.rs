@@ -84,7 +84,8 @@ impl Tracker {
         sample: &Sample<'_>,
         known: Option<&Found<'_, '_>>,
     ) -> Option<Feed> {
-        let known = known?;
+        // What has been through a relay has its derived series beside it.
+        let known = known.filter(|known| !known.is_relays())?;
         let (derived, slot) = derived::fed_by(&known.canonical_name())?;
         let is_wanted = self.shaper.derived.has(derived.switch)
             && self.shaper.groups.allows(known.metric.group);

@@ -9,6 +9,7 @@ impl Tracker {
     pub fn abort(&mut self) {
         let page = self.page;
         self.observed.clear();
+        self.rollups.clear_page();
         self.withheld.clear();
         self.tally = Tally::default();
         self.drop_lines(|line| line.born != page);
@@ -24,6 +25,7 @@ impl Tracker {
         self.keep_withheld();
         self.end_withheld();
         self.drop_series(|series| series.seen == page || series.withheld == page);
+        self.sweep_rollups();
         self.inherited.clear();
         self.remade.clear();
         let live = self.lines.len();

@@ -17,7 +17,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, ObserveError, Observed, Source, Tracker};
+use super::{Fate, ObserveError, Observed, Source, Tracker, rollup};
 use crate::exposition::{self, Entry, Reason, SyntaxError};
 
 /// A line of the relay's own.
@@ -89,6 +89,9 @@ impl Tracker {
         self.tally.made += 1;
         if let Some(group) = self.tally.groups.at(line.group) {
             group.made += 1;
+        }
+        if line.role.member != rollup::NONE {
+            self.rollups.observe(line.role.member, value);
         }
         match line.fate {
             Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),

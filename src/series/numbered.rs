@@ -106,7 +106,12 @@ impl Tracker {
             },
             None => About::kind(MetricType::Unknown),
         };
-        Arc::clone(self.abouts.get_or_insert_with(&about, |about| Arc::new(about.clone())))
+        self.intern_about(&about)
+    }
+
+    /// Series of one family share what is known of it.
+    pub(super) fn intern_about(&mut self, about: &About) -> Arc<About> {
+        Arc::clone(self.abouts.get_or_insert_with(about, |about| Arc::new(about.clone())))
     }
 
     /// When the counter of a new line began to count: with the attempt of its subtask, whose start Flink's

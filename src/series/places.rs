@@ -5,15 +5,45 @@
 //! order. So lines that stand back take their places last, and have one only where no other line does.
 
 use super::{Dropped, Fate, Observed, Tally, Tracker};
+use crate::flink::{
+    Group,
+    budget::{Demands, Grants},
+};
 
 impl Tracker {
+    /// The samples of [`Tracker::samples`], each with its metric group.
+    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+        self.observed.iter().filter_map(move |sample| {
+            let line = self.lines.get(sample.line as usize)?;
+            let Fate::Series(series) = line.fate else { return None };
+            let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
+            let group = *self.shaper.catalogue.groups().get(usize::from(line.group))?;
+            Some((group, block, sample.timestamp_ms, sample.value))
+        })
+    }
+
     /// Ends a good page: makes what follows from its samples, tells equal series apart, drops duplicates and finds what is gone. Lines that
     /// stand back take their places last, wherever on the page they stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
+        self.close_within(scraped_at_ms, |_| Grants::default())
+    }
+
+    /// As [`Tracker::close`], for a target whose series a budget limits: it is told what the page would
+    /// have, and says what is sent.
+    pub fn close_within(
+        &mut self,
+        scraped_at_ms: i64,
+        budget: impl FnOnce(Demands) -> Grants,
+    ) -> Tally {
         self.derive(scraped_at_ms);
+        let grants = self.settle_rollups(budget);
+        self.make_rollups(scraped_at_ms);
         self.withhold_unmade();
         self.tell_apart();
+        if let Some(grants) = grants.filter(Grants::is_short) {
+            self.keep_to(&grants);
+        }
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
         let mut late = Vec::new();

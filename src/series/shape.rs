@@ -90,6 +90,8 @@ pub struct Shaper {
     pub names: flink::NameMode,
     /// How Flink's labels are normalised.
     pub labels: flink::LabelPolicy,
+    /// What is rolled up.
+    pub rollups: flink::RollupPolicy,
     /// What becomes of values that mean "there is none".
     pub sentinels: flink::Sentinels,
     /// Which derived series are made.
@@ -137,6 +139,7 @@ impl Shaper {
             groups: flink.groups,
             names: flink.names,
             labels: flink.labels,
+            rollups: flink.rollups.clone(),
             sentinels: flink.sentinels,
             derived: flink.derived,
             honor_labels: scrape.honor_labels,
@@ -159,6 +162,7 @@ impl Shaper {
             groups,
             names,
             labels,
+            rollups,
             sentinels,
             derived,
             honor_labels,
@@ -170,6 +174,7 @@ impl Shaper {
             && *groups == other.groups
             && *names == other.names
             && *labels == other.labels
+            && *rollups == other.rollups
             && *sentinels == other.sentinels
             && *derived == other.derived
             && *honor_labels == other.honor_labels
@@ -192,6 +197,26 @@ impl Shaper {
         if !self.groups.allows(group) {
             return Ok(Shaped::Dropped(Dropped::Group));
         }
+        let (mut labels, ids) = self.normal(sample, known, names);
+        self.add_target_labels(&mut labels, target);
+        labels.sort();
+        let mut dropped = Labels::new();
+        for (name, value) in ids.iter() {
+            dropped.push(Cow::Borrowed(name), value);
+        }
+        dropped.sort();
+        let ids = (!dropped.is_empty()).then(|| v1::labels_block(&dropped));
+        self.relabel(labels, ids)
+    }
+
+    /// The labels of a sample under the names that it is sent by, without its target's; and those that
+    /// normalisation dropped.
+    pub(super) fn normal<'a>(
+        &self,
+        sample: &Sample<'a>,
+        known: Option<&Found<'a, 'a>>,
+        names: impl FnOnce(&mut Labels<'a>),
+    ) -> (Labels<'a>, flink::labels::Dropped<'a>) {
         let mut labels = Labels::with_capacity(16);
         labels.push(METRIC_NAME, sample.name);
         for (name, value) in sample.labels() {
@@ -204,8 +229,16 @@ impl Shaper {
         } else {
             self.labels.normalise(&mut labels)
         };
-        self.add_target_labels(&mut labels, target);
-        labels.sort();
+        (labels, ids)
+    }
+
+    /// The last steps: what becomes of normal labels, the target's among them, which are sorted. `ids`
+    /// are those that normalisation dropped, encoded.
+    pub(super) fn relabel(
+        &self,
+        mut labels: Labels<'_>,
+        ids: Option<Box<[u8]>>,
+    ) -> Result<Shaped, LabelLimit> {
         let normal = labels.identity();
         if !relabel::apply(&self.metric_relabel_configs, &mut labels) {
             return Ok(Shaped::Dropped(Dropped::Relabel));
@@ -230,18 +263,16 @@ impl Shaper {
                 block
             })
             .collect();
-        let mut dropped = Labels::new();
-        for (name, value) in ids.iter() {
-            dropped.push(Cow::Borrowed(name), value);
-        }
-        dropped.sort();
-        let ids = (!dropped.is_empty()).then(|| v1::labels_block(&dropped));
         Ok(Shaped::Series { identity, normal, blocks, unfit, ids })
     }
 
     /// Adds the target's labels. A page's own label of the same name wins with `honor_labels`, and
     /// otherwise moves to `exported_NAME` (prefixed again while that is taken), as in Prometheus.
-    fn add_target_labels<'a>(&self, labels: &mut Labels<'a>, target: &'a Labels<'static>) {
+    pub(super) fn add_target_labels<'a>(
+        &self,
+        labels: &mut Labels<'a>,
+        target: &'a Labels<'static>,
+    ) {
         for (name, value) in target.iter() {
             if self.honor_labels {
                 if labels.get(name).is_none() {

@@ -17,6 +17,10 @@ pub enum Dropped {
     Name,
     /// The page has its values a second time, under the metric's present name.
     FormerName,
+    /// It is a subtask's, and a roll-up is sent instead.
+    RolledUp,
+    /// It would be a new series of a job, or of a relay, that has used up its budget.
+    Budget,
     /// Its value says that there is none, see [`crate::flink::sentinels`].
     Sentinel,
     /// The relay made it, and it exceeds a label limit of the scrape config; one of the page's own fails
@@ -28,13 +32,15 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Group,
         Self::Relabel,
         Self::Duplicate,
         Self::Syntax,
         Self::Name,
         Self::FormerName,
+        Self::RolledUp,
+        Self::Budget,
         Self::Sentinel,
         Self::LabelLimit,
         Self::Mislabelled,
@@ -49,6 +55,8 @@ impl Dropped {
             Self::Syntax => "syntax",
             Self::Name => "invalid_name",
             Self::FormerName => "former_name",
+            Self::RolledUp => "rolled_up",
+            Self::Budget => "budget",
             Self::Sentinel => "sentinel",
             Self::LabelLimit => "label_limit",
             Self::Mislabelled => "mislabelled",

@@ -25,6 +25,7 @@ fn shaper() -> Shaper {
         groups: GroupFilter::default(),
         names: flink::NameMode::default(),
         labels: LabelPolicy::default(),
+        rollups: flink::RollupPolicy::default(),
         sentinels: crate::flink::Sentinels::Drop,
         derived: crate::flink::Derivations::default(),
         honor_labels: false,

@@ -9,10 +9,12 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    flink::{Budgets, budget::JobBudget},
     flink_rest::{EndpointState, Rest},
     limits::FAULTS_KEPT_MAX,
     push::Receiver,
     relay::Relay,
+    scrape::BudgetState,
     spool::Reason,
     status::{RangeState, TargetStatus},
 };
@@ -27,6 +29,33 @@ pub(super) struct Targets {
     /// Absent when it is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     flink_rest: Option<FlinkRest>,
+    /// Absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<Budget>,
+}
+
+/// How the budget of series is used.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Budget {
+    /// As they are rolled up.
+    series: u64,
+    series_total: u64,
+    series_per_job: u64,
+    degraded: Vec<Degraded>,
+    /// Ids of the jobs of which new series are left out; an empty one for all.
+    short: Vec<String>,
+}
+
+/// A job that is rolled up further because of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Degraded {
+    job_id: String,
+    job_name: String,
+    level: &'static str,
+    series: u64,
+    series_saved: u64,
 }
 
 /// Where names come from.
@@ -173,7 +202,26 @@ pub(super) fn list(relay: &Relay) -> Targets {
         ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
         receivers: relay.receivers().iter().map(|r| receiver(r)).collect(),
         flink_rest: relay.rest().as_ref().map(|rest| flink_rest(rest)),
+        budget: budget(relay.status.budget.state()),
     }
+}
+
+fn budget(state: BudgetState) -> Option<Budget> {
+    let Budgets { series_total, series_per_job } = state.budgets;
+    let degraded = |job: JobBudget| Degraded {
+        job_id: job.job.into(),
+        job_name: job.name.into(),
+        level: job.level.as_str(),
+        series: job.series,
+        series_saved: job.saved,
+    };
+    state.budgets.is_on().then(|| Budget {
+        series: state.series,
+        series_total,
+        series_per_job,
+        degraded: state.degraded.into_iter().map(degraded).collect(),
+        short: state.short.into_iter().map(Into::into).collect(),
+    })
 }
 
 fn flink_rest(rest: &Rest) -> FlinkRest {

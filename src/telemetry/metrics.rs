@@ -5,6 +5,7 @@
 //!
 //! `docs/metrics.md` lists them; `tests/docs.rs` holds the two together.
 
+mod budget;
 mod spool;
 
 use std::{
@@ -61,6 +62,7 @@ impl Collector for RelayMetrics {
         targets(&self.0, &mut encoder)?;
         ranges(&self.0, &mut encoder)?;
         flink_rest(&self.0, &mut encoder)?;
+        budget::budget(&self.0.status.budget.state(), &mut encoder)?;
         receivers(&self.0, &mut encoder)
     }
 }

@@ -108,7 +108,7 @@ fn releases(metric: &Metric) -> String {
         Product::KubernetesOperator => "operator ",
     };
     let until = metric.until.map(|until| format!("to {until}")).unwrap_or_default();
-    format!("{product}{} {until}", metric.since).trim_end().to_owned()
+    format!("{product}{} {until}", metric.since.unwrap()).trim_end().to_owned()
 }
 
 /// The help and everything else there is to know.
@@ -125,6 +125,10 @@ fn meaning(metric: &Metric) -> String {
     if !metric.derived_from.is_empty() {
         let inputs: Vec<String> = metric.derived_from.iter().map(|x| format!("`{x}`")).collect();
         write!(text, " From {}.", inputs.join(", ")).unwrap();
+    }
+    if !metric.rollup.is_empty() {
+        let functions: Vec<&str> = metric.rollup.iter().map(|f| f.as_str()).collect();
+        write!(text, " Rolled up by {}.", functions.join(", ")).unwrap();
     }
     if let Some(option) = &metric.opt_in {
         write!(text, " Needs `{option}`.").unwrap();

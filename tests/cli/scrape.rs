@@ -132,6 +132,58 @@ async fn the_page_that_prom_prints_is_read_again_to_the_same_series() {
     assert_eq!(again["targets"][0]["faults_total"], 0);
 }
 
+/// What each series is: its name with the labels that are its own, its group; and the types by name.
+fn meaning(document: &Value) -> (BTreeMap<String, String>, BTreeMap<String, [String; 3]>) {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of_target = |label: &str| label.trim_start_matches("exported_").to_owned();
+    let (mut groups, mut metrics) = (BTreeMap::new(), BTreeMap::new());
+    for target in document["targets"].as_array().unwrap() {
+        for series in target["series"].as_array().unwrap() {
+            let labels = series["labels"].as_object().unwrap().iter();
+            let labels =
+                labels.filter(|(label, _)| !matches!(&*of_target(label), "job" | "instance"));
+            let labels: Vec<_> = labels.map(|(label, value)| format!("{label}={value}")).collect();
+            let key = format!("{} {}", text(&series["name"]), labels.join(","));
+            assert!(groups.insert(key, text(&series["group"])).is_none(), "{series}");
+        }
+        for metric in target["metrics"].as_array().unwrap() {
+            let about = ["type", "unit", "help"].map(|key| text(&metric[key]));
+            metrics.insert(text(&metric["name"]), about);
+        }
+    }
+    (groups, metrics)
+}
+
+#[tokio::test]
+async fn a_page_that_prom_printed_means_the_same_when_it_is_scraped() {
+    for name in ["2.3.0/taskmanager-2.prom", "1.14.2/taskmanager-2.prom", "1.20.5/jobmanager.prom"]
+    {
+        let text = std::fs::read_to_string(format!("tests/pages/{name}")).unwrap();
+        let flink = FakeFlink::with_page(&text).await;
+        let prom = scrape_of(&flink, &["-o", "prom"]).await;
+        let first = scrape_of(&flink, &["-o", "json"]).await;
+        let again = FakeFlink::with_page(&prom.stdout).await;
+        let second = scrape_of(&again, &["-o", "json"]).await;
+        let [first, second] =
+            [first, second].map(|out| serde_json::from_str::<Value>(&out.stdout).unwrap());
+        let ((groups, metrics), (groups_again, metrics_again)) =
+            (meaning(&first), meaning(&second));
+        assert!(groups.len() > 80, "{name}: {}", groups.len());
+        let differ = |one: &BTreeMap<String, String>, other: &BTreeMap<String, String>| {
+            let differ = one.iter().filter(|(series, group)| other.get(*series) != Some(group));
+            differ.map(|(series, group)| format!("{group} {series}")).collect::<Vec<_>>()
+        };
+        let none = Vec::<String>::new();
+        assert_eq!(differ(&groups, &groups_again), none, "{name}: gone or of another group");
+        assert_eq!(differ(&groups_again, &groups), none, "{name}: new");
+        // The text format has no units, and no help of several lines.
+        assert_eq!(metrics.keys().collect::<Vec<_>>(), metrics_again.keys().collect::<Vec<_>>());
+        for (metric, about) in &metrics {
+            assert_eq!(about, &metrics_again[metric], "{name}: {metric}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn real_pages_survive_prom_too() {
     for name in ["2.3.0/taskmanager-2.prom", "odd/tm_2.3.0_odd_values.txt"] {

@@ -174,6 +174,36 @@ async fn the_catalogue_is_printed_for_people_and_tools() {
 }
 
 #[tokio::test]
+async fn groups_of_the_users_are_shown_with_flinks() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("flinkrelay.yaml");
+    let shop = "flink:\n  metrics:\n    segments: {shop: {about: a shop}}\n    groups:\n      - group: shop\n        \
+                about: Ours.\n        metrics:\n          - name: orders.<shop>.placed\n            scopes: \
+                [taskmanager_job_task_operator]\n            type: counter\n            unit: count\n            \
+                help: Orders.\n          - {name: numRecordsIn, scopes: [taskmanager_job_task], type: gauge, \
+                unit: count, help: Corrected.}\n";
+    std::fs::write(&file, shop).unwrap();
+    let file = file.to_str().unwrap();
+    let overview = flinkrelay(&["groups", "-c", file]).await;
+    assert_eq!((overview.code, &*overview.stderr), (0, ""));
+    let last = overview.stdout.lines().rfind(|line| line.starts_with(' ')).unwrap();
+    let words: Vec<_> = last.split_whitespace().collect();
+    assert_eq!(words, ["shop", "2", "Ours."], "{}", overview.stdout);
+    let group = flinkrelay(&["groups", "shop", "--config", file]).await;
+    insta::assert_snapshot!(group.told(&[]));
+    let json = flinkrelay(&["groups", "shop", "-c", file, "-o", "json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let metrics = json["groups"][0]["metrics"].as_array().unwrap();
+    assert_eq!(metrics[0]["takes"], serde_json::json!([]));
+    assert_eq!(metrics[0]["since"], serde_json::Value::Null);
+    let taken = serde_json::json!(["flink_taskmanager_job_task_numRecordsIn"]);
+    assert_eq!(metrics[1]["takes"], taken);
+    // Without the file there is no such group.
+    let unknown = flinkrelay(&["groups", "shop"]).await;
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+}
+
+#[tokio::test]
 async fn a_reader_that_goes_away_is_no_failure() {
     let mut child = command(&["groups", "-o", "json"])
         .stdout(Stdio::piped())

@@ -173,8 +173,26 @@ fn around(section: &str, line: &str) -> Option<String> {
         "flink" => format!("flink: {}\n{}", inline(line, ""), job("")),
         "flink.groups" => format!("flink: {{groups: {}}}\n{}", inline(line, ""), job("")),
         "flink.rest" => format!("flink: {{rest: {}}}\n{}", inline(line, ""), job("")),
+        "flink.metrics" => format!("flink: {{metrics: {}}}\n{}", inline(line, ""), job("")),
+        "flink.metrics.segments" => format!(
+            "flink: {{metrics: {{segments: {{shop: {}}}}}}}\n{}",
+            inline(line, "about: a shop"),
+            job("")
+        ),
+        "flink.metrics.groups" => format!(
+            "flink: {{metrics: {{groups: [{}]}}}}\n{}",
+            inline(line, "group: shop"),
+            job("")
+        ),
+        "flink.metrics.groups.metrics" => format!(
+            "flink: {{metrics: {{groups: [{{group: shop, metrics: [{}]}}]}}}}\n{}",
+            inline(line, "name: a, scopes: [jobmanager], type: gauge, unit: count, help: A."),
+            job("")
+        ),
         "flink.derived" => format!("flink: {{derived: {}}}\n{}", inline(line, ""), job("")),
         "flink.labels" => format!("flink: {{labels: {}}}\n{}", inline(line, ""), job("")),
+        "flink.rollups" => format!("flink: {{rollups: {}}}\n{}", inline(line, ""), job("")),
+        "flink.budgets" => format!("flink: {{budgets: {}}}\n{}", inline(line, ""), job("")),
         _ => return None,
     })
 }
@@ -214,7 +232,12 @@ fn a_value_other_than_the_default_shows() {
         ("spool", "fsync: always"),
         ("metadata_config", "send: false"),
         ("flink.labels", "mode: raw"),
+        ("flink.metrics.segments", "stays: true"),
+        ("flink.metrics.groups.metrics", "deprecated: true"),
         ("flink.rest", "mode: off"),
+        ("flink.rollups", "level: task"),
+        ("flink.rollups", "levels: {io: off}"),
+        ("flink.budgets", "series_per_job: 1"),
         ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),
         ("scrape_configs", "follow_redirects: false"),

@@ -348,6 +348,86 @@ fn flinks_rest_api() {
     assert!(shown.starts_with("--flink-rest: "), "{shown}");
 }
 
+/// A file with `flink.metrics` of these lines.
+fn metrics(lines: &str) -> String {
+    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!("{}flink:\n  metrics:\n{lines}", job(""))
+}
+
+/// A row of these fields and what each needs.
+fn row(fields: &str) -> String {
+    let scopes = "taskmanager_job_task_operator";
+    format!("{{{fields}, scopes: [{scopes}], type: gauge, unit: count, help: H.}}")
+}
+
+/// A group `shop` of these rows.
+fn shop(rows: &[&str]) -> String {
+    let rows: String = rows.iter().map(|row| format!("      - {row}\n")).collect();
+    metrics(&format!("groups:\n  - group: shop\n    metrics:\n{rows}"))
+}
+
+#[test]
+fn fields_of_ones_own_metrics() {
+    insta::assert_snapshot!(report(&[
+        &metrics("groups: [{about: a, metrics: []}]"),
+        &metrics("groups: [{group: My-Shop}, {group: io, about: a}, {group: custom}]"),
+        &metrics("groups: [{group: a}, {group: a}]"),
+        &metrics("segments: {gate: {about: a}, shop-1: {about: a}, b: {matches: word, about: ''}}"),
+        &metrics("segments: {s: {label: a-b, about: a}, t: {label: t, stays: true, about: a}}"),
+        &metrics("keys: {state_name: s, k: a-b}"),
+        &shop(&["{name: a}"]),
+        &shop(&["{name: a, scopes: [], type: guage, unit: furlongs, help: ''}"]),
+        &shop(&["{name: a, scopes: [task, jobmanager], type: gauge, unit: count, help: H.}"]),
+        &shop(&[&row("name: a, kind: summary, since: soon, no_value: [-1, none]")]),
+        &shop(&[&row("name: a, shared_with: [oi], deprecated: perhaps, canonical_scope: job")]),
+        &shop(&[&row("name: a, helb: a")]),
+        &format!("{}  groups: [shop, shoe]\n", shop(&["{name: a}"])),
+    ]));
+}
+
+#[test]
+fn ones_own_metrics_together() {
+    insta::assert_snapshot!(report(&[
+        &shop(&[&row("name: 'a.<shop>'")]),
+        &shop(&[&row("name: a, also: ['b.{}']")]),
+        &shop(&[&row("name: '<metric>'")]),
+        &shop(&[&row("name: '<gate><level>x'")]),
+        &shop(&[&row("name: a.b"), &row("name: a_b")]),
+        &shop(&[&row("name: 'a.<gate>.b'"), &row("name: c, canonical: a.b")]),
+        &shop(&[&row("name: shop.in, canonical: numRecordsIn")]),
+        &shop(&[&row("name: b, former_name: true")]),
+        &shop(&[&row("name: b, former_name: true, replaced_by: flink_jobmanager_a")]),
+        // The group is there even so.
+        &format!("{}  groups: [shop, shoe]\n", shop(&[&row("name: a"), &row("name: a")])),
+    ]));
+}
+
+#[test]
+fn there_may_be_so_many_groups_of_ones_own() {
+    let groups = |count: usize| {
+        let groups: String = (0..count).map(|n| format!("  - group: g{n}\n")).collect();
+        metrics(&format!("groups:\n{groups}"))
+    };
+    assert!(read(&groups(32)).is_ok());
+    let shown = error(&groups(33));
+    assert!(shown.contains("there may be 32 groups of one's own"), "{shown}");
+}
+
+#[test]
+fn roll_ups_and_budgets() {
+    let files = [
+        "flink: {rollups: tasks}\n",
+        "flink: {rollups: [task]}\n",
+        "flink: {rollups: {levels: {io: per_task, rocksdb: job, memry: off}}}\n",
+        "flink: {rollups: {levels: task}}\n",
+        "flink: {rollups: {keep: true}}\n",
+        "flink: {budgets: {series_total: 10k, series_per_job: -1}}\n",
+        "flink: {budgets: 1000}\n",
+    ];
+    let shown = files.map(|file| error(&format!("{file}{}", job(""))));
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
 #[test]
 fn sentinels_and_derived_series() {
     let files = [

@@ -7,7 +7,7 @@ use flinkrelay::{
         Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, ProxyServer,
         RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
     },
-    flink::NameMode,
+    flink::{Group, NameMode, rollup::Level},
     labels::Labels,
     relabel,
     remote_write::{Encoding, Message, Wanted},
@@ -540,6 +540,36 @@ fn names_are_canonical_unless_raw() {
     assert_eq!(names(""), NameMode::Canonical);
     assert_eq!(names("flink: {names: canonical}\n"), NameMode::Canonical);
     assert_eq!(names("flink: {names: raw}\n"), NameMode::Raw);
+}
+
+#[test]
+fn roll_ups_and_budgets() {
+    let check = |section: &str, io: Option<Level>, rocksdb: Option<Level>, has_budget: bool| {
+        let config = good(&format!("flink: {{{section}}}\n{}", job("")));
+        let rollups = config.flink.rollups;
+        assert_eq!(
+            (rollups.level(Group::Io), rollups.level(Group::RocksDb)),
+            (io, rocksdb),
+            "{section}"
+        );
+        assert_eq!(rollups.has_budget, has_budget, "{section}");
+    };
+    let [subtask, task, of_job] = Level::ALL.map(Some);
+    check("", subtask, subtask, false);
+    check("rollups: task", task, task, false);
+    check("rollups: off", None, None, false);
+    check("rollups: {level: job, levels: {rocksdb: off}}", of_job, None, false);
+    check("rollups: {levels: {io: task}}", task, subtask, false);
+    check("rollups: {level: \"${NONE:-job}\"}", of_job, of_job, false);
+    check("budgets: {series_per_job: 10}", subtask, subtask, true);
+    check("budgets: {series_total: 10}, rollups: {levels: {io: off}}", None, subtask, true);
+    check("budgets: {series_total: 0}", subtask, subtask, false);
+    assert!(
+        good(&format!("flink: {{rollups: {{keep_raw: true}}}}\n{}", job("")))
+            .flink
+            .rollups
+            .keep_raw
+    );
 }
 
 #[test]

@@ -1,17 +1,53 @@
 //! `-o json`: one document for tools. Its shape is a contract:
-//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}]}`.
+//! `{"ranges": […], "targets": [{"url", "labels", "role", "up", "error", "samples", …, "series": […]}],
+//! "custom": [{"name", "type", "help", "samples", "row"}]}`.
 
 use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
-use super::{Report, TargetReport, kind, number};
-use crate::{series::GroupTally, status::RangeState};
+use super::{Estimate, Report, TargetReport, custom, kind, number};
+use crate::{flink::Budgets, scrape::BudgetState, series::GroupTally, status::RangeState};
 
 #[derive(Serialize)]
 struct Document<'a> {
     ranges: Vec<Range<'a>>,
     targets: Vec<Target<'a>>,
+    /// Absent when none is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<Budget<'a>>,
+    /// Metrics that no row of the catalogue describes.
+    custom: Vec<Unknown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Unknown<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    help: &'a str,
+    samples: u64,
+    /// For `flink.metrics`, to be completed; null for what is not Flink's.
+    row: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Budget<'a> {
+    series: u64,
+    series_total: u64,
+    series_per_job: u64,
+    /// Jobs that are rolled up further because of it.
+    degraded: Vec<Degraded<'a>>,
+    /// Ids of jobs of which new series are left out; empty text for all.
+    short: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Degraded<'a> {
+    job_id: &'a str,
+    job_name: &'a str,
+    level: &'static str,
+    series: u64,
+    series_saved: u64,
 }
 
 #[derive(Serialize)]
@@ -99,9 +135,42 @@ struct Series<'a> {
 /// Writes the document.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let ranges = report.ranges.iter().map(|(spec, state)| range(spec, state)).collect();
-    let document = Document { ranges, targets: report.targets.iter().map(target).collect() };
+    let unknown = custom::unknown(report).into_iter().map(|metric| {
+        let custom::Unknown { name, kind, help, samples, row } = metric;
+        Unknown { name, r#type: kind, help, samples, row }
+    });
+    let document = Document {
+        ranges,
+        targets: report.targets.iter().map(target).collect(),
+        budget: budget(&report.budget),
+        custom: unknown.collect(),
+    };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
+}
+
+/// Writes an estimate, whose fields are its keys.
+pub(super) fn write_estimate(estimate: &Estimate, out: &mut dyn io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, estimate)?;
+    writeln!(out)
+}
+
+fn budget(state: &BudgetState) -> Option<Budget<'_>> {
+    let Budgets { series_total, series_per_job } = state.budgets;
+    let degraded = state.degraded.iter().map(|job| Degraded {
+        job_id: &job.job,
+        job_name: &job.name,
+        level: job.level.as_str(),
+        series: job.series,
+        series_saved: job.saved,
+    });
+    state.budgets.is_on().then(|| Budget {
+        series: state.series,
+        series_total,
+        series_per_job,
+        degraded: degraded.collect(),
+        short: state.short.iter().map(|job| &**job).collect(),
+    })
 }
 
 fn range<'a>(spec: &'a str, state: &'a RangeState) -> Range<'a> {

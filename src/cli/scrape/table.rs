@@ -8,8 +8,13 @@ use std::{
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use super::{Report, TargetReport, number};
-use crate::{labels::Labels, scrape::PartialPage, series::Tally};
+use super::{Report, TargetReport, custom, number};
+use crate::{
+    flink::budget::JobBudget,
+    labels::Labels,
+    scrape::{BudgetState, PartialPage},
+    series::Tally,
+};
 
 /// Writes all targets, then all series.
 pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
@@ -31,7 +36,31 @@ pub(super) fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> 
     for target in &report.targets {
         write_target(target, &paint, out)?;
     }
+    write_budget(&report.budget, &paint, out)?;
+    write_unknown(report, &paint, out)?;
     write_series(report, &paint, out)
+}
+
+/// Names that no row describes, and how to change that.
+fn write_unknown(report: &Report, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    let unknown = custom::unknown(report);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{} {} metric(s) that no row describes", paint.bold("custom"), unknown.len())?;
+    for metric in &unknown {
+        writeln!(out, "  {} {}, {} samples", metric.name, metric.kind, metric.samples)?;
+    }
+    let mut rows = unknown.iter().filter_map(|metric| metric.row.as_ref()).peekable();
+    if rows.peek().is_some() {
+        writeln!(out, "  rows to complete, for type, unit, help and a group of their own:")?;
+        writeln!(out, "    flink:\n      metrics:\n        groups:\n          - group: my_group")?;
+        writeln!(out, "            metrics:")?;
+        for row in rows {
+            writeln!(out, "              - {row}")?;
+        }
+    }
+    writeln!(out)
 }
 
 fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
@@ -101,6 +130,22 @@ fn write_partial(page: &PartialPage, paint: &Paint, out: &mut dyn io::Write) -> 
         writeln!(out, "  {} one or more of {suspected} further metrics", paint.red("throws"))?;
     }
     Ok(())
+}
+
+fn write_budget(budget: &BudgetState, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {
+    if !budget.budgets.is_on() {
+        return Ok(());
+    }
+    writeln!(out, "{} {} series as they are rolled up", paint.bold("budget"), budget.series)?;
+    for JobBudget { job, name, level, series, saved } in &budget.degraded {
+        let what = format!("job {job} {name} is rolled up to the level {level}");
+        writeln!(out, "  {} {what}: {series} series, {saved} saved", paint.yellow("degraded"))?;
+    }
+    for job in &budget.short {
+        let of = if job.is_empty() { "all jobs".to_owned() } else { format!("job {job}") };
+        writeln!(out, "  {} new series of {of} are left out", paint.red("exceeded"))?;
+    }
+    writeln!(out)
 }
 
 fn write_dropped(tally: &Tally, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {

@@ -26,12 +26,13 @@ impl Checker<'_> {
         &mut self,
         raw: Option<At<Vec<At<RawScrape>>>>,
         pace: Pace,
+        required: bool,
     ) -> Vec<Scrape> {
         let (jobs, origin) = match raw {
             Some(At { value, origin }) => (value, origin),
             None => (Vec::new(), Origin::Whole),
         };
-        if jobs.is_empty() {
+        if required && jobs.is_empty() {
             self.note_with_help(
                 origin,
                 "there is nothing to scrape: no scrape_configs and no --target".to_owned(),

@@ -9,7 +9,7 @@ use super::{
     naming::{Canonical, Naming},
     spelling::{Part, Piece, Spelling},
 };
-use crate::flink::{Group, NAME_PREFIX};
+use crate::flink::{Group, NAME_PREFIX, rollup::Function};
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -23,16 +23,16 @@ struct File {
 }
 
 /// What a `<segment>` of a name may be.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Varying {
-    pub(super) matches: Matches,
+pub(crate) struct Varying {
+    pub(crate) matches: Matches,
     /// The label it is in canonical names; its own name where nothing is given.
-    label: Option<String>,
+    pub(crate) label: Option<String>,
     /// Whether it is no dimension and stays in canonical names.
     #[serde(default)]
-    stays: bool,
-    about: String,
+    pub(crate) stays: bool,
+    pub(crate) about: String,
 }
 
 impl Varying {
@@ -45,7 +45,7 @@ impl Varying {
 /// The texts that a varying part may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Matches {
+pub(crate) enum Matches {
     /// Anything that a metric name may hold, underscores too, at least one character.
     Text,
     /// Decimal digits, at least one.
@@ -61,34 +61,35 @@ struct Section {
 }
 
 /// A metric; the head of the file explains the fields.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
-    name: String,
+pub(crate) struct Row {
+    pub(crate) name: String,
     #[serde(default)]
-    also: Vec<String>,
-    scopes: Vec<Scope>,
-    canonical: Option<String>,
-    canonical_scope: Option<Scope>,
+    pub(crate) also: Vec<String>,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) canonical: Option<String>,
+    pub(crate) canonical_scope: Option<Scope>,
     #[serde(default)]
-    former_name: bool,
-    r#type: Registered,
-    kind: Option<Kind>,
-    unit: Unit,
-    help: String,
-    since: Version,
-    until: Option<Version>,
+    pub(crate) former_name: bool,
+    pub(crate) r#type: Registered,
+    pub(crate) kind: Option<Kind>,
+    pub(crate) unit: Unit,
+    pub(crate) rollup: Option<Vec<Function>>,
+    pub(crate) help: String,
+    pub(crate) since: Option<Version>,
+    pub(crate) until: Option<Version>,
     #[serde(default)]
-    no_value: Vec<f64>,
+    pub(crate) no_value: Vec<f64>,
     #[serde(default)]
-    derived_from: Vec<String>,
+    pub(crate) derived_from: Vec<String>,
     #[serde(default)]
-    shared_with: Vec<String>,
+    pub(crate) shared_with: Vec<String>,
     #[serde(default)]
-    deprecated: bool,
-    replaced_by: Option<String>,
-    opt_in: Option<String>,
-    note: Option<String>,
+    pub(crate) deprecated: bool,
+    pub(crate) replaced_by: Option<String>,
+    pub(crate) opt_in: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// One exported name of a metric, cut where it varies.
@@ -107,6 +108,8 @@ pub(super) struct Form {
 /// What the file says.
 #[derive(Default)]
 pub(super) struct Contents {
+    /// See [`Words`].
+    pub(super) words: Words,
     /// By group in the order of [`Group::ALL`].
     pub(super) metrics: Vec<Metric>,
     /// By name.
@@ -117,6 +120,18 @@ pub(super) struct Contents {
     pub(super) namings: Vec<Naming>,
 }
 
+/// What names are made of beside text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Words {
+    /// What may vary, by name.
+    pub(super) segments: BTreeMap<String, Varying>,
+    /// Labels that the keys of key-value groups are in canonical names, where that is not the key.
+    pub(super) keys: BTreeMap<String, String>,
+}
+
+/// A row that cannot be used: its position among the rows that were given, and why.
+pub(super) type Refused = (usize, CatalogueError);
+
 /// Reads the metrics, the segments, the forms of the metrics' names and what these become.
 pub(super) fn read(text: &str) -> Result<Contents, CatalogueError> {
     let file: File =
@@ -126,23 +141,81 @@ pub(super) fn read(text: &str) -> Result<Contents, CatalogueError> {
     sections.sort_by_key(|(group, _)| *group);
 
     let rows = sections.into_iter().flat_map(|(g, rows)| rows.into_iter().map(move |r| (g, r)));
-    let mut drafts = rows
-        .map(|(group, row)| Draft::new(group, row, &file.segments, &file.keys))
-        .collect::<Result<Vec<_>, _>>()?;
+    let words = Words { segments: file.segments, keys: file.keys };
+    contents(rows, words).map_err(|(_, error)| error)
+}
+
+/// What rows come to, each with its group.
+pub(super) fn contents(
+    rows: impl Iterator<Item = (Group, Row)>,
+    words: Words,
+) -> Result<Contents, Refused> {
+    let mut drafts = Vec::new();
+    for (at, (group, row)) in rows.enumerate() {
+        drafts.push(Draft::new(group, row, &words).map_err(|error| (at, error))?);
+    }
     take_present_names(&mut drafts)?;
 
     let mut contents = Contents::default();
-    for draft in drafts {
-        draft.finish(&file.keys, &mut contents)?;
+    let canonical: Vec<_> = drafts.iter().map(|draft| draft.canonical.clone()).collect();
+    for (at, draft) in drafts.into_iter().enumerate() {
+        draft.finish(&words, &mut contents).map_err(|error| (at, error))?;
     }
-    let segment = |(name, varying): (String, Varying)| Segment {
-        label: varying.label(&name).map(str::to_owned),
+    for (at, canonical) in canonical.iter().enumerate() {
+        contents.add_canonical(at, canonical, &words).map_err(|error| (at, error))?;
+    }
+    let segment = |(name, varying): (&String, &Varying)| Segment {
+        label: varying.label(name).map(str::to_owned),
         is_number: varying.matches == Matches::Number,
-        about: varying.about,
-        name,
+        about: varying.about.clone(),
+        name: name.clone(),
     };
-    contents.segments = file.segments.into_iter().map(segment).collect();
+    contents.segments = words.segments.iter().map(segment).collect();
+    contents.words = words;
     Ok(contents)
+}
+
+impl Contents {
+    /// Adds the canonical names of a metric where they are not among its exported ones, so that a page
+    /// that the relay itself has written is understood like the one it came from.
+    fn add_canonical(
+        &mut self,
+        at: usize,
+        canonical: &[Canonical],
+        words: &Words,
+    ) -> Result<(), CatalogueError> {
+        let Some(metric) = self.metrics.get(at).filter(|metric| !metric.is_former_name) else {
+            return Ok(());
+        };
+        let (name, is_summary) = (metric.name.clone(), metric.kind == Kind::Summary);
+        let matches = |segment: &str| {
+            words.segments.get(segment).map_or(Matches::Text, |segment| segment.matches)
+        };
+        for canonical in canonical {
+            let parts = canonical.parts(matches);
+            if self.forms.iter().any(|form| form.parts == parts) {
+                continue;
+            }
+            let naming = Naming::of_canonical(canonical)
+                .map_err(|reason| CatalogueError::Name { name: name.clone(), reason })?;
+            let form = Form {
+                metric: position(at),
+                naming: position(self.namings.len()),
+                parts,
+                is_count: false,
+            };
+            self.namings.push(naming);
+            if is_summary {
+                self.forms.push(form.count());
+            }
+            self.forms.push(form);
+        }
+        Ok(())
+    }
+}
+
+fn position(len: usize) -> u32 {
+    u32::try_from(len).expect("the catalogue is a file of some thousand lines")
 }
 
 /// A row that was read, before what refers to other rows is known.
@@ -157,8 +230,7 @@ impl Draft {
     fn new(
         group: Group,
         row: Row,
-        segments: &BTreeMap<String, Varying>,
-        keys: &BTreeMap<String, String>,
+        Words { segments, keys }: &Words,
     ) -> Result<Self, CatalogueError> {
         let spell = |name: &String| {
             Spelling::parse(name, segments)
@@ -185,7 +257,14 @@ impl Draft {
         let canonical = canonical.collect();
         let shared_with =
             row.shared_with.iter().map(|group| group.parse()).collect::<Result<_, _>>()?;
+        let kind = row.kind.unwrap_or_else(|| row.r#type.kind());
+        let is_subtasks = row.scopes.iter().any(|scope| scope.is_of_subtask());
+        let usual = || match is_subtasks {
+            true => Function::usual(kind, row.r#type, row.unit).to_vec(),
+            false => Vec::new(),
+        };
         let metric = Metric {
+            rollup: row.rollup.unwrap_or_else(usual),
             group,
             shared_with,
             name,
@@ -196,7 +275,7 @@ impl Draft {
             is_former_name: row.former_name,
             scopes: row.scopes,
             registered: row.r#type,
-            kind: row.kind.unwrap_or_else(|| row.r#type.kind()),
+            kind,
             unit: row.unit,
             help: row.help,
             since: row.since,
@@ -214,12 +293,9 @@ impl Draft {
     /// Adds the metric, the forms of its names and what they become.
     fn finish(
         mut self,
-        keys: &BTreeMap<String, String>,
+        Words { keys, .. }: &Words,
         contents: &mut Contents,
     ) -> Result<(), CatalogueError> {
-        let position = |len: usize| {
-            u32::try_from(len).expect("the catalogue is a file of some thousand lines")
-        };
         let at = position(contents.metrics.len());
         for spelling in &self.spellings {
             for (scope, canonical) in self.metric.scopes.iter().zip(&self.canonical) {
@@ -246,7 +322,7 @@ impl Draft {
 }
 
 /// Gives each former name the canonical name of the metric that goes by another name now.
-fn take_present_names(drafts: &mut [Draft]) -> Result<(), CatalogueError> {
+fn take_present_names(drafts: &mut [Draft]) -> Result<(), Refused> {
     let mut present = HashMap::new();
     for draft in drafts.iter().filter(|draft| !draft.metric.is_former_name) {
         // The names stand in the order of the spellings, each with all scopes.
@@ -256,10 +332,11 @@ fn take_present_names(drafts: &mut [Draft]) -> Result<(), CatalogueError> {
             present.insert(exported.clone(), (*scope, canonical.clone(), labels.clone()));
         }
     }
-    for draft in drafts.iter_mut().filter(|draft| draft.metric.is_former_name) {
-        let refuse = |reason: &str| CatalogueError::Name {
-            name: draft.metric.name.clone(),
-            reason: reason.to_owned(),
+    let former = drafts.iter_mut().enumerate().filter(|(_, draft)| draft.metric.is_former_name);
+    for (at, draft) in former {
+        let name = draft.metric.name.clone();
+        let refuse = |reason: &str| {
+            (at, CatalogueError::Name { name: name.clone(), reason: reason.to_owned() })
         };
         let heir = draft.metric.replaced_by.as_ref().and_then(|heir| present.get(heir));
         let Some((scope, canonical, labels)) = heir else {

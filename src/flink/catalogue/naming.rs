@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::{
     COUNT_SUFFIX,
+    file::Matches,
     matcher::Varying,
     spelling::{Part, Piece, Spelling, Staying},
 };
@@ -24,6 +25,8 @@ pub(super) struct Naming {
     own_names: Vec<Vec<Part>>,
     /// Whether this is a name that the metric no longer goes by.
     pub(super) is_former: bool,
+    /// Whether this is a canonical name that Flink itself never exports.
+    pub(super) is_relays: bool,
 }
 
 /// A canonical name.
@@ -64,6 +67,19 @@ impl Canonical {
             }
         }
         name
+    }
+
+    /// The whole name as text and varying parts.
+    pub(super) fn parts(&self, matches: impl Fn(&str) -> Matches) -> Vec<Part> {
+        let mut parts = vec![Part::Text(self.prefix.clone())];
+        for piece in &self.staying {
+            match (piece, parts.last_mut()) {
+                (Staying::Segment(segment), _) => parts.push(Part::Free(matches(segment))),
+                (Staying::Text(text), Some(Part::Text(last))) => last.push_str(text),
+                (Staying::Text(text), _) => parts.push(Part::Text(text.clone())),
+            }
+        }
+        parts
     }
 }
 
@@ -112,6 +128,25 @@ impl Naming {
             renamed: renamed.collect(),
             own_names: spelling.own_names(),
             is_former,
+            is_relays: false,
+        })
+    }
+
+    /// The naming of a canonical name: it stays as it is. Flink's reporter exports no such name, so HELP
+    /// of the reporter's speaks against it.
+    pub(super) fn of_canonical(canonical: &Canonical) -> Result<Self, String> {
+        let segments = canonical.staying.iter().filter_map(|piece| match piece {
+            Staying::Segment(segment) => Some((segment.as_str(), None)),
+            Staying::Text(_) => None,
+        });
+        let segments: Vec<_> = segments.collect();
+        Ok(Self {
+            name: Name::build(canonical, &segments)?,
+            labels: Vec::new(),
+            renamed: Vec::new(),
+            own_names: Vec::new(),
+            is_former: false,
+            is_relays: true,
         })
     }
 

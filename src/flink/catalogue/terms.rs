@@ -79,6 +79,9 @@ macro_rules! named {
         }
 
         impl $type {
+            /// All of them, with their names.
+            pub const ALL: &[(&str, Self)] = &[$(($name, Self::$variant),)+];
+
             /// The name in the catalogue file and in output.
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -165,6 +168,11 @@ named! {
 }
 
 impl Scope {
+    /// Whether its series are a subtask's, or a job's on one TaskManager: many make one of the job.
+    pub const fn is_of_subtask(self) -> bool {
+        matches!(self, Self::TaskManagerJob | Self::Task | Self::Operator)
+    }
+
     /// Whether the Kubernetes operator exports it, not a process of a Flink cluster.
     pub const fn is_of_kubernetes_operator(self) -> bool {
         matches!(self, Self::K8sOperator | Self::K8sNamespace | Self::K8sResource)
@@ -197,7 +205,7 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts =
             text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let (major, minor) = parts.ok_or_else(|| format!("`{text}` is no version like 1.13"))?;
+        let (major, minor) = parts.ok_or("expected a version like 1.13")?;
         Ok(Self { major, minor })
     }
 }

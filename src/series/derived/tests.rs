@@ -27,6 +27,7 @@ fn shaper() -> Shaper {
         labels: LabelPolicy::default(),
         sentinels: Sentinels::Drop,
         derived: Derivations::default(),
+        rollups: crate::flink::RollupPolicy::default(),
         honor_labels: false,
         honor_timestamps: true,
         metric_relabel_configs: Vec::new(),

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    flink::{GroupFilter, LabelPolicy, NameMode},
+    flink::{GroupFilter, LabelPolicy, NameMode, RollupPolicy},
     labels::Labels,
     relabel,
     remote_write::v1,
@@ -41,6 +41,7 @@ fn shaper(rules: Vec<relabel::Rule>, view: View) -> Shaper {
         groups: GroupFilter::default(),
         names: NameMode::default(),
         labels: LabelPolicy::default(),
+        rollups: RollupPolicy::default(),
         sentinels: crate::flink::Sentinels::Drop,
         derived: crate::flink::Derivations::default(),
         honor_labels: false,
