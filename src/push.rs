@@ -119,8 +119,8 @@ impl Receiver {
     /// As [`Receiver::new`]; this receiver goes on then as if nothing had been asked.
     pub fn successor(&self, config: config::Receiver) -> Result<Self, ReceiverError> {
         let next = Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? };
-        let (old, new) = (&self.config, &next.config);
-        if (&old.url, old.protobuf_message) == (&new.url, new.protobuf_message) {
+        let asked = |config: &config::Receiver| (config.protobuf_message, config.compression);
+        if self.config.url == next.config.url && asked(&self.config) == asked(&next.config) {
             // It is the same receiver, and understands what it understood.
             next.negotiation().clone_from(&self.negotiation());
         }
