@@ -40,7 +40,10 @@ use hyper::{
     header::{AUTHORIZATION, HOST, HeaderName, HeaderValue},
 };
 
-pub use self::error::{BuildError, Error, ErrorKind};
+pub use self::{
+    ask::without_query,
+    error::{BuildError, Error, ErrorKind},
+};
 use self::{
     aws::Signer,
     oauth2::OAuth2,

@@ -42,7 +42,7 @@ use self::{
 use crate::{
     config,
     disk::Writer,
-    http::{BuildError, Client},
+    http::{BuildError, Client, without_query},
     remote_write::{Backoff, BackoffError, Message, Negotiation},
     scrape::Staged,
     spool::{Counts, Reason, SettingsError},
@@ -190,6 +190,11 @@ impl Receiver {
     /// Which message it wants samples in, as far as its answers have told.
     pub fn message(&self) -> Message {
         self.negotiation().message(Instant::now().into_std())
+    }
+
+    /// Its URL for people, without the query, which may hold a key.
+    pub fn url(&self) -> String {
+        without_query(&self.config.url)
     }
 
     /// Number of lanes.

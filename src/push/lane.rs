@@ -215,10 +215,10 @@ impl Receiver {
         let pending = self.counts().queued.samples;
         match tell {
             None => {}
-            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.url(),
                 answer = %answer.words, pending,
                 "the receiver takes no samples now; they are kept and sent again"),
-            Some(Tell::Still(sum)) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::Still(sum)) => warn!(receiver = %self.config.name, url = %self.url(),
                 answer = %answer.words, pending, requests = sum.requests,
                 within_s = sum.within.as_secs(),
                 "the receiver still takes no samples; they are kept and sent again"),
@@ -230,7 +230,7 @@ impl Receiver {
         self.parked_with.store(self.client.credentials(), Relaxed);
         self.health().troubled(State::Parked, wall);
         if self.failing().parked(now) {
-            warn!(receiver = %self.config.name, url = %self.config.url, answer = %answer.words,
+            warn!(receiver = %self.config.name, url = %self.url(), answer = %answer.words,
                 "the receiver is parked, as on_status says: nothing is dropped, and one batch is \
                  tried now and then, and when a file with its credentials changes");
         }
@@ -241,7 +241,7 @@ impl Receiver {
         let tell = self.failing().refused(words, batch.samples, Instant::now());
         match tell {
             None => {}
-            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.url(),
                 samples = batch.samples, answer = %words,
                 "the receiver refused a batch, which is dropped; further batches refused with \
                  these words are summed up every five minutes"),
