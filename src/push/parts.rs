@@ -129,8 +129,9 @@ impl Receiver {
             return Settled::Delivered;
         }
         if fruitful {
-            // The last part may have been a refused one; the receiver is well all the same.
-            self.health().accepted(SystemTime::now());
+            // The last part may have been a refused one; the receiver is well all the same, and an
+            // outage that there was is over.
+            self.accepted(Instant::now(), SystemTime::now());
         } else {
             self.health().troubled(State::Refusing, SystemTime::now());
         }
