@@ -49,6 +49,7 @@ use self::{
     watched::Watched,
 };
 pub use self::{
+    ask::without_query,
     error::{BuildError, Error, ErrorKind},
     reach::{Reached, reach},
 };
@@ -63,6 +64,10 @@ pub struct Client {
     transport: Transport,
     own: Arc<Own>,
 }
+
+/// Part of a request's time that a question for its credentials may take. It ends before the request
+/// does, so that who hangs is told by name and not taken for the server that was to be asked.
+const CREDENTIAL_PART: f64 = 0.9;
 
 /// What a client adds to requests.
 struct Own {
@@ -200,6 +205,7 @@ impl Own {
 
 impl Auth {
     fn new(config: &config::HttpClient, timeout: Duration) -> Result<Option<Self>, BuildError> {
+        let timeout = timeout.mul_f64(CREDENTIAL_PART);
         Ok(Some(match &config.auth {
             None => return Ok(None),
             Some(config::Auth::Basic(basic)) => {

@@ -44,7 +44,7 @@ use self::{
 use crate::{
     config,
     disk::Writer,
-    http::{BuildError, Client},
+    http::{BuildError, Client, without_query},
     remote_write::{Backoff, BackoffError, Message, Negotiation},
     scrape::Staged,
     spool::{Counts, Reason, SettingsError},
@@ -121,8 +121,8 @@ impl Receiver {
     /// As [`Receiver::new`]; this receiver goes on then as if nothing had been asked.
     pub fn successor(&self, config: config::Receiver) -> Result<Self, ReceiverError> {
         let next = Self { numbers: Arc::clone(&self.numbers), ..Self::new(config)? };
-        let (old, new) = (&self.config, &next.config);
-        if (&old.url, old.protobuf_message) == (&new.url, new.protobuf_message) {
+        let asked = |config: &config::Receiver| (config.protobuf_message, config.compression);
+        if self.config.url == next.config.url && asked(&self.config) == asked(&next.config) {
             // It is the same receiver, and understands what it understood.
             next.negotiation().clone_from(&self.negotiation());
         }
@@ -203,6 +203,11 @@ impl Receiver {
     /// Which message it wants samples in, as far as its answers have told.
     pub fn message(&self) -> Message {
         self.negotiation().message(Instant::now().into_std())
+    }
+
+    /// Its URL for people, without the query, which may hold a key.
+    pub fn url(&self) -> String {
+        without_query(&self.config.url)
     }
 
     /// Number of lanes.

@@ -21,7 +21,7 @@ pub(super) async fn ask(
     timeout: Duration,
     what: &'static str,
 ) -> Result<(StatusCode, Bytes), CredentialError> {
-    let url = shown(request.uri());
+    let url = without_query(request.uri());
     let asked = async {
         let answer = match transport.send(request.clone()).await {
             // An idle connection that the other side was about to close.
@@ -39,7 +39,7 @@ pub(super) async fn ask(
 }
 
 /// A URL for messages: without its query, which may hold a secret.
-pub(super) fn shown(url: &Uri) -> String {
+pub fn without_query(url: &Uri) -> String {
     let text = url.to_string();
     text.split('?').next().unwrap_or_default().to_owned()
 }

@@ -125,7 +125,7 @@ impl OAuth2 {
         let (status, body) = ask::ask(&self.transport, request, self.timeout, WHAT).await?;
         read(status, &body).map_err(|words| CredentialError::Refused {
             what: WHAT,
-            url: ask::shown(&self.url),
+            url: ask::without_query(&self.url),
             words,
         })
     }

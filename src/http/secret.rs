@@ -52,6 +52,8 @@ struct Stamp {
 pub(super) enum SecretError {
     #[error("cannot read the secret file {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("the secret file {} is empty", path.display())]
+    Empty { path: PathBuf },
     #[error("a secret holds bytes that an HTTP header cannot carry")]
     NotAHeader,
 }
@@ -82,9 +84,21 @@ impl Text {
         Ok(bytes)
     }
 
-    /// As [`Text::read`], for what has to be text.
+    /// As [`Text::read`], for credentials: a file with nothing in it is one that is being written, or that
+    /// its writer could not fill. Nothing is sent then: an answer of 401 would cost the samples.
+    fn read_filled(&self) -> Result<Arc<[u8]>, SecretError> {
+        let bytes = self.read()?;
+        match &self.secret {
+            Secret::File(path) if bytes.is_empty() => {
+                Err(SecretError::Empty { path: path.clone() })
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// As a credential that has to be text.
     pub(super) fn read_text(&self) -> Result<String, SecretError> {
-        String::from_utf8(self.read()?.to_vec()).map_err(|_| SecretError::NotAHeader)
+        String::from_utf8(self.read_filled()?.to_vec()).map_err(|_| SecretError::NotAHeader)
     }
 
     /// Where it is from, for messages.
@@ -136,7 +150,7 @@ impl SecretSource {
     }
 
     pub(super) fn header_value(&self) -> Result<HeaderValue, SecretError> {
-        let read = self.parts.iter().map(Text::read).collect::<Result<Vec<_>, _>>()?;
+        let read = self.parts.iter().map(Text::read_filled).collect::<Result<Vec<_>, _>>()?;
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |of: &[Arc<[u8]>]| of.iter().zip(&read).all(|(was, is)| Arc::ptr_eq(was, is));
         if let Some((_, value)) = cached.as_ref().filter(|(of, _)| is_same(of)) {
@@ -185,6 +199,24 @@ mod tests {
         fs::File::options().write(true).open(&next).unwrap().set_modified(time).unwrap();
         fs::rename(next, path).unwrap();
         assert_eq!(&*text.read().unwrap(), b"two");
+    }
+
+    #[test]
+    fn an_empty_file_is_no_secret() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let secret = || Secret::File(file.path().to_owned());
+        let source = SecretSource::new(vec![secret()], <[_]>::concat).unwrap();
+        let place = file.path().display();
+        for nothing in ["", "\n"] {
+            fs::write(file.path(), nothing).unwrap();
+            let error = source.header_value().unwrap_err().to_string();
+            assert_eq!(error, format!("the secret file {place} is empty"));
+            assert!(Text::new(secret()).read_text().is_err());
+        }
+        fs::write(file.path(), "written\n").unwrap();
+        assert_eq!(source.header_value().unwrap(), "written");
+        let inline = SecretSource::new(vec![Secret::Inline(String::new())], <[_]>::concat);
+        assert_eq!(inline.unwrap().header_value().unwrap(), "", "what was typed is meant");
     }
 
     #[test]

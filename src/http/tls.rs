@@ -122,7 +122,7 @@ impl TlsSource {
             let read = text.map(Text::read).transpose();
             read.map_err(|error| match error {
                 SecretError::Read { path, source } => BuildError::TlsFile { path, source },
-                SecretError::NotAHeader => BuildError::InlineSecret,
+                SecretError::Empty { .. } | SecretError::NotAHeader => BuildError::InlineSecret,
             })
         };
         let (cert, key) = self.client_cert.as_ref().map(|(cert, key)| (cert, key)).unzip();

@@ -154,11 +154,12 @@ impl Receiver {
         match verdict.outcome {
             Outcome::Accepted => Settled::Delivered,
             Outcome::Retry { .. } | Outcome::Park { .. } => Settled::Retry,
-            Outcome::Split => self.deliver_parts(lane, batch, verdict, fruitless_until).await,
-            Outcome::Bisect if fruitless_until.is_none_or(|until| until <= Instant::now()) => {
+            Outcome::Split | Outcome::Bisect
+                if fruitless_until.is_none_or(|until| until <= Instant::now()) =>
+            {
                 self.deliver_parts(lane, batch, verdict, fruitless_until).await
             }
-            Outcome::Rejected | Outcome::Bisect => {
+            Outcome::Rejected | Outcome::Split | Outcome::Bisect => {
                 self.refused_as_a_whole(batch, &verdict.words);
                 Settled::Dropped(Reason::Rejected)
             }
@@ -169,6 +170,8 @@ impl Receiver {
     /// the caller's to log, who knows what is dropped.
     pub(super) async fn attempt(&self, turn: Turn<'_>, batch: &Batch) -> Verdict {
         let began = Instant::now();
+        // A credential that is replaced while the answer is under way was not the one refused.
+        let credentials = self.client.credentials();
         let answer = self.ask(batch).await;
         let (now, wall) = (Instant::now(), SystemTime::now());
         let outcome = self.outcome(&answer, wall);
@@ -183,7 +186,10 @@ impl Receiver {
             Report::Accepted => self.accepted(now, wall),
             Report::Refused => {}
             Report::Failed(_) => self.failed(&answer, batch, now, wall),
-            Report::Parked(_) => self.parked(&answer, batch, now, wall),
+            Report::Parked(_) => {
+                self.parked_with.store(credentials, Relaxed);
+                self.parked(&answer, batch, now, wall);
+            }
         }
         turn.report(report, began, now);
         let unwritten = unwritten(outcome, answer.written, batch.samples);
@@ -198,7 +204,7 @@ impl Receiver {
         })
     }
 
-    fn accepted(&self, now: Instant, wall: SystemTime) {
+    pub(super) fn accepted(&self, now: Instant, wall: SystemTime) {
         self.health().accepted(wall);
         if let Some(outage) = self.failing().recovered(now) {
             info!(receiver = %self.config.name, outage_s = outage.as_secs_f64(),
@@ -215,10 +221,10 @@ impl Receiver {
         let pending = self.counts().queued.samples;
         match tell {
             None => {}
-            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.url(),
                 answer = %answer.words, pending,
                 "the receiver takes no samples now; they are kept and sent again"),
-            Some(Tell::Still(sum)) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::Still(sum)) => warn!(receiver = %self.config.name, url = %self.url(),
                 answer = %answer.words, pending, requests = sum.requests,
                 within_s = sum.within.as_secs(),
                 "the receiver still takes no samples; they are kept and sent again"),
@@ -227,10 +233,9 @@ impl Receiver {
 
     fn parked(&self, answer: &Answer, batch: &Batch, now: Instant, wall: SystemTime) {
         self.numbers.samples_retried.fetch_add(batch.samples, Relaxed);
-        self.parked_with.store(self.client.credentials(), Relaxed);
         self.health().troubled(State::Parked, wall);
         if self.failing().parked(now) {
-            warn!(receiver = %self.config.name, url = %self.config.url, answer = %answer.words,
+            warn!(receiver = %self.config.name, url = %self.url(), answer = %answer.words,
                 "the receiver is parked, as on_status says: nothing is dropped, and one batch is \
                  tried now and then, and when a file with its credentials changes");
         }
@@ -241,7 +246,7 @@ impl Receiver {
         let tell = self.failing().refused(words, batch.samples, Instant::now());
         match tell {
             None => {}
-            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.url(),
                 samples = batch.samples, answer = %words,
                 "the receiver refused a batch, which is dropped; further batches refused with \
                  these words are summed up every five minutes"),

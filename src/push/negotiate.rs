@@ -132,7 +132,7 @@ impl Receiver {
                 "the receiver refuses remote write 2.0 and gets 1.0; nothing is lost by that")
             }
             Some(News::Speaks1(Why::NothingWritten)) => info!(receiver = %self.config.name,
-                url = %self.config.url, status,
+                url = %self.url(), status,
                 "the receiver answered remote write 2.0 with success but wrote nothing, so it gets \
                  1.0; nothing is lost by that. Set protobuf_message: prometheus.WriteRequest to \
                  spare it the question"),

@@ -129,15 +129,16 @@ impl Receiver {
             return Settled::Delivered;
         }
         if fruitful {
-            // The last part may have been a refused one; the receiver is well all the same.
-            self.health().accepted(SystemTime::now());
+            // The last part may have been a refused one; the receiver is well all the same, and an
+            // outage that there was is over.
+            self.accepted(Instant::now(), SystemTime::now());
         } else {
             self.health().troubled(State::Refusing, SystemTime::now());
         }
         let tell = self.failing().refused(&refused.words, refused.samples, Instant::now());
         match tell {
             None => {}
-            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.config.url,
+            Some(Tell::News) => warn!(receiver = %self.config.name, url = %self.url(),
                 samples = refused.samples, of = batch.samples, series = ?refused.names,
                 answer = %refused.words,
                 "the receiver refused a part of a batch, which is dropped; further ones refused \
@@ -152,7 +153,7 @@ impl Receiver {
     }
 
     pub(super) fn warn_of_refusals(&self, words: &str, sum: Sum) {
-        warn!(receiver = %self.config.name, url = %self.config.url, answer = %words,
+        warn!(receiver = %self.config.name, url = %self.url(), answer = %words,
             requests = sum.requests, samples = sum.samples, within_s = sum.within.as_secs(),
             "the receiver goes on to refuse samples, which are dropped; this is its last answer");
     }

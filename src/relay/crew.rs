@@ -113,8 +113,8 @@ impl Crew {
     fn begin_outlet(&mut self, outlet: &Arc<Outlet>) {
         let (orders, told) = watch::channel(None);
         let (name, tended) = (outlet.name.clone(), Arc::clone(outlet));
-        let (stops, grace) = (self.stops.clone(), self.grace);
-        self.outlets.spawn(async move { (name, tended.tend(told, stops, grace).await) });
+        let (stops, grace, data) = (self.stops.clone(), self.grace, self.data.clone());
+        self.outlets.spawn(async move { (name, tended.tend(told, stops, grace, data).await) });
         self.outlet_orders.insert(outlet.name.clone(), orders);
     }
 
@@ -122,13 +122,8 @@ impl Crew {
         let orders = self.outlet_orders.get(&outlet.name);
         let order = Order::Replace(Arc::clone(receiver));
         if !orders.is_some_and(|orders| outlet.order(orders, order)) {
-            // It was drained and closed a moment ago: there is nothing to take over but what is on disk.
-            if let Some(Err(error)) = self.data.as_ref().map(|data| receiver.open(data)) {
-                let error = anyhow::Error::new(error);
-                error!(receiver = %outlet.name, error = %format!("{error:#}"),
-                    "the receiver's spool cannot be opened again, so its samples wait in memory");
-            }
-            outlet.reopen(Arc::clone(receiver));
+            // It was drained and closed a moment ago.
+            outlet.reopen(Arc::clone(receiver), self.data.as_deref());
             self.begin_outlet(outlet);
         }
     }

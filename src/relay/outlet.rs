@@ -8,7 +8,8 @@
 //! ```text
 //!   pushing --Replace--> halt lanes -> in flight settled -> hand over -> lanes of the successor
 //!      `-----Remove---> flush, drain for the grace at most -> the rest is dropped, receiver_removed
-//!                           `--Replace--> it is back before it was gone: as above
+//!                           `--Replace--> it is back before        `--Replace--> its disk is free by
+//!                                         it was gone: as above                  now: it is opened anew
 //! ```
 
 use std::{
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    disk::DataDirectory,
     push::{Left, Receiver},
     remote_write::Message,
     scrape::Staged,
@@ -73,6 +75,16 @@ pub(super) enum Ended {
     Broken,
 }
 
+/// What became of an outlet that was to be removed.
+enum Leaving {
+    /// This receiver came before it was gone, and takes over what is left.
+    Follows(Arc<Receiver>),
+    /// This one came while it was being closed.
+    Returns(Arc<Receiver>),
+    /// It is closed.
+    Gone,
+}
+
 impl Outlet {
     pub(super) fn new(receiver: Receiver) -> Self {
         Self {
@@ -105,8 +117,13 @@ impl Outlet {
         *receiver = next;
     }
 
-    /// Opens a closed outlet again for this receiver.
-    pub(super) fn reopen(&self, receiver: Arc<Receiver>) {
+    /// Opens a closed outlet again for this receiver. There is nothing to take over but what is on disk.
+    pub(super) fn reopen(&self, receiver: Arc<Receiver>, data: Option<&DataDirectory>) {
+        if let Some(Err(error)) = data.map(|data| receiver.open(data)) {
+            let error = anyhow::Error::new(error);
+            error!(receiver = %self.name, error = %format!("{error:#}"),
+                "the receiver's spool cannot be opened again, so its samples wait in memory");
+        }
         *self.receiver.write().unwrap_or_else(PoisonError::into_inner) = receiver;
         self.closed.store(false, SeqCst);
     }
@@ -129,6 +146,7 @@ impl Outlet {
         mut orders: watch::Receiver<Option<Order>>,
         stops: Stops,
         grace: Duration,
+        data: Option<Arc<DataDirectory>>,
     ) -> Ended {
         loop {
             let receiver = self.receiver();
@@ -139,8 +157,13 @@ impl Outlet {
                     Order::Replace(next) => next,
                     Order::Remove => {
                         match self.leave(&receiver, &mut lanes, &mut orders, grace).await {
-                            Ok(Some(next)) => next,
-                            ended => return ended_of(ended.map(drop), Ended::Removed),
+                            Ok(Leaving::Follows(next)) => next,
+                            Ok(Leaving::Returns(next)) => {
+                                self.reopen(next, data.as_deref());
+                                continue;
+                            }
+                            Ok(Leaving::Gone) => return Ended::Removed,
+                            Err(error) => return ended_of(Err(error), Ended::Broken),
                         }
                     }
                 },
@@ -154,33 +177,46 @@ impl Outlet {
         }
     }
 
-    /// Delivers what is left. Returns the successor when one is ordered before that is done.
+    /// Delivers what is left, and closes the receiver unless another is ordered before that.
     async fn leave(
         &self,
         receiver: &Receiver,
         lanes: &mut Lanes,
         orders: &mut watch::Receiver<Option<Order>>,
         grace: Duration,
-    ) -> Result<Option<Arc<Receiver>>, JoinError> {
+    ) -> Result<Leaving, JoinError> {
         receiver.flush();
         lanes.drain.cancel();
-        tokio::select! {
-            ended = lanes.join() => ended?,
-            order = newer(orders) => if let Order::Replace(next) = order {
-                return Ok(Some(next));
-            },
-            () = sleep(grace) => {}
+        let mut grace = std::pin::pin!(sleep(grace));
+        loop {
+            tokio::select! {
+                ended = lanes.join() => break ended?,
+                order = newer(orders) => match order {
+                    Order::Replace(next) => return Ok(Leaving::Follows(next)),
+                    // It was to come back and to go again in one moment.
+                    Order::Remove => {}
+                },
+                () = &mut grace => break,
+            }
         }
         lanes.abort.cancel();
         lanes.join().await?;
-        {
-            let order = orders.borrow_and_update();
-            if let Some(Order::Replace(next)) = &*order {
-                return Ok(Some(Arc::clone(next)));
-            }
-            self.closed.store(true, SeqCst);
+        if let Some(Order::Replace(next)) = &*orders.borrow_and_update() {
+            return Ok(Leaving::Follows(Arc::clone(next)));
         }
-        let Left { lost: dropped, kept } = receiver.close(Reason::ReceiverRemoved).await;
+        let left = receiver.close(Reason::ReceiverRemoved).await;
+        self.tell_left(receiver, left);
+        // Closed only now, when nobody has its disk any more.
+        let order = orders.borrow_and_update();
+        if let Some(Order::Replace(next)) = &*order {
+            return Ok(Leaving::Returns(Arc::clone(next)));
+        }
+        self.closed.store(true, SeqCst);
+        Ok(Leaving::Gone)
+    }
+
+    fn tell_left(&self, receiver: &Receiver, left: Left) {
+        let Left { lost: dropped, kept } = left;
         let delivered = receiver.counts().delivered.samples;
         if dropped > 0 {
             warn!(receiver = %self.name, delivered, dropped, kept,
@@ -191,7 +227,6 @@ impl Outlet {
         } else {
             info!(receiver = %self.name, delivered, "the receiver was removed, nothing was left");
         }
-        Ok(None)
     }
 }
 
@@ -241,4 +276,38 @@ async fn newer(orders: &mut watch::Receiver<Option<Order>>) -> Order {
         }
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Overrides, Source};
+
+    const GRACE: Duration = Duration::from_secs(30);
+
+    fn receiver() -> config::Receiver {
+        let text = "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]\n\
+                    remote_write: [{url: 'http://localhost:1/'}]";
+        let source = Source { path: "flinkrelay.yaml".into(), text: text.to_owned() };
+        let config = config::load(Some(&source), &Overrides::default(), &|_| None).unwrap();
+        config.receivers.into_iter().next().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_come_back_and_to_go_again_in_one_moment_costs_none_of_the_grace() {
+        let outlet = Outlet::new(Receiver::new(receiver()).unwrap());
+        let leaves = outlet.receiver();
+        let stops = Stops::default();
+        let mut lanes = Lanes { tasks: JoinSet::new(), drain: stops.drain, abort: stops.abort };
+        let abort = lanes.abort.clone();
+        lanes.tasks.spawn(async move { abort.cancelled().await });
+        let (sender, mut orders) = watch::channel(Some(Order::Remove));
+        let back = Arc::new(leaves.successor(receiver()).unwrap());
+        assert!(outlet.order(&sender, Order::Replace(back)));
+        assert!(outlet.order(&sender, Order::Remove));
+        let began = Instant::now();
+        let left = outlet.leave(&leaves, &mut lanes, &mut orders, GRACE).await.unwrap();
+        assert!(matches!(left, Leaving::Gone));
+        assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
+    }
 }

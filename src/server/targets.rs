@@ -306,7 +306,7 @@ fn receiver(receiver: &Receiver) -> ReceiverState {
     let (requests_in_flight, shards) = receiver.in_flight();
     ReceiverState {
         name: receiver.config.name.clone(),
-        url: receiver.config.url.to_string(),
+        url: receiver.url(),
         state: health.state.as_str(),
         failing_since: health.failing_since.and_then(seconds),
         last_success: health.last_success.and_then(seconds),

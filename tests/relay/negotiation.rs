@@ -277,6 +277,26 @@ async fn zstd_is_sent_to_who_takes_it() {
     assert_eq!(log.lines_with("refuses zstd").len(), 2);
 }
 
+/// What is known of a receiver goes to its successor, but not over what the successor is told to do.
+#[tokio::test]
+async fn another_compression_begins_with_a_reload() {
+    let (flink, remote) = (counting_flink().await, FakeReceiver::start().await);
+    let with = |compression: &str| {
+        let lines = asked(&format!("prometheus.WriteRequest\ncompression: {compression}"));
+        of(&flink, &[receiver(&remote.url(), &lines)])
+    };
+    let running = Running::start(&with("snappy"));
+    until_true("a scrape", || !remote.samples_of("up").is_empty()).await;
+    for (compression, encoding) in [("zstd", Encoding::Zstd), ("snappy", Encoding::Snappy)] {
+        running.reload(&with(compression)).await;
+        let is_used = || remote.tries().last().is_some_and(|write| write.encoding == encoding);
+        until_true(compression, is_used).await;
+    }
+    until_true("three scrapes", || remote.samples_of("up").len() >= 3).await;
+    assert_eq!(running.stop().await, 0);
+    complete(&remote);
+}
+
 /// A counter's start goes with it where Flink's REST API tells it, and nothing else has one.
 #[tokio::test]
 async fn counters_of_first_attempts_have_their_start() {

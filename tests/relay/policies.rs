@@ -89,6 +89,30 @@ async fn a_parked_receiver_loses_nothing_and_a_new_credential_opens_it() {
     }
 }
 
+/// The receiver asked for an hour, but what it refused was replaced before its answer came.
+#[tokio::test]
+async fn a_credential_that_is_replaced_during_the_refusal_is_tried_at_once() {
+    let directory = TempDir::new().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "expired").unwrap();
+    let rotated = token.clone();
+    let remote = FakeReceiver::with_script(move |write| {
+        if write.request.header("authorization") == Some("Bearer good") {
+            return taken();
+        }
+        fs::write(&rotated, "good").unwrap();
+        Answer::new(401, &[("retry-after", "3600")], "token expired")
+    })
+    .await;
+    let flink = wide_flink(2).await;
+    let lines = format!("{SOON}\non_status: {{401: park}}\nbearer_token_file: {}", token.display());
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &lines)], ""));
+    until_true("delivery", || !remote.samples_of("up").is_empty()).await;
+    assert_eq!(running.counts(0).dropped_in_all().samples, 0);
+    assert_eq!(running.stop().await, 0);
+}
+
 /// Refuses requests with the series number `bad` in them.
 fn without(bad: &'static [usize]) -> impl FnMut(&Write) -> Answer + Send {
     move |write| {
@@ -191,6 +215,52 @@ async fn what_a_receiver_has_written_of_a_refused_batch_counts_as_delivered() {
     }
     assert_eq!(batches, remote.tries().len() as u64, "and nothing is sent twice");
     assert_eq!(log.lines_with("refused a part of a batch").len(), 2, "once for each receiver");
+}
+
+/// A receiver that writes a part of each batch is no longer down, although it accepts no batch.
+#[tokio::test]
+async fn an_outage_ends_with_a_partial_write() {
+    let (log, _guard) = Log::start();
+    let remote = FakeReceiver::with_script(|write| match write.number {
+        0..3 => Answer::words(503, "down"),
+        _ => {
+            let written = (write.samples.len() - 1).to_string();
+            Answer::new(400, &[(SAMPLES_WRITTEN, &written)], "one is out of order")
+        }
+    })
+    .await;
+    let flink = wide_flink(3).await;
+    let lines = format!("{SOON}\nprotobuf_message: io.prometheus.write.v2.Request");
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &lines)], ""));
+    until_true("some partial writes", || running.counts(0).delivered.fragments >= 3).await;
+    assert_eq!(running.stop().await, 0);
+    for told in ["takes no samples now", "accepts samples again"] {
+        let lines = log.lines_with(told);
+        assert_eq!(lines.len(), 1, "{told}: {:#?}", log.lines_with(""));
+    }
+}
+
+/// Where single series are too large, their number is not what is wrong.
+#[tokio::test]
+async fn a_receiver_to_which_everything_is_too_large_is_not_asked_series_by_series() {
+    let remote = FakeReceiver::with_script(|_| Answer::words(413, "too large")).await;
+    let flink = wide_flink(100).await;
+    let lines = format!("{SOON}\non_status: {{413: split}}\nmetadata_config: {{send: false}}");
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &lines)], ""));
+    let relay = running.relay.clone();
+    let parted = || relay.receivers()[0].numbers.batches_parted.load(Relaxed);
+    until_true("the next batches", || {
+        let counts = running.counts(0);
+        counts.dropped(Reason::Rejected).fragments >= 4
+    })
+    .await;
+    assert_eq!(parted(), 1, "the first shows it");
+    assert_eq!(running.stop().await, 0);
+    let counts = relay.receivers()[0].counts();
+    assert_eq!(counts.dropped(Reason::Rejected).samples, counts.appended.samples);
+    assert_eq!(relay.receivers()[0].state().state, State::Refusing);
 }
 
 #[tokio::test]

@@ -116,7 +116,10 @@ async fn what_a_receiver_refuses_is_dropped_counted_and_logged_once() {
     let flink = counting_flink().await;
     let mut receivers: Vec<_> = remotes
         .iter()
-        .map(|(name, remote)| receiver(&remote.url(), &format!("name: r{name}\n{SOON}")))
+        .map(|(name, remote)| {
+            let url = format!("{}?token=hush", remote.url());
+            receiver(&url, &format!("name: r{name}\n{SOON}"))
+        })
         .collect();
     let queue = "queue_config: {batch_send_deadline: 10ms, retry_on_http_429: false}";
     receivers.push(receiver(&no_429.url(), &format!("name: r429\n{queue}")));
@@ -144,7 +147,10 @@ async fn what_a_receiver_refuses_is_dropped_counted_and_logged_once() {
         let refused: Vec<_> = lines.iter().filter(|l| l.contains("refused a batch")).collect();
         let [line] = refused[..] else { panic!("{name}: {refused:?}") };
         assert!(line.contains("samples=") && line.len() < 2000, "{line}");
+        assert!(line.contains(&format!("url={} ", remote.url())), "{line}");
+        assert_eq!(receiver.url(), remote.url(), "as `/targets` shows it");
     }
+    assert_eq!(log.lines_with("hush"), [""; 0], "a key in the URL is nobody's business");
     let first = log.lines_with("receiver=r400 ");
     assert!(first[0].contains("HTTP 400 Bad Request: bad sample at 0 in metric"), "{first:?}");
     let long = log.lines_with("receiver=rlong ");

@@ -1,6 +1,6 @@
 //! The spool on a real disk: what was written outlives the relay, whatever ended it.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use flinkrelay::{
     config::Config,
@@ -213,6 +213,32 @@ async fn a_removed_receiver_finds_its_samples_when_it_comes_back() {
     assert_eq!(back.counts().recovered.samples, counts.queued.samples);
     until_true("it arrives", || back.counts().delivered.samples >= counts.queued.samples).await;
     running.stop_durable().await;
+}
+
+/// Wanted again while its spool is being closed, it gets its disk back, and does not go on in memory only.
+#[tokio::test]
+async fn a_receiver_that_comes_back_while_it_is_closed_has_its_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let flink = FakeFlink::with_page(&task_manager(&[("a", 1.0)])).await;
+    let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
+    let jobs = [job("flink", &[flink.address()], "")];
+    let spool = format!("spool: {{directory: {}, fsync: always}}\n", directory.path().display());
+    let stays = receiver(&remote.url(), "name: stays");
+    let goes = receiver(&remote.url(), "name: goes");
+    let one = config(&jobs, std::slice::from_ref(&stays), &spool);
+    let both = config(&jobs, &[stays, goes], &spool);
+    let running = Running::with_grace(&both, Duration::ZERO);
+    let found = || running.relay.receivers().into_iter().find(|r| r.config.name == "goes");
+    // Closing takes some milliseconds, which begin a moment after the order.
+    for pause in (0..5).cycle().take(40) {
+        let gone = found().unwrap();
+        running.reload(&one).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        running.reload(&both).await;
+        let back = until("it is back", || found().filter(|back| !Arc::ptr_eq(back, &gone))).await;
+        assert!(back.store().is_some(), "after {pause} ms it has no disk");
+    }
+    running.kill().await;
 }
 
 fn written_any(running: &Running) -> bool {

@@ -2,11 +2,11 @@
 
 use std::{fs, sync::Mutex, time::Duration};
 
-use flinkrelay::http::ErrorKind;
+use flinkrelay::http::{Client, ErrorKind};
 use futures_util::future::join_all;
 use tempfile::NamedTempFile;
 
-use super::{Recorder, form, get, post, receiver, target};
+use super::{Recorder, clients, form, get, post, receiver, target};
 use crate::{
     fakes::{
         flink::FakeFlink,
@@ -220,4 +220,18 @@ async fn no_sample_is_lost_while_there_is_no_token() {
     for write in remote.accepted() {
         assert_eq!(write.request.header("authorization"), Some("Bearer t"));
     }
+}
+
+/// When the request has had its time, nobody can tell any more which of the two did not answer.
+#[tokio::test]
+async fn a_token_server_that_hangs_is_named_before_the_request_has_had_its_time() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let tokens = Recorder::start(|_, _| Answer::hang()).await;
+    let client = Client::new(&clients(&oauth2(&tokens, ""), &[]).0, TIMEOUT).unwrap();
+    let asked = get(&client, "http://vm/");
+    let asked = tokio::time::timeout(TIMEOUT.mul_f64(0.95), asked).await;
+    let error = asked.expect("it is told in time").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Secret);
+    let url = tokens.url("/token");
+    assert_eq!(error.to_string(), format!("no token from {url}: no answer in time"));
 }

@@ -196,7 +196,7 @@ async fn text(
     transport: &Transport,
     request: Request<Full<Bytes>>,
 ) -> Result<String, CredentialError> {
-    let url = ask::shown(request.uri());
+    let url = ask::without_query(request.uri());
     let (status, body) = ask::ask(transport, request, LOCAL_TIMEOUT, WHAT).await?;
     if !status.is_success() {
         let words = format!("HTTP {status} {}", ask::words(&body)).trim_end().to_owned();
@@ -206,8 +206,11 @@ async fn text(
 }
 
 fn read(url: &Uri, answer: &str, now: SystemTime) -> Result<Granted<Keys>, CredentialError> {
-    let refused =
-        |words: String| CredentialError::Refused { what: WHAT, url: ask::shown(url), words };
+    let refused = |words: String| CredentialError::Refused {
+        what: WHAT,
+        url: ask::without_query(url),
+        words,
+    };
     let answer: Answer = serde_json::from_str(answer)
         .map_err(|error| refused(format!("the answer holds no keys: {error}")))?;
     match (answer.access_key_id, answer.secret_access_key) {

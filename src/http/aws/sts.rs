@@ -111,7 +111,7 @@ impl Sts {
     ) -> Result<Granted<Keys>, CredentialError> {
         let (status, body) = ask::ask(&self.transport, request, self.timeout, WHAT).await?;
         read(status, &String::from_utf8_lossy(&body), now).map_err(|words| {
-            CredentialError::Refused { what: WHAT, url: ask::shown(&self.url), words }
+            CredentialError::Refused { what: WHAT, url: ask::without_query(&self.url), words }
         })
     }
 }
