@@ -14,6 +14,9 @@ from promql import Api
 # marker stays visible, so a series that is gone from an answer is gone because of its marker.
 LOOKBACK = "5m"
 
+# A Prometheus that scrapes nothing, not even itself: every sample it holds came by remote write.
+NO_JOBS = "global: {}\n"
+
 # Labels that Prometheus 3 makes of the metadata that remote write 2.0 brings with each series.
 METADATA_LABELS = frozenset({"__type__", "__unit__"})
 
@@ -38,6 +41,8 @@ class Receiver:
     survives_kill: bool = True
     # Where it writes ahead, uncompressed; None when nothing there can be read.
     log_directory: Path | None = None
+    # Whether its /api/v1/metadata tells what came by remote write; Prometheus' tells of its own targets.
+    tells_metadata: bool = False
 
     @property
     def name(self) -> str:
@@ -71,7 +76,9 @@ def victoria_metrics(processes: Processes, _cache: Path) -> Receiver:
 def victoria_metrics_today(processes: Processes, cache: Path) -> Receiver:
     """As it is today."""
     command = tools.require(tools.VICTORIA_METRICS, cache)
-    return _victoria_metrics(processes, "victoriametrics-today", command)
+    receiver = _victoria_metrics(processes, "victoriametrics-today", command)
+    receiver.tells_metadata = True
+    return receiver
 
 
 def prometheus(processes: Processes, _cache: Path) -> Receiver:
@@ -79,12 +86,12 @@ def prometheus(processes: Processes, _cache: Path) -> Receiver:
     return _prometheus(processes, "prometheus", require_command("prometheus", ["prometheus"]))
 
 
-def prometheus_3(processes: Processes, cache: Path) -> Receiver:
+def prometheus_3(processes: Processes, cache: Path, config: str = NO_JOBS) -> Receiver:
     """As it is today, with remote write 2.0."""
     features = "--enable-feature=metadata-wal-records,type-and-unit-labels"
     command = tools.require(tools.PROMETHEUS_3, cache)
     options = [features, "--no-storage.tsdb.wal-compression"]
-    receiver = _prometheus(processes, "prometheus3", command, *options)
+    receiver = _prometheus(processes, "prometheus3", command, *options, text=config)
     receiver.messages = "2.0"
     receiver.api = Api("prometheus3", receiver.api.url, hidden=METADATA_LABELS)
     receiver.log_directory = processes.directory / "prometheus3" / "wal"
@@ -129,12 +136,13 @@ def _victoria_metrics(processes: Processes, name: str, command: str) -> Receiver
     )
 
 
-def _prometheus(processes: Processes, name: str, command: str, *options: str) -> Receiver:
+def _prometheus(
+    processes: Processes, name: str, command: str, *options: str, text: str = NO_JOBS
+) -> Receiver:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     config = processes.directory / f"{name}.yml"
-    # It scrapes nothing, not even itself: every sample it holds came by remote write.
-    config.write_text("global: {}\n")
+    config.write_text(text)
     process = processes.start(
         name,
         [

@@ -4,6 +4,7 @@ import changes
 import ending
 import messages
 import once
+import queries
 import rest
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
@@ -31,12 +32,16 @@ def play(stage: Stage) -> None:
         with section("filter and movement"):
             stored.check_filter(stage)
             stored.check_movement(stage)
+        with section("dashboards and rules"):
+            queries.check_queries(stage)
         with section("a job that finishes and a job that is cancelled"):
             changes.check_job_ends(stage)
         with section("a TaskManager is killed"):
             changes.check_taskmanager_killed(stage)
         with section("it comes back on another port"):
             changes.check_taskmanager_back(stage)
+        with section("the job that it took part in has restarted"):
+            changes.check_job_restarted(stage)
         with section("nothing was lost"):
             ending.check_conservation(stage)
             ending.check_no_gaps(stage)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Receivers that Debian does not ship, built from their Go modules into the cache.
+"""Receivers and checkers that Debian does not ship, built from their Go modules into the cache.
 
 `e2e/tools.py` builds what is missing, in several minutes; with everything there it takes no time.
 """
@@ -34,7 +34,11 @@ PROMETHEUS_3 = Tool("prometheus", "github.com/prometheus/prometheus/cmd/promethe
 VICTORIA_METRICS = Tool(
     "victoria-metrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics", "v1.143.0"
 )
-TOOLS = (PROMETHEUS_3, VICTORIA_METRICS)
+# Its rules are those of the Prometheus above, whose module it is in.
+PROMTOOL = Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", "v0.315.0")
+VMALERT = Tool("vmalert", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", "v1.143.0")
+HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
+TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, HELM)
 
 
 def cache() -> Path:
