@@ -53,16 +53,16 @@ struct Page {
 }
 
 impl Page {
-    /// Reads a page, once more when it is worth it, and returns its lines as they are sent.
+    /// Reads a page, once more at most, as a scrape does, and returns its lines as they are sent.
     fn read(&mut self, names: &Arc<Names>, lines: &[Line]) -> Vec<String> {
-        for _ in 0..3 {
+        for look in [1, 2] {
             let changed = self.subjects.adopt(names);
             self.forget(|_, subject| changed.contains(&subject));
             let before: BTreeSet<Line> = self.known.keys().cloned().collect();
             for line in lines {
                 self.line(line);
             }
-            if !self.subjects.wants_another_look() {
+            if look == 2 || !self.subjects.wants_another_look() {
                 break;
             }
             self.forget(|line, _| !before.contains(line));
