@@ -240,15 +240,15 @@ fn a_standby_is_not_the_leader() {
     assert!(!page.subjects.is_leader(), "it has lost the lead");
 }
 
-/// Few names, most of them equal once the reporter has written them.
+/// Few names, all of them equal once the reporter has written them.
 fn name() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["a.b", "a-b", "a_b", "a b", "c"]).prop_map(str::to_owned)
+    prop::sample::select(vec!["a.b", "a-b", "a_b"]).prop_map(str::to_owned)
 }
 
 fn any_line() -> impl Strategy<Value = Line> {
     let metric = prop::sample::select(vec![TASK_METRIC, PROCESS_METRIC, "flink_jobmanager_job_x"]);
     let spelling = any::<bool>();
-    (metric, spelling, [name(), name(), name(), name()], 0..3u8, 0..3u8, 0..4u8).prop_map(
+    (metric, spelling, [name(), name(), name(), name()], 0..2u8, 0..2u8, 0..4u8).prop_map(
         |(metric, filtered, [tm, job_name, task, operator], job, task_id, with)| {
             let spell =
                 |name: &str| if filtered { spelling::sanitise(name) } else { name.to_owned() };
