@@ -96,6 +96,41 @@ def check_taskmanager_back(stage: Stage) -> None:
     )
 
 
+def check_job_restarted(stage: Stage) -> None:
+    """Its series go on or begin anew, each once; none of what was before the restart is left over."""
+    job = stage.jobs["orders"]
+    metric = "flink_taskmanager_job_task_numRecordsOut"
+
+    def lines() -> list[dict[str, str]]:
+        pages = [poll(instance) for instance in stage.alive()]
+        found = [dict(labels) for page in pages for name, labels in page.samples if name == metric]
+        return [labels for labels in found if labels["job_id"] == job]
+
+    def restarted() -> bool:
+        shown = lines()
+        return bool(shown) and all(int(labels["task_attempt_num"]) > 0 for labels in shown)
+
+    wait_until = stage.processes.wait_until
+    wait_until("orders runs again", lambda: stage.cluster.job_state(job) == "RUNNING", 60)
+    since = wait_until("all of its tasks are on the pages again", restarted, 60) + INTERVAL_S + SLACK_S
+    at = since + 2 * INTERVAL_S
+    stage.settle(at, stage.alive())
+    expected = sorted((labels["task_name"], labels["subtask_index"]) for labels in lines())
+
+    def subtasks(answer: dict) -> list[tuple[str, str]]:
+        found = [dict(labels) for labels in answer]
+        return sorted((sanitised(labels["task_name"]), labels["subtask_index"]) for labels in found)
+
+    one = f'{metric}{{job_id="{job}"}}'
+    stage.on_each("each subtask of the restarted job has one series", one, at, expected, subtasks)
+    for receiver in stage.receivers:
+        there = receiver.api.instant(f'{{job_id="{job}"}}', at)
+        fed = receiver.api.raw(f'{{job_id="{job}"}}', since, at)
+        left = sorted(str(sorted(labels)) for labels in there if not fed.get(labels))
+        name = f"no series of it is left from before ({receiver.name})"
+        stage.report.that(name, bool(there) and not left, "none", f"{len(left)} of {len(there)}: {left[:2]}")
+
+
 def failure(stage: Stage, instance: str) -> str | None:
     """The reason of an instance's last failed scrape, by /targets."""
     targets = stage.relay.targets()["activeTargets"]

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import relay
+from net import fetch
 from promql import Api
 from receivers import Receiver
 from stage import Stage
@@ -33,6 +34,20 @@ def check_messages(stage: Stage) -> None:
         stage.report.equal(name, {MESSAGES[receiver.messages]}, used)
         if receiver.messages == "2.0":
             check_metadata(stage, receiver)
+        if receiver.tells_metadata:
+            check_told_metadata(stage, receiver)
+
+
+def check_told_metadata(stage: Stage, receiver: Receiver) -> None:
+    """Types and help texts by the receiver's metadata API, as Grafana asks it."""
+    help_texts = help_of(stage, set(TYPES))
+    told = json.loads(fetch(f"{receiver.api.url}/api/v1/metadata"))["data"]
+    for metric, kind in TYPES.items():
+        # Each once, whatever the pages of different targets say.
+        found = sorted({(entry["type"], entry["help"]) for entry in told.get(metric, [])})
+        if metric in help_texts:
+            name = f"the metadata API says {kind} and the help of {metric} ({receiver.name})"
+            stage.report.equal(name, [(kind, help_texts[metric])], found)
 
 
 def check_metadata(stage: Stage, receiver: Receiver) -> None:

@@ -96,7 +96,9 @@ def check_panels(stage: Stage, api: Api) -> None:
                 empty += [f"{panel.title}: {name}" for name in _missing(api, panel.queries[0].expr)]
         report = stage.report
         report.equal(f"no panel of {dashboard.title!r} is empty ({api.name})", [], empty)
-        report.equal(f"each variable of {dashboard.title!r} has values ({api.name})", [], _valueless(api, dashboard))
+        report.equal(
+            f"each variable of {dashboard.title!r} has values ({api.name})", [], _valueless(api, dashboard)
+        )
 
 
 def check_rules(stage: Stage, to: list[Receiver]) -> None:
@@ -153,9 +155,7 @@ def _filled(api: Api, expr: str) -> bool:
 
 def _missing(api: Api, expr: str) -> list[str]:
     """The metrics of an expression without a series."""
-    return sorted(
-        name for name in metrics(expr) if name not in ABSENT and not api.instant(f"count({name})")
-    )
+    return sorted(name for name in metrics(expr) if name not in ABSENT and not api.instant(f"count({name})"))
 
 
 def _start_relay(binary: Path, to: list[Receiver], processes: Processes) -> None:

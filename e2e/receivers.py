@@ -41,6 +41,8 @@ class Receiver:
     survives_kill: bool = True
     # Where it writes ahead, uncompressed; None when nothing there can be read.
     log_directory: Path | None = None
+    # Whether its /api/v1/metadata tells what came by remote write; Prometheus' tells of its own targets.
+    tells_metadata: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +76,9 @@ def victoria_metrics(processes: Processes, _cache: Path) -> Receiver:
 def victoria_metrics_today(processes: Processes, cache: Path) -> Receiver:
     """As it is today."""
     command = tools.require(tools.VICTORIA_METRICS, cache)
-    return _victoria_metrics(processes, "victoriametrics-today", command)
+    receiver = _victoria_metrics(processes, "victoriametrics-today", command)
+    receiver.tells_metadata = True
+    return receiver
 
 
 def prometheus(processes: Processes, _cache: Path) -> Receiver:

@@ -40,6 +40,8 @@ def play(stage: Stage) -> None:
             changes.check_taskmanager_killed(stage)
         with section("it comes back on another port"):
             changes.check_taskmanager_back(stage)
+        with section("the job that it took part in has restarted"):
+            changes.check_job_restarted(stage)
         with section("nothing was lost"):
             ending.check_conservation(stage)
             ending.check_no_gaps(stage)

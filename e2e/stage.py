@@ -1,4 +1,4 @@
-"""What the scenario plays on: one cluster, three receivers, one relay, and how they are asked.
+"""What the scenario plays on: one cluster, four receivers, one relay, and how they are asked.
 
 Times are taken from the machine's clock, and every question about "gone" or "there" is asked for a
 stated time: first the receivers must hold something newer of every target (`settle`), then they are
@@ -39,7 +39,7 @@ def address(port: int) -> str:
 
 
 class Stage:
-    """One cluster, three receivers, one relay, and what is done to them."""
+    """One cluster, four receivers, one relay, and what is done to them."""
 
     def __init__(
         self, version: str, binary: Path, cache: Path, processes: Processes, report: Report
@@ -67,7 +67,12 @@ class Stage:
         require_free_ports(ports)
         directory = self.processes.directory
         self.report.heading(f"Flink {self.version} starts")
-        which = (receivers.victoria_metrics, receivers.prometheus, receivers.prometheus_3)
+        which = (
+            receivers.victoria_metrics,
+            receivers.victoria_metrics_today,
+            receivers.prometheus,
+            receivers.prometheus_3,
+        )
         self.receivers = receivers.start(self.processes, self.cache, *which)
         self.cluster = Cluster(self.version, deps, directory / "flink", self.processes)
         self.cluster.start_jobmanager()

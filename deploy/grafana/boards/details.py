@@ -7,7 +7,9 @@ _TASK_NETTY = "flink_taskmanager_job_task_Shuffle_Netty_"
 
 
 def _worst(title: str, what: str, metric: str, unit: str, **more) -> Panel:
-    return Panel(title, what, unit, (q(f"max by (job_name, task_name) ({metric}{{{TASK}}})", "{{task_name}}"),), **more)
+    return Panel(
+        title, what, unit, (q(f"max by (job_name, task_name) ({metric}{{{TASK}}})", "{{task_name}}"),), **more
+    )
 
 
 NETWORK = Dashboard(
@@ -71,14 +73,24 @@ NETWORK = Dashboard(
                     "Longest queue of a channel",
                     "Longest queue of one channel. Far above the mean: one receiver is slow, or a key is hot.",
                     "short",
-                    (q(f"max by (job_name, task_name, direction) ({_TASK_NETTY}maxQueueLen{{{TASK}}})", "{{direction}} {{task_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name, task_name, direction) ({_TASK_NETTY}maxQueueLen{{{TASK}}})",
+                            "{{direction}} {{task_name}}",
+                        ),
+                    ),
                     needs="`taskmanager.network.detailed-metrics: true`",
                 ),
                 Panel(
                     "Mean queue of a channel",
                     "Mean length of the queues of a task's channels.",
                     "short",
-                    (q(f"avg by (job_name, task_name, direction) ({_TASK_NETTY}avgQueueLen{{{TASK}}})", "{{direction}} {{task_name}}"),),
+                    (
+                        q(
+                            f"avg by (job_name, task_name, direction) ({_TASK_NETTY}avgQueueLen{{{TASK}}})",
+                            "{{direction}} {{task_name}}",
+                        ),
+                    ),
                     needs="`taskmanager.network.detailed-metrics: true`",
                 ),
             ),
@@ -90,21 +102,36 @@ NETWORK = Dashboard(
                     "Bytes from the same TaskManager",
                     "Bytes per second that a task reads without the network.",
                     "Bps",
-                    (q(f"sum by (job_name, task_name) (rate({_TASK_NETTY}Input_numBytesInLocal{{{TASK}}}[$__rate_interval]))", "{{task_name}}"),),
+                    (
+                        q(
+                            f"sum by (job_name, task_name) (rate({_TASK_NETTY}Input_numBytesInLocal{{{TASK}}}[$__rate_interval]))",
+                            "{{task_name}}",
+                        ),
+                    ),
                     width=8,
                 ),
                 Panel(
                     "Bytes over the network",
                     "Bytes per second that a task reads from other TaskManagers.",
                     "Bps",
-                    (q(f"sum by (job_name, task_name) (rate({_TASK_NETTY}Input_numBytesInRemote{{{TASK}}}[$__rate_interval]))", "{{task_name}}"),),
+                    (
+                        q(
+                            f"sum by (job_name, task_name) (rate({_TASK_NETTY}Input_numBytesInRemote{{{TASK}}}[$__rate_interval]))",
+                            "{{task_name}}",
+                        ),
+                    ),
                     width=8,
                 ),
                 Panel(
                     "Bytes out",
                     "Bytes per second that a task emits.",
                     "Bps",
-                    (q(f"sum by (job_name, task_name) (rate(flink_taskmanager_job_task_numBytesOut{{{TASK}}}[$__rate_interval]))", "{{task_name}}"),),
+                    (
+                        q(
+                            f"sum by (job_name, task_name) (rate(flink_taskmanager_job_task_numBytesOut{{{TASK}}}[$__rate_interval]))",
+                            "{{task_name}}",
+                        ),
+                    ),
                     width=8,
                 ),
             ),
@@ -114,7 +141,14 @@ NETWORK = Dashboard(
 
 
 def _job(title: str, what: str, expr: str, unit: str, **more) -> Panel:
-    return Panel(title, what, unit, (q(f"max by (job_name) ({expr})", "{{job_name}}"),), width=more.pop("width", 8), **more)
+    return Panel(
+        title,
+        what,
+        unit,
+        (q(f"max by (job_name) ({expr})", "{{job_name}}"),),
+        width=more.pop("width", 8),
+        **more,
+    )
 
 
 CHECKPOINTS = Dashboard(
@@ -130,17 +164,33 @@ CHECKPOINTS = Dashboard(
                     "Completed",
                     "Checkpoints that completed, in steps of the graph's resolution.",
                     "short",
-                    (q(f"max by (job_name) (increase(flink_jobmanager_job_numberOfCompletedCheckpoints{{{JOB}}}[$__rate_interval]))", "{{job_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name) (increase(flink_jobmanager_job_numberOfCompletedCheckpoints{{{JOB}}}[$__rate_interval]))",
+                            "{{job_name}}",
+                        ),
+                    ),
                     width=6,
                 ),
                 Panel(
                     "Failed",
                     "Checkpoints that failed, in steps of the graph's resolution.",
                     "short",
-                    (q(f"max by (job_name) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__rate_interval]))", "{{job_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__rate_interval]))",
+                            "{{job_name}}",
+                        ),
+                    ),
                     width=6,
                 ),
-                _job("In progress", "Checkpoints that are under way. Always 1: they take longer than their interval.", f"flink_jobmanager_job_numberOfInProgressCheckpoints{{{JOB}}}", "short", width=6),
+                _job(
+                    "In progress",
+                    "Checkpoints that are under way. Always 1: they take longer than their interval.",
+                    f"flink_jobmanager_job_numberOfInProgressCheckpoints{{{JOB}}}",
+                    "short",
+                    width=6,
+                ),
                 _job(
                     "Age",
                     "Time since the last checkpoint completed (Flink 2.0 and later): what a failure would repeat.",
@@ -154,7 +204,12 @@ CHECKPOINTS = Dashboard(
         Row(
             "The last checkpoint",
             (
-                _job("Duration", "Time from its trigger to its end.", f"flink_jobmanager_job_lastCheckpointDuration{{{JOB}}} >= 0", "ms"),
+                _job(
+                    "Duration",
+                    "Time from its trigger to its end.",
+                    f"flink_jobmanager_job_lastCheckpointDuration{{{JOB}}} >= 0",
+                    "ms",
+                ),
                 _job(
                     "Size",
                     "Bytes that it wrote; with incremental checkpoints only what was new.",
@@ -197,13 +252,23 @@ CHECKPOINTS = Dashboard(
                     "Alignment",
                     "Time that the slowest subtask of each task waits for the barriers of its other inputs. Back pressure makes it long.",
                     "ns",
-                    (q(f"max by (job_name, task_name) (flink_taskmanager_job_task_checkpointAlignmentTime{{{JOB}}})", "{{task_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_checkpointAlignmentTime{{{JOB}}})",
+                            "{{task_name}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Start delay",
                     "Time from the trigger until the first barrier reaches the slowest subtask of each task. Long: records wait before it.",
                     "ns",
-                    (q(f"max by (job_name, task_name) (flink_taskmanager_job_task_checkpointStartDelayNanos{{{JOB}}})", "{{task_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_checkpointStartDelayNanos{{{JOB}}})",
+                            "{{task_name}}",
+                        ),
+                    ),
                 ),
             ),
         ),
@@ -215,7 +280,9 @@ def _rocksdb(title: str, what: str, metric: str, unit: str, how: str = "sum", **
     name = f"flink_taskmanager_job_task_operator_rocksdb_{metric}"
     option = "state.backend.rocksdb.metrics." + more.pop("option", metric.replace("_", "-"))
     expr = f"{how} by (job_name, operator, state) ({name}{{{TASK}}})"
-    return Panel(title, what, unit, (q(expr, "{{operator}} {{state}}"),), width=8, needs=f"`{option}: true`", **more)
+    return Panel(
+        title, what, unit, (q(expr, "{{operator}} {{state}}"),), width=8, needs=f"`{option}: true`", **more
+    )
 
 
 def _ticker(title: str, what: str, metric: str, unit: str, factor: str = "") -> Panel:
@@ -223,7 +290,15 @@ def _ticker(title: str, what: str, metric: str, unit: str, factor: str = "") -> 
     expr = f"sum by (job_name, operator) (rate({name}{{{TASK}}}[$__rate_interval])){factor}"
     # Flink's option has the long word, RocksDB's ticker the short one.
     option = "state.backend.rocksdb.metrics." + metric.replace("compact_", "compaction_").replace("_", "-")
-    return Panel(title, what, unit, (q(expr, "{{operator}}"),), width=8, core=False, needs=f"`{option}: true`, Flink 1.16")
+    return Panel(
+        title,
+        what,
+        unit,
+        (q(expr, "{{operator}}"),),
+        width=8,
+        core=False,
+        needs=f"`{option}: true`, Flink 1.16",
+    )
 
 
 ROCKSDB = Dashboard(
@@ -235,15 +310,35 @@ ROCKSDB = Dashboard(
         Row(
             "State",
             (
-                _rocksdb("Keys", "Estimated number of keys in each state. Growth without an end: state without a TTL.", "estimate_num_keys", "short"),
-                _rocksdb("Live data", "Estimated bytes of live data in each state.", "estimate_live_data_size", "bytes"),
-                _rocksdb("Files", "Bytes of all SST files. Far above the live data: compaction is behind.", "total_sst_files_size", "bytes"),
+                _rocksdb(
+                    "Keys",
+                    "Estimated number of keys in each state. Growth without an end: state without a TTL.",
+                    "estimate_num_keys",
+                    "short",
+                ),
+                _rocksdb(
+                    "Live data",
+                    "Estimated bytes of live data in each state.",
+                    "estimate_live_data_size",
+                    "bytes",
+                ),
+                _rocksdb(
+                    "Files",
+                    "Bytes of all SST files. Far above the live data: compaction is behind.",
+                    "total_sst_files_size",
+                    "bytes",
+                ),
             ),
         ),
         Row(
             "Memory",
             (
-                _rocksdb("Mem tables", "Bytes in mem tables, those that wait for a flush included.", "cur_size_all_mem_tables", "bytes"),
+                _rocksdb(
+                    "Mem tables",
+                    "Bytes in mem tables, those that wait for a flush included.",
+                    "cur_size_all_mem_tables",
+                    "bytes",
+                ),
                 _rocksdb(
                     "Block cache",
                     "Bytes in the block cache. All states of a slot share one cache, so the largest value is shown, not a sum.",
@@ -251,23 +346,46 @@ ROCKSDB = Dashboard(
                     "bytes",
                     "max",
                 ),
-                _rocksdb("Table readers", "Bytes of index and filter blocks outside the block cache.", "estimate_table_readers_mem", "bytes"),
+                _rocksdb(
+                    "Table readers",
+                    "Bytes of index and filter blocks outside the block cache.",
+                    "estimate_table_readers_mem",
+                    "bytes",
+                ),
             ),
         ),
         Row(
             "Compaction and stalls",
             (
-                _rocksdb("Running compactions", "Compactions that run now.", "num_running_compactions", "short"),
+                _rocksdb(
+                    "Running compactions", "Compactions that run now.", "num_running_compactions", "short"
+                ),
                 _rocksdb(
                     "Pending compaction",
                     "Bytes that compaction has to rewrite. When it grows, writes are slowed down and then stopped.",
                     "estimate_pending_compaction_bytes",
                     "bytes",
                 ),
-                _rocksdb("Delayed writes", "Rate to which writes are slowed down; 0 when they are not.", "actual_delayed_write_rate", "Bps", "max"),
-                _rocksdb("Writes stopped", "1 where writes have been stopped.", "is_write_stopped", "short", "max"),
-                _rocksdb("Flushes pending", "1 where a mem table waits for its flush.", "mem_table_flush_pending", "short", "max"),
-                _rocksdb("Background errors", "Errors of flushes and compactions.", "background_errors", "short"),
+                _rocksdb(
+                    "Delayed writes",
+                    "Rate to which writes are slowed down; 0 when they are not.",
+                    "actual_delayed_write_rate",
+                    "Bps",
+                    "max",
+                ),
+                _rocksdb(
+                    "Writes stopped", "1 where writes have been stopped.", "is_write_stopped", "short", "max"
+                ),
+                _rocksdb(
+                    "Flushes pending",
+                    "1 where a mem table waits for its flush.",
+                    "mem_table_flush_pending",
+                    "short",
+                    "max",
+                ),
+                _rocksdb(
+                    "Background errors", "Errors of flushes and compactions.", "background_errors", "short"
+                ),
             ),
         ),
         Row(
@@ -291,11 +409,31 @@ ROCKSDB = Dashboard(
                     core=False,
                     needs="`state.backend.rocksdb.metrics.block-cache-hit: true` and `block-cache-miss`, Flink 1.16",
                 ),
-                _ticker("Bytes read", "Bytes per second that reads return, uncompressed.", "bytes_read", "Bps"),
-                _ticker("Bytes written", "Bytes per second that are written, uncompressed.", "bytes_written", "Bps"),
-                _ticker("Write stalls", "Share of time that writers wait for flushes and compactions, summed over subtasks.", "stall_micros", "percentunit", " / 1e6"),
-                _ticker("Compaction reads", "Bytes per second that compaction reads.", "compact_read_bytes", "Bps"),
-                _ticker("Compaction writes", "Bytes per second that compaction writes.", "compact_write_bytes", "Bps"),
+                _ticker(
+                    "Bytes read", "Bytes per second that reads return, uncompressed.", "bytes_read", "Bps"
+                ),
+                _ticker(
+                    "Bytes written",
+                    "Bytes per second that are written, uncompressed.",
+                    "bytes_written",
+                    "Bps",
+                ),
+                _ticker(
+                    "Write stalls",
+                    "Share of time that writers wait for flushes and compactions, summed over subtasks.",
+                    "stall_micros",
+                    "percentunit",
+                    " / 1e6",
+                ),
+                _ticker(
+                    "Compaction reads", "Bytes per second that compaction reads.", "compact_read_bytes", "Bps"
+                ),
+                _ticker(
+                    "Compaction writes",
+                    "Bytes per second that compaction writes.",
+                    "compact_write_bytes",
+                    "Bps",
+                ),
             ),
         ),
     ),

@@ -5,7 +5,7 @@ else (ids, places, colours, tooltips) follows from these here, so that all dashb
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # The JSON model's version as Grafana 12.0 writes it. Newer ones migrate it; older ones, from 9 on, read what they know.
 SCHEMA_VERSION = 41
@@ -88,7 +88,11 @@ class Dashboard:
 
 
 CLUSTER = Variable(
-    "cluster", "Cluster", "cluster", "flink_jobmanager_Status_JVM_CPU_Time", "External label `cluster` of the relay."
+    "cluster",
+    "Cluster",
+    "cluster",
+    "flink_jobmanager_Status_JVM_CPU_Time",
+    "External label `cluster` of the relay.",
 )
 NAMESPACE = Variable(
     "namespace",
@@ -242,7 +246,12 @@ def _options(panel: Panel) -> dict:
     if panel.kind == "table":
         return {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}}
     return {
-        "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]},
+        "legend": {
+            "displayMode": "table",
+            "placement": "bottom",
+            "showLegend": True,
+            "calcs": ["lastNotNull", "max"],
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
 

@@ -7,7 +7,9 @@ _SHARE = ((None, "green"), (0.8, "orange"), (0.9, "red"))
 
 
 def _stat(title: str, what: str, expr: str, unit: str = "short", **more) -> Panel:
-    return Panel(title, what, unit, (q(expr, title),), kind="stat", width=more.pop("width", 3), height=4, **more)
+    return Panel(
+        title, what, unit, (q(expr, title),), kind="stat", width=more.pop("width", 3), height=4, **more
+    )
 
 
 CLUSTER_OVERVIEW = Dashboard(
@@ -19,7 +21,11 @@ CLUSTER_OVERVIEW = Dashboard(
         Row(
             "Now",
             (
-                _stat("Running jobs", "Jobs that JobManagers count as running.", f"sum(flink_jobmanager_numRunningJobs{{{SITE}}})"),
+                _stat(
+                    "Running jobs",
+                    "Jobs that JobManagers count as running.",
+                    f"sum(flink_jobmanager_numRunningJobs{{{SITE}}})",
+                ),
                 _stat(
                     "Jobs not running",
                     "Jobs that exist, but are not in state RUNNING: waiting for slots, failing or restarting.",
@@ -31,7 +37,11 @@ CLUSTER_OVERVIEW = Dashboard(
                     "TaskManagers that are registered with their JobManager.",
                     f"sum(flink_jobmanager_numRegisteredTaskManagers{{{SITE}}})",
                 ),
-                _stat("Slots", "Task slots of all registered TaskManagers.", f"sum(flink_jobmanager_taskSlotsTotal{{{SITE}}})"),
+                _stat(
+                    "Slots",
+                    "Task slots of all registered TaskManagers.",
+                    f"sum(flink_jobmanager_taskSlotsTotal{{{SITE}}})",
+                ),
                 _stat(
                     "Free slots",
                     "Task slots that nobody uses. 0 is well used as long as no job waits.",
@@ -65,8 +75,14 @@ CLUSTER_OVERVIEW = Dashboard(
                     "Each job with the time it has run without interruption, restarts since its submission, and its last checkpoint.",
                     "short",
                     (
-                        q(f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_uptime{{{SITE}}}) / 1000", "up, s"),
-                        q(f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_numRestarts{{{SITE}}})", "restarts"),
+                        q(
+                            f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_uptime{{{SITE}}}) / 1000",
+                            "up, s",
+                        ),
+                        q(
+                            f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_numRestarts{{{SITE}}})",
+                            "restarts",
+                        ),
                         q(
                             f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_lastCheckpointDuration{{{SITE}}}) / 1000",
                             "last checkpoint, s",
@@ -84,20 +100,35 @@ CLUSTER_OVERVIEW = Dashboard(
                     "Records per second",
                     "Records that all tasks of a job take in. A record counts once for each task that it passes.",
                     "recps",
-                    (q(f"sum by (job_name) (rate(flink_taskmanager_job_task_numRecordsIn{{{SITE}}}[$__rate_interval]))", "{{job_name}}"),),
+                    (
+                        q(
+                            f"sum by (job_name) (rate(flink_taskmanager_job_task_numRecordsIn{{{SITE}}}[$__rate_interval]))",
+                            "{{job_name}}",
+                        ),
+                    ),
                     width=8,
                 ),
                 Panel(
                     "Restarts",
                     "Restarts of each job in steps of the graph's resolution.",
                     "short",
-                    (q(f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{SITE}}}[$__rate_interval]))", "{{job_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{SITE}}}[$__rate_interval]))",
+                            "{{job_name}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Most back-pressured task",
                     "For each job the share of time that its most back-pressured subtask is held back by its consumers.",
                     "percentunit",
-                    (q(f"max by (job_name) (flink_taskmanager_job_task_backPressuredTimeMsPerSecond{{{SITE}}}) / 1000", "{{job_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name) (flink_taskmanager_job_task_backPressuredTimeMsPerSecond{{{SITE}}}) / 1000",
+                            "{{job_name}}",
+                        ),
+                    ),
                     maximum=1,
                 ),
             ),
@@ -109,7 +140,12 @@ CLUSTER_OVERVIEW = Dashboard(
                     "TaskManagers",
                     "TaskManagers that are registered, by cluster.",
                     "short",
-                    (q(f"sum by (cluster, namespace) (flink_jobmanager_numRegisteredTaskManagers{{{SITE}}})", "{{cluster}} {{namespace}}"),),
+                    (
+                        q(
+                            f"sum by (cluster, namespace) (flink_jobmanager_numRegisteredTaskManagers{{{SITE}}})",
+                            "{{cluster}} {{namespace}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Slots",
@@ -170,7 +206,12 @@ CLUSTER_OVERVIEW = Dashboard(
                     "Flink's version",
                     "Version of each cluster, from its REST API.",
                     "short",
-                    (q(f"max by (cluster, namespace, version, revision) (flink_cluster_info{{{SITE}}})", "clusters"),),
+                    (
+                        q(
+                            f"max by (cluster, namespace, version, revision) (flink_cluster_info{{{SITE}}})",
+                            "clusters",
+                        ),
+                    ),
                     kind="table",
                     minimum=None,
                 ),
@@ -239,13 +280,23 @@ JOB_OVERVIEW = Dashboard(
                     "Records in",
                     "Records per second that each task takes in. Up to Flink 1.18 a source's task says 0 here (FLINK-33681).",
                     "recps",
-                    (q(f"sum by (job_name, task_name) (rate(flink_taskmanager_job_task_numRecordsIn{{{JOB}}}[$__rate_interval]))", "{{task_name}}"),),
+                    (
+                        q(
+                            f"sum by (job_name, task_name) (rate(flink_taskmanager_job_task_numRecordsIn{{{JOB}}}[$__rate_interval]))",
+                            "{{task_name}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Records out",
                     "Records per second that each task emits. Up to Flink 1.18 a sink's task says 0 here (FLINK-33681).",
                     "recps",
-                    (q(f"sum by (job_name, task_name) (rate(flink_taskmanager_job_task_numRecordsOut{{{JOB}}}[$__rate_interval]))", "{{task_name}}"),),
+                    (
+                        q(
+                            f"sum by (job_name, task_name) (rate(flink_taskmanager_job_task_numRecordsOut{{{JOB}}}[$__rate_interval]))",
+                            "{{task_name}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Late records dropped",
@@ -263,7 +314,12 @@ JOB_OVERVIEW = Dashboard(
                     "Records that sources have yet to fetch",
                     "Lag of sources that know it, in records.",
                     "short",
-                    (q(f"sum by (job_name, operator) (flink_taskmanager_job_task_operator_pendingRecords{{{JOB}}})", "{{operator}}"),),
+                    (
+                        q(
+                            f"sum by (job_name, operator) (flink_taskmanager_job_task_operator_pendingRecords{{{JOB}}})",
+                            "{{operator}}",
+                        ),
+                    ),
                     core=False,
                     needs="a source that reports it, such as Kafka's",
                     may_be_empty="the test's sources have no backlog to report",
@@ -277,7 +333,12 @@ JOB_OVERVIEW = Dashboard(
                     "Busy",
                     "Share of time that the busiest subtask of each task works. Near 1 it is the bottleneck. Sources of the old kind have no value.",
                     "percentunit",
-                    (q(f"max by (job_name, task_name) (flink_taskmanager_job_task_busyTimeMsPerSecond{{{JOB}}}) / 1000", "{{task_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_busyTimeMsPerSecond{{{JOB}}}) / 1000",
+                            "{{task_name}}",
+                        ),
+                    ),
                     maximum=1,
                     width=8,
                 ),
@@ -285,7 +346,12 @@ JOB_OVERVIEW = Dashboard(
                     "Back pressure",
                     "Share of time that the worst subtask of each task is held back by its consumers. The bottleneck is the first busy task behind.",
                     "percentunit",
-                    (q(f"max by (job_name, task_name) (flink_taskmanager_job_task_backPressuredTimeMsPerSecond{{{JOB}}}) / 1000", "{{task_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_backPressuredTimeMsPerSecond{{{JOB}}}) / 1000",
+                            "{{task_name}}",
+                        ),
+                    ),
                     maximum=1,
                     width=8,
                 ),
@@ -313,8 +379,14 @@ JOB_OVERVIEW = Dashboard(
                     "Checkpoints completed and failed, in steps of the graph's resolution.",
                     "short",
                     (
-                        q(f"max by (job_name) (increase(flink_jobmanager_job_numberOfCompletedCheckpoints{{{JOB}}}[$__rate_interval]))", "{{job_name}} completed"),
-                        q(f"max by (job_name) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__rate_interval]))", "{{job_name}} failed"),
+                        q(
+                            f"max by (job_name) (increase(flink_jobmanager_job_numberOfCompletedCheckpoints{{{JOB}}}[$__rate_interval]))",
+                            "{{job_name}} completed",
+                        ),
+                        q(
+                            f"max by (job_name) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__rate_interval]))",
+                            "{{job_name}} failed",
+                        ),
                     ),
                     width=8,
                 ),
@@ -322,14 +394,24 @@ JOB_OVERVIEW = Dashboard(
                     "Checkpoint duration",
                     "Time that the last checkpoint took from trigger to end.",
                     "ms",
-                    (q(f"max by (job_name) (flink_jobmanager_job_lastCheckpointDuration{{{JOB}}} >= 0)", "{{job_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name) (flink_jobmanager_job_lastCheckpointDuration{{{JOB}}} >= 0)",
+                            "{{job_name}}",
+                        ),
+                    ),
                     width=8,
                 ),
                 Panel(
                     "Restarts",
                     "Restarts in steps of the graph's resolution.",
                     "short",
-                    (q(f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{JOB}}}[$__rate_interval]))", "{{job_name}}"),),
+                    (
+                        q(
+                            f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{JOB}}}[$__rate_interval]))",
+                            "{{job_name}}",
+                        ),
+                    ),
                     width=8,
                 ),
             ),

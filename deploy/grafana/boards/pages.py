@@ -9,7 +9,16 @@ from .overview import CLUSTER_OVERVIEW, JOB_OVERVIEW
 from .relay import RELAY
 from .tasks import JVM, TASKS
 
-ALL: tuple[Dashboard, ...] = (CLUSTER_OVERVIEW, JOB_OVERVIEW, TASKS, JVM, NETWORK, CHECKPOINTS, ROCKSDB, RELAY)
+ALL: tuple[Dashboard, ...] = (
+    CLUSTER_OVERVIEW,
+    JOB_OVERVIEW,
+    TASKS,
+    JVM,
+    NETWORK,
+    CHECKPOINTS,
+    ROCKSDB,
+    RELAY,
+)
 
 # Words of PromQL and of Grafana that look like names of metrics, and all names of labels.
 _METRIC = re.compile(r"\b(?:flink_|flinkrelay_|process_)\w+")
@@ -60,8 +69,13 @@ def _marks(panel: Panel) -> str:
     if panel.needs:
         marks.append(f"needs {panel.needs}")
     if panel.may_be_empty:
-        marks.append(f"empty when {panel.may_be_empty}" if "test" not in panel.may_be_empty else "often empty")
-    if any("rocksdb" in query.expr or "maxQueueLen" in query.expr or "avgQueueLen" in query.expr for query in panel.queries):
+        marks.append(
+            f"empty when {panel.may_be_empty}" if "test" not in panel.may_be_empty else "often empty"
+        )
+    if any(
+        "rocksdb" in query.expr or "maxQueueLen" in query.expr or "avgQueueLen" in query.expr
+        for query in panel.queries
+    ):
         marks.append("canonical")
     elif any(
         name.endswith(("GarbageCollector_Time", "GarbageCollector_Count"))

@@ -24,8 +24,20 @@ RELAY = Dashboard(
     "flinkrelay itself, from its own page.",
     (
         _variable("cluster", "Cluster", "cluster", "", "Label `cluster` of the relay's page."),
-        _variable("namespace", "Namespace", "namespace", 'cluster=~"$cluster"', "Label `namespace` of the relay's page."),
-        _variable("relay", "Relay", "instance", 'cluster=~"$cluster",namespace=~"$namespace"', "`host:port` of the relay's own page."),
+        _variable(
+            "namespace",
+            "Namespace",
+            "namespace",
+            'cluster=~"$cluster"',
+            "Label `namespace` of the relay's page.",
+        ),
+        _variable(
+            "relay",
+            "Relay",
+            "instance",
+            'cluster=~"$cluster",namespace=~"$namespace"',
+            "`host:port` of the relay's own page.",
+        ),
         _variable("receiver", "Receiver", "receiver", _RELAY, "Name of the receiver."),
     ),
     (
@@ -94,7 +106,12 @@ RELAY = Dashboard(
                     "Configuration refused",
                     "Relays that go on with an older configuration, because the present file is wrong.",
                     "short",
-                    (q(f"count(flinkrelay_config_last_reload_successful{{{_RELAY}}} == 0) or vector(0)", "refused"),),
+                    (
+                        q(
+                            f"count(flinkrelay_config_last_reload_successful{{{_RELAY}}} == 0) or vector(0)",
+                            "refused",
+                        ),
+                    ),
                     kind="stat",
                     width=4,
                     height=4,
@@ -110,8 +127,14 @@ RELAY = Dashboard(
                     "Samples on pages, and those that are kept after filters and rules.",
                     "short",
                     (
-                        q(f"sum(rate(flinkrelay_target_samples_scraped_total{{{_RELAY}}}[$__rate_interval]))", "scraped"),
-                        q(f"sum(rate(flinkrelay_target_samples_kept_total{{{_RELAY}}}[$__rate_interval]))", "kept"),
+                        q(
+                            f"sum(rate(flinkrelay_target_samples_scraped_total{{{_RELAY}}}[$__rate_interval]))",
+                            "scraped",
+                        ),
+                        q(
+                            f"sum(rate(flinkrelay_target_samples_kept_total{{{_RELAY}}}[$__rate_interval]))",
+                            "kept",
+                        ),
                     ),
                     width=8,
                 ),
@@ -119,7 +142,12 @@ RELAY = Dashboard(
                     "Samples of pages that are dropped",
                     "By reason: filters and rules as configured, `former_name` for values that Flink exports twice.",
                     "short",
-                    (q(f"sum by (reason) (rate(flinkrelay_target_samples_dropped_total{{{_RELAY}}}[$__rate_interval]))", "{{reason}}"),),
+                    (
+                        q(
+                            f"sum by (reason) (rate(flinkrelay_target_samples_dropped_total{{{_RELAY}}}[$__rate_interval]))",
+                            "{{reason}}",
+                        ),
+                    ),
                     width=8,
                     stack=True,
                 ),
@@ -134,7 +162,12 @@ RELAY = Dashboard(
                     "Failed scrapes",
                     "Scrapes per second that failed, by reason.",
                     "ops",
-                    (q(f"sum by (reason) (rate(flinkrelay_target_scrape_failures_total{{{_RELAY}}}[$__rate_interval]))", "{{reason}}"),),
+                    (
+                        q(
+                            f"sum by (reason) (rate(flinkrelay_target_scrape_failures_total{{{_RELAY}}}[$__rate_interval]))",
+                            "{{reason}}",
+                        ),
+                    ),
                     width=8,
                     may_be_empty="every scrape succeeds",
                 ),
@@ -149,7 +182,12 @@ RELAY = Dashboard(
                     "Ports of ranges",
                     "Ports of each range by what answers there.",
                     "short",
-                    (q(f"sum by (range, state) (flinkrelay_range_ports{{{_RELAY}}})", "{{range}} {{state}}"),),
+                    (
+                        q(
+                            f"sum by (range, state) (flinkrelay_range_ports{{{_RELAY}}})",
+                            "{{range}} {{state}}",
+                        ),
+                    ),
                     width=8,
                     needs="a port range as target",
                 ),
@@ -158,7 +196,13 @@ RELAY = Dashboard(
         Row(
             "Delivery",
             (
-                _by_receiver("Samples accepted", "Samples per second that each receiver accepts.", f"rate({_WRITE}samples_total{{{_RECEIVER}}}[$__rate_interval])", "short", width=8),
+                _by_receiver(
+                    "Samples accepted",
+                    "Samples per second that each receiver accepts.",
+                    f"rate({_WRITE}samples_total{{{_RECEIVER}}}[$__rate_interval])",
+                    "short",
+                    width=8,
+                ),
                 _by_receiver(
                     "Samples lost",
                     "Samples per second that are dropped, by reason. 0 is the only good value, but for what rules keep back.",
@@ -167,7 +211,13 @@ RELAY = Dashboard(
                     width=8,
                     may_be_empty="nothing is dropped",
                 ),
-                _by_receiver("Samples sent again", "Samples per second in requests that failed and are sent again.", f"rate({_WRITE}samples_retried_total{{{_RECEIVER}}}[$__rate_interval])", "short", width=8),
+                _by_receiver(
+                    "Samples sent again",
+                    "Samples per second in requests that failed and are sent again.",
+                    f"rate({_WRITE}samples_retried_total{{{_RECEIVER}}}[$__rate_interval])",
+                    "short",
+                    width=8,
+                ),
                 _by_receiver(
                     "Behind",
                     "Time between the newest sample scraped and the newest accepted.",
@@ -185,26 +235,47 @@ RELAY = Dashboard(
                     maximum=1,
                     thresholds=((None, "green"), (0.5, "orange"), (0.9, "red")),
                 ),
-                _by_receiver("Samples that wait", "Samples in the spool, those in flight included.", f"{_WRITE}samples_pending{{{_RECEIVER}}}", "short", width=8),
+                _by_receiver(
+                    "Samples that wait",
+                    "Samples in the spool, those in flight included.",
+                    f"{_WRITE}samples_pending{{{_RECEIVER}}}",
+                    "short",
+                    width=8,
+                ),
                 Panel(
                     "State of receivers",
                     "1 for the state that each receiver is in.",
                     "short",
-                    (q(f"sum by (receiver, state) ({_WRITE}state{{{_RECEIVER}}}) > 0", "{{receiver}} {{state}}"),),
+                    (
+                        q(
+                            f"sum by (receiver, state) ({_WRITE}state{{{_RECEIVER}}}) > 0",
+                            "{{receiver}} {{state}}",
+                        ),
+                    ),
                     width=8,
                 ),
                 Panel(
                     "Answers",
                     "Requests per second by the class of their answer; `none` is no answer at all.",
                     "reqps",
-                    (q(f"sum by (receiver, answer) (rate({_WRITE}requests_total{{{_RECEIVER}}}[$__rate_interval]))", "{{receiver}} {{answer}}"),),
+                    (
+                        q(
+                            f"sum by (receiver, answer) (rate({_WRITE}requests_total{{{_RECEIVER}}}[$__rate_interval]))",
+                            "{{receiver}} {{answer}}",
+                        ),
+                    ),
                     width=8,
                 ),
                 Panel(
                     "Errors",
                     "Requests that were not accepted, by status and by Mimir's error id.",
                     "reqps",
-                    (q(f"sum by (receiver, status, id) (rate({_WRITE}errors_total{{{_RECEIVER}}}[$__rate_interval]))", "{{receiver}} {{status}} {{id}}"),),
+                    (
+                        q(
+                            f"sum by (receiver, status, id) (rate({_WRITE}errors_total{{{_RECEIVER}}}[$__rate_interval]))",
+                            "{{receiver}} {{status}} {{id}}",
+                        ),
+                    ),
                     width=8,
                     may_be_empty="receivers accept everything",
                 ),
@@ -220,14 +291,33 @@ RELAY = Dashboard(
                     ),
                     width=8,
                 ),
-                _by_receiver("Requests in flight", "Requests that may be in flight now; at its maximum while behind: raise `max_shards`.", f"{_WRITE}shards{{{_RECEIVER}}}", "short", width=8),
-                _by_receiver("Bytes sent", "Bytes per second of request bodies.", f"rate({_WRITE}bytes_total{{{_RECEIVER}}}[$__rate_interval])", "Bps", width=8),
+                _by_receiver(
+                    "Requests in flight",
+                    "Requests that may be in flight now; at its maximum while behind: raise `max_shards`.",
+                    f"{_WRITE}shards{{{_RECEIVER}}}",
+                    "short",
+                    width=8,
+                ),
+                _by_receiver(
+                    "Bytes sent",
+                    "Bytes per second of request bodies.",
+                    f"rate({_WRITE}bytes_total{{{_RECEIVER}}}[$__rate_interval])",
+                    "Bps",
+                    width=8,
+                ),
             ),
         ),
         Row(
             "Spool on disk",
             (
-                _by_receiver("Disk", "Bytes of the spool's files.", f"flinkrelay_spool_disk_bytes{{{_RECEIVER}}}", "bytes", width=8, needs="a data directory"),
+                _by_receiver(
+                    "Disk",
+                    "Bytes of the spool's files.",
+                    f"flinkrelay_spool_disk_bytes{{{_RECEIVER}}}",
+                    "bytes",
+                    width=8,
+                    needs="a data directory",
+                ),
                 _by_receiver(
                     "Writable",
                     "1 while the disk takes samples; 0: they wait in memory.",
@@ -254,8 +344,20 @@ RELAY = Dashboard(
         Row(
             "The process",
             (
-                Panel("CPU", "Cores in use.", "none", (q(f"rate(process_cpu_seconds_total{{{_RELAY}}}[$__rate_interval])", "{{instance}}"),), width=6),
-                Panel("Memory", "Memory in RAM.", "bytes", (q(f"process_resident_memory_bytes{{{_RELAY}}}", "{{instance}}"),), width=6),
+                Panel(
+                    "CPU",
+                    "Cores in use.",
+                    "none",
+                    (q(f"rate(process_cpu_seconds_total{{{_RELAY}}}[$__rate_interval])", "{{instance}}"),),
+                    width=6,
+                ),
+                Panel(
+                    "Memory",
+                    "Memory in RAM.",
+                    "bytes",
+                    (q(f"process_resident_memory_bytes{{{_RELAY}}}", "{{instance}}"),),
+                    width=6,
+                ),
                 Panel(
                     "Open files",
                     "Open file descriptors as a share of their limit.",
@@ -267,7 +369,12 @@ RELAY = Dashboard(
                     "Requests to Flink's REST API",
                     "Requests per second that names cost the JobManager.",
                     "reqps",
-                    (q(f"sum by (instance, url) (rate(flinkrelay_flink_rest_requests_total{{{_RELAY}}}[$__rate_interval]))", "{{url}}"),),
+                    (
+                        q(
+                            f"sum by (instance, url) (rate(flinkrelay_flink_rest_requests_total{{{_RELAY}}}[$__rate_interval]))",
+                            "{{url}}",
+                        ),
+                    ),
                     width=6,
                 ),
             ),

@@ -1,6 +1,19 @@
 """One task and its operators, subtask by subtask; and the JVMs that they run in."""
 
-from .model import CLUSTER, FLINK_JOB, FLINK_TASK, INSTANCE, NAMESPACE, PROCESS, TASK, Dashboard, Panel, Row, both, q
+from .model import (
+    CLUSTER,
+    FLINK_JOB,
+    FLINK_TASK,
+    INSTANCE,
+    NAMESPACE,
+    PROCESS,
+    TASK,
+    Dashboard,
+    Panel,
+    Row,
+    both,
+    q,
+)
 
 
 def _subtasks(title: str, what: str, metric: str, unit: str, divisor: str = "", **more) -> Panel:
@@ -29,7 +42,12 @@ TASKS = Dashboard(
                     "Skew of records",
                     "Records of the busiest subtask over the mean of its task. 1 is even; 2 means that one subtask has twice its share, mostly because of a hot key.",
                     "none",
-                    (q(_skew("flink_taskmanager_job_task_numRecordsIn", "job_name, task_name"), "{{task_name}}"),),
+                    (
+                        q(
+                            _skew("flink_taskmanager_job_task_numRecordsIn", "job_name, task_name"),
+                            "{{task_name}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Skew of busy time",
@@ -226,7 +244,9 @@ TASKS = Dashboard(
 
 
 def _jvm(title: str, what: str, metric: str, unit: str, **more) -> Panel:
-    return Panel(title, what, unit, both(f"flink_{{}}_Status_JVM_{metric}{{{PROCESS}}}", "{{instance}}"), **more)
+    return Panel(
+        title, what, unit, both(f"flink_{{}}_Status_JVM_{metric}{{{PROCESS}}}", "{{instance}}"), **more
+    )
 
 
 def _area(title: str, what: str, area: str) -> Panel:
@@ -250,16 +270,34 @@ JVM = Dashboard(
         Row(
             "CPU",
             (
-                _jvm("CPU load", "Share of the machine's CPU that the JVM uses, as it sees it; in a container a share of its limit.", "CPU_Load", "percentunit"),
-                Panel("CPU in use", "Cores that the JVM uses.", "none", both(_rate("CPU_Time", " / 1e9"), "{{instance}}")),
+                _jvm(
+                    "CPU load",
+                    "Share of the machine's CPU that the JVM uses, as it sees it; in a container a share of its limit.",
+                    "CPU_Load",
+                    "percentunit",
+                ),
+                Panel(
+                    "CPU in use",
+                    "Cores that the JVM uses.",
+                    "none",
+                    both(_rate("CPU_Time", " / 1e9"), "{{instance}}"),
+                ),
             ),
         ),
         Row(
             "Memory",
             (
                 _area("Heap", "Heap in use and its maximum.", "Heap"),
-                _area("Non-heap", "Metaspace, code cache and the like. A maximum is shown where the JVM has one.", "NonHeap"),
-                _area("Metaspace", "Memory of classes. Growth with each submission to a session cluster is a leak of class loaders.", "Metaspace"),
+                _area(
+                    "Non-heap",
+                    "Metaspace, code cache and the like. A maximum is shown where the JVM has one.",
+                    "NonHeap",
+                ),
+                _area(
+                    "Metaspace",
+                    "Memory of classes. Growth with each submission to a session cluster is a leak of class loaders.",
+                    "Metaspace",
+                ),
                 Panel(
                     "Direct buffers",
                     "Memory of direct buffers: network and connectors. Its limit is -XX:MaxDirectMemorySize.",
@@ -279,8 +317,14 @@ JVM = Dashboard(
                     "Memory that Flink manages off the heap, for RocksDB and batch operators, reserved by slots, and the total.",
                     "bytes",
                     (
-                        q(f"flink_taskmanager_Status_Flink_Memory_Managed_Used{{{PROCESS}}}", "{{tm_id}} {{instance}} used"),
-                        q(f"flink_taskmanager_Status_Flink_Memory_Managed_Total{{{PROCESS}}}", "{{tm_id}} {{instance}} total"),
+                        q(
+                            f"flink_taskmanager_Status_Flink_Memory_Managed_Used{{{PROCESS}}}",
+                            "{{tm_id}} {{instance}} used",
+                        ),
+                        q(
+                            f"flink_taskmanager_Status_Flink_Memory_Managed_Total{{{PROCESS}}}",
+                            "{{tm_id}} {{instance}} total",
+                        ),
                     ),
                     width=8,
                 ),
@@ -295,13 +339,24 @@ JVM = Dashboard(
                     "percentunit",
                     both(_rate("GarbageCollector_Time", " / 1000"), "{{gc}} {{instance}}"),
                 ),
-                Panel("Collections", "Runs per second of each collector.", "ops", both(_rate("GarbageCollector_Count"), "{{gc}} {{instance}}")),
+                Panel(
+                    "Collections",
+                    "Runs per second of each collector.",
+                    "ops",
+                    both(_rate("GarbageCollector_Count"), "{{gc}} {{instance}}"),
+                ),
             ),
         ),
         Row(
             "Threads, classes, files",
             (
-                _jvm("Threads", "Live threads. Growth without an end is a leak, mostly of a connector.", "Threads_Count", "short", width=6),
+                _jvm(
+                    "Threads",
+                    "Live threads. Growth without an end is a leak, mostly of a connector.",
+                    "Threads_Count",
+                    "short",
+                    width=6,
+                ),
                 Panel(
                     "Classes loaded",
                     "Classes loaded less those unloaded.",
@@ -312,7 +367,13 @@ JVM = Dashboard(
                     ),
                     width=6,
                 ),
-                Panel("Class loading", "Classes loaded per second. Steady loading in a job that runs is a generator without a cache.", "ops", both(_rate("ClassLoader_ClassesLoaded"), "{{instance}}"), width=6),
+                Panel(
+                    "Class loading",
+                    "Classes loaded per second. Steady loading in a job that runs is a generator without a cache.",
+                    "ops",
+                    both(_rate("ClassLoader_ClassesLoaded"), "{{instance}}"),
+                    width=6,
+                ),
                 Panel(
                     "File descriptors",
                     "Open file descriptors as a share of their limit (Flink 2.1 and later).",

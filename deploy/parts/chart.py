@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tools
 
-from checks.base import Deploy
+from parts.base import Deploy
 
 MODES = ("deployment", "statefulset", "sidecar")
 # Renders are those of this version, whatever helm was built with.
@@ -74,7 +74,11 @@ def _cases(presets: list[Path], everything: Path) -> Iterator[tuple[str, list[Pa
     for mode in MODES:
         values = [f"mode={mode}", "cluster=eu", *([] if mode == "sidecar" else TARGETS)]
         yield mode, [prometheus], [*values, *(["replicaCount=3"] if mode == "statefulset" else [])]
-        yield f"everything-{mode}", [everything], [f"mode={mode}", f"serviceMonitor.enabled={str(mode != 'sidecar').lower()}"]
+        yield (
+            f"everything-{mode}",
+            [everything],
+            [f"mode={mode}", f"serviceMonitor.enabled={str(mode != 'sidecar').lower()}"],
+        )
         for preset in presets:
             yield f"{mode}+{preset.stem}", [preset], values
     for preset in presets:
@@ -127,10 +131,17 @@ def _refused(deploy: Deploy, helm: str, chart: Path) -> None:
         # What a case replaces must not be set by the good values before it.
         replaced = [value.partition("=")[0].partition("[")[0] for value in values]
         kept = [value for value in good if value.partition("[")[0] not in replaced]
-        options = [f"--set={value}" for value in [*kept, *(value for value in values if not value.endswith("=null"))]]
+        options = [
+            f"--set={value}" for value in [*kept, *(value for value in values if not value.endswith("=null"))]
+        ]
         done = deploy.run(helm, "template", "x", chart, f"--kube-version={KUBE_VERSION}", *options)
         holds = done.returncode != 0 and re.search(said, done.stderr) is not None
-        deploy.report.that(f"{name} is refused", holds, f"an error that says {said}", done.stderr.strip()[-400:] or "rendered")
+        deploy.report.that(
+            f"{name} is refused",
+            holds,
+            f"an error that says {said}",
+            done.stderr.strip()[-400:] or "rendered",
+        )
 
 
 def _covered(deploy: Deploy, chart: Path) -> None:
@@ -150,4 +161,6 @@ def _covered(deploy: Deploy, chart: Path) -> None:
         for name in set(value) & set(known):
             yield from keys(value[name], known[name], f"{path}{name}.")
 
-    deploy.report.equal("values.yaml and values.schema.json have the same keys", [], sorted(keys(values, schema, "")))
+    deploy.report.equal(
+        "values.yaml and values.schema.json have the same keys", [], sorted(keys(values, schema, ""))
+    )

@@ -3,11 +3,10 @@
 import json
 import re
 
-from boards.model import SCHEMA_VERSION, WIDTH
+from boards.model import SCHEMA_VERSION, WIDTH, to_json
 from boards.pages import ALL, page
-from boards.model import to_json
 
-from checks.base import Deploy
+from parts.base import Deploy
 
 
 def check(deploy: Deploy) -> None:
@@ -21,7 +20,9 @@ def check(deploy: Deploy) -> None:
         text = json.dumps(to_json(dashboard), indent=1, ensure_ascii=False) + "\n"
         deploy.current(f"{name} is current", directory / name, text)
         deploy.current(f"the chart has {name}", chart / name, text)
-        deploy.report.equal(f"{name} is sound", [], faults(deploy, json.loads((directory / name).read_text())))
+        deploy.report.equal(
+            f"{name} is sound", [], faults(deploy, json.loads((directory / name).read_text()))
+        )
     for place in (directory, chart):
         found = {path.name for path in place.iterdir()}
         deploy.report.equal(f"{place.relative_to(deploy.root)} holds nothing else", names, found)
@@ -42,7 +43,11 @@ def faults(deploy: Deploy, dashboard: dict) -> list[str]:
         wrong.append("two panels have one id")
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         if taken & cells or place["x"] + place["w"] > WIDTH:
             wrong.append(f"{panel['title']}: lies upon another one or leaves the page")
         taken |= cells

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from checks.base import Deploy
+from parts.base import Deploy
 
 
 def check(deploy: Deploy) -> None:
@@ -22,9 +22,13 @@ def check(deploy: Deploy) -> None:
             wrong.append("no relay")
         for pod in pods:
             # Inside a FlinkDeployment nothing else has looked at it yet.
-            wrong += deploy.invalid([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod["spec"]}])
+            wrong += deploy.invalid(
+                [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod["spec"]}]
+            )
             wrong += _loose(pod["spec"], objects)
-        wrong += [f"no such flag: {flag}" for relay in relays for flag in _strange_flags(deploy, relay["args"])]
+        wrong += [
+            f"no such flag: {flag}" for relay in relays for flag in _strange_flags(deploy, relay["args"])
+        ]
         deploy.report.equal(f"{file.name} is valid", [], wrong)
 
 
@@ -61,4 +65,6 @@ def _loose(spec: dict, objects: list[dict]) -> list[str]:
 def _strange_flags(deploy: Deploy, arguments: list[str]) -> list[str]:
     """Flags that `flinkrelay run` does not have."""
     known = set(re.findall(r"--[a-z-]+", deploy.run(deploy.relay, "run", "--help").stdout))
-    return [flag for argument in arguments for flag in re.findall(r"^--[a-z-]+", argument) if flag not in known]
+    return [
+        flag for argument in arguments for flag in re.findall(r"^--[a-z-]+", argument) if flag not in known
+    ]

@@ -5,7 +5,7 @@ import shutil
 
 import tools
 
-from checks.base import Deploy
+from parts.base import Deploy
 
 
 def check(deploy: Deploy) -> None:
@@ -19,7 +19,9 @@ def check(deploy: Deploy) -> None:
     for name, promtool in promtools.items():
         deploy.succeeds(f"{name} takes the rules", promtool, "check", "rules", *files)
         deploy.succeeds(f"{name} passes their tests", promtool, "test", "rules", *tests)
-    deploy.succeeds("vmalert takes the rules", deploy.tool(tools.VMALERT), "-dryRun", *(f"-rule={file}" for file in files))
+    deploy.succeeds(
+        "vmalert takes the rules", deploy.tool(tools.VMALERT), "-dryRun", *(f"-rule={file}" for file in files)
+    )
     rules = [
         rule
         for file in files
@@ -30,7 +32,11 @@ def check(deploy: Deploy) -> None:
     alerts = {rule["alert"]: rule for rule in rules if "alert" in rule}
     _tested(deploy, alerts, tests)
     _explained(deploy, alerts)
-    unknown = {rule.get("alert") or rule["record"]: names for rule in rules if (names := deploy.unknown_metrics(rule["expr"]))}
+    unknown = {
+        rule.get("alert") or rule["record"]: names
+        for rule in rules
+        if (names := deploy.unknown_metrics(rule["expr"]))
+    }
     deploy.report.equal("rules name metrics that exist", {}, unknown)
     chart = deploy.deploy / "helm" / "flinkrelay" / "files" / "alerts"
     for file in files:

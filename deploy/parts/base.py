@@ -8,23 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
-# Not `import checks`, which is this package: e2e's file of that name.
-from importlib.util import module_from_spec, spec_from_file_location
-
 import tools
+from checks import Report
 
 # Pinned, for what is valid must not change from day to day. It brings PyYAML.
 KUBERNETES_VALIDATE = "kubernetes-validate==1.37.0"
 # The oldest that the chart allows, and a present one.
 KUBERNETES = ("1.29", "1.35")
-
-
-def _e2e_checks() -> ModuleType:
-    path = Path(tools.__file__).with_name("checks.py")
-    spec = spec_from_file_location("e2e_checks", path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -35,7 +25,7 @@ class Deploy:
     relay: Path
     scratch: Path
     update: bool
-    report: object = field(default_factory=lambda: _e2e_checks().Report())
+    report: Report = field(default_factory=Report)
 
     @property
     def deploy(self) -> Path:
@@ -49,7 +39,9 @@ class Deploy:
     def succeeds(self, name: str, *argv: str | Path) -> None:
         """One check: the command exits with 0."""
         done = self.run(*argv)
-        self.report.that(name, done.returncode == 0, "exit code 0", (done.stdout + done.stderr).strip()[-1500:])
+        self.report.that(
+            name, done.returncode == 0, "exit code 0", (done.stdout + done.stderr).strip()[-1500:]
+        )
 
     def tool(self, tool: tools.Tool) -> str:
         """The path of a tool, which is built when it is missing."""
@@ -61,7 +53,15 @@ class Deploy:
         directory = tools.cache() / "python" / KUBERNETES_VALIDATE.replace("==", "-")
         if not directory.is_dir():
             made = directory.with_suffix(".making")
-            pip = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", "install", "--quiet"]
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "--no-input",
+                "--disable-pip-version-check",
+                "install",
+                "--quiet",
+            ]
             done = self.run(*pip, "--target", made, KUBERNETES_VALIDATE)
             if done.returncode:
                 raise RuntimeError(f"pip install {KUBERNETES_VALIDATE} failed: {done.stderr.strip()[-1000:]}")
@@ -70,11 +70,14 @@ class Deploy:
 
     @cached_property
     def yaml(self) -> ModuleType:
-        if str(self.python) not in sys.path:
-            sys.path.append(str(self.python))
+        self._find_packages()
         import yaml
 
         return yaml
+
+    def _find_packages(self) -> None:
+        if str(self.python) not in sys.path:
+            sys.path.append(str(self.python))
 
     def documents(self, text: str) -> list[dict]:
         """The objects of a YAML text."""
@@ -83,7 +86,7 @@ class Deploy:
 
     def invalid(self, objects: list[dict]) -> list[str]:
         """What Kubernetes' schemas say against objects of its own kinds; unknown fields count."""
-        self.yaml  # puts the directory of packages onto the path
+        self._find_packages()
         import kubernetes_validate
 
         wrong = []
@@ -93,7 +96,9 @@ class Deploy:
                     kubernetes_validate.validate(one, version, strict=True)
                 except kubernetes_validate.ValidationError as error:
                     where = f"{one['kind']} {one['metadata']['name']}"
-                    wrong.append(f"{version}: {where}: {'.'.join(map(str, error.path))}: {error.message[:300]}")
+                    wrong.append(
+                        f"{version}: {where}: {'.'.join(map(str, error.path))}: {error.message[:300]}"
+                    )
         return wrong
 
     @cached_property
@@ -103,7 +108,9 @@ class Deploy:
         text = "\n".join((self.root / "docs" / name).read_text() for name in documents)
         names = set(re.findall(r"`((?:flink_|flinkrelay_|process_)\w+|up)`", text))
         # A canonical name that no page has stands only in the column of what is sent; states stand before RocksDB's.
-        names |= {re.sub(r"_<\w+>_(rocksdb)", r"_\1", name) for name in re.findall(r"`(flink_[\w<>]+)`", text)}
+        names |= {
+            re.sub(r"_<\w+>_(rocksdb)", r"_\1", name) for name in re.findall(r"`(flink_[\w<>]+)`", text)
+        }
         histograms = re.findall(r"`(flinkrelay_\w+)` \| histogram", text)
         return names | {f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count")}
 
@@ -116,7 +123,9 @@ class Deploy:
         """What the relay says against a configuration file; empty when it takes it."""
         file = self.scratch / f"{name}.yaml"
         file.write_text(config)
-        done = self.run(self.relay, "check", "-c", file, env={"POD_NAME": "relay-0", "POD_NAMESPACE": "flink"})
+        done = self.run(
+            self.relay, "check", "-c", file, env={"POD_NAME": "relay-0", "POD_NAMESPACE": "flink"}
+        )
         return "" if done.returncode == 0 else (done.stdout + done.stderr).strip()
 
     def current(self, name: str, path: Path, text: str) -> None:
@@ -126,4 +135,9 @@ class Deploy:
             path.write_text(text)
         is_current = path.is_file() and path.read_text() == text
         where = path.relative_to(self.root)
-        self.report.that(name, is_current, f"{where} as it is generated now", "another text: deploy/check --update, then read the difference")
+        self.report.that(
+            name,
+            is_current,
+            f"{where} as it is generated now",
+            "another text: deploy/check --update, then read the difference",
+        )
