@@ -55,6 +55,8 @@ class Stage:
         self.taskmanagers: dict[str, Process] = {}
         # host:port by the part's name, of what is alive.
         self.instances: dict[str, str] = {}
+        # The TaskManager that is killed.
+        self.victim: str
         # Addresses that were a TaskManager's once.
         self.gone: list[str] = []
         self.jobs: dict[str, str] = {}
