@@ -84,7 +84,7 @@ def check_queries(stage: Stage) -> None:
 
 def check_panels(stage: Stage, api: Api) -> None:
     """One check for each dashboard: the panels without data."""
-    old = _version(stage.version) < (1, 15)
+    old = _version(stage.version) < (2, 1)
     for dashboard in ALL:
         empty = []
         for panel in dashboard.panels():
@@ -110,7 +110,7 @@ def check_rules(stage: Stage, to: list[Receiver]) -> None:
     stage.report.equal("Prometheus evaluates every rule", {}, sick)
     kinds = {rule["type"] for rule in rules}
     stage.report.equal("there are rules of both kinds", {"alerting", "recording"}, kinds)
-    old = _version(stage.version) < (1, 15)
+    old = _version(stage.version) < (2, 1)
     for receiver in to:
         api, missing, silent = receiver.api, {}, []
         for rule in rules:
