@@ -41,17 +41,17 @@ use hyper::{
     header::{AUTHORIZATION, HOST, HeaderName, HeaderValue},
 };
 
+pub use self::{
+    ask::without_query,
+    error::{BuildError, Error, ErrorKind},
+    reach::{Reached, reach},
+};
 use self::{
     aws::Signer,
     oauth2::OAuth2,
     secret::SecretSource,
     transport::{Settings, Transport},
     watched::Watched,
-};
-pub use self::{
-    ask::without_query,
-    error::{BuildError, Error, ErrorKind},
-    reach::{Reached, reach},
 };
 use crate::config;
 
