@@ -31,6 +31,8 @@ RULES = sorted((_DEPLOY / "alerts").glob("*.yaml"))
 ABSENT = {
     "flinkrelay_scrape_failure": "every page is scraped",
     "flinkrelay_remote_write_samples_dropped_total": "nothing is dropped",
+    "flinkrelay_budget_job_level": "no budget is set",
+    "flinkrelay_budget_jobs_short": "no budget is set",
 }
 # What Flink before 2.0 does not have.
 NEWER_RULES = {"flink_job:checkpoint_age:seconds"}

@@ -245,8 +245,12 @@ fn roll_ups_of_a_wide_job_save_most_of_its_series() {
     let wide: String = (0..64)
         .flat_map(|subtask| {
             let own = format!("subtask_index=\"{subtask}\"");
+            // The attempt's id names the subtask, too.
+            let attempt = format!("_{subtask}_0\",");
             let lines = page.lines().filter(first);
-            lines.map(move |line| line.replace("subtask_index=\"0\"", &own) + "\n")
+            lines.map(move |line| {
+                line.replace("subtask_index=\"0\"", &own).replace("_0_0\",", &attempt) + "\n"
+            })
         })
         .collect();
     let count = |level| {

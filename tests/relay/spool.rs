@@ -21,12 +21,15 @@ use crate::{
 };
 
 fn durable(flink: &FakeFlink, remote: &FakeReceiver, directory: &Path, queue: &str) -> Config {
-    let jobs = [job("flink", &[flink.address()], "")];
+    durable_job(&job("flink", &[flink.address()], ""), remote, directory, queue)
+}
+
+fn durable_job(job: &str, remote: &FakeReceiver, directory: &Path, queue: &str) -> Config {
     let queue = format!(
         "name: remote\nqueue_config: {{batch_send_deadline: 50ms, max_backoff: 100ms{queue}}}\n"
     );
     let spool = format!("spool: {{directory: {}, fsync: always}}\n", directory.display());
-    config(&jobs, &[receiver(&remote.url(), &queue)], &spool)
+    config(&[job.to_owned()], &[receiver(&remote.url(), &queue)], &spool)
 }
 
 /// Starts a relay as soon as the one before has let go of the directory.
@@ -277,7 +280,9 @@ async fn a_full_disk_limit_costs_the_oldest_and_is_exact() {
     })
     .await;
     let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
-    let config = durable(&flink, &remote, directory.path(), ", max_bytes: 8MiB");
+    // Large pages take their time on a busy machine.
+    let job = job("flink", &[flink.address()], "scrape_interval: 1s\nscrape_timeout: 1s");
+    let config = durable_job(&job, &remote, directory.path(), ", max_bytes: 8MiB");
     let running = Running::start(&config);
     let on_disk = || -> u64 {
         walk(directory.path())

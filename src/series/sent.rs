@@ -1,0 +1,40 @@
+//! What of a closed page is sent, as remote write 1.0 wants it: samples, and the series that end.
+//!
+//! The same as remote write 2.0 wants it is in [`super::numbered`].
+
+use super::{Fate, Series, Tracker};
+
+impl Tracker {
+    /// The samples of the closed page for one view: encoded labels, timestamp, value.
+    pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
+        self.observed.iter().filter_map(move |sample| {
+            let Fate::Series(series) = self.lines.get(sample.line as usize)?.fate else {
+                return None;
+            };
+            let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
+            Some((block, sample.timestamp_ms, sample.value))
+        })
+    }
+
+    /// The encoded labels, for one view, of series that were sent but are not on the closed page.
+    pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        let stale = self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        stale.chain(self.inherited(view))
+    }
+
+    pub(super) fn stale_series(&self) -> impl Iterator<Item = &Series> {
+        let page = self.page;
+        self.live_series().filter(move |series| series.seen != page)
+    }
+
+    /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
+    /// scrape fails or the target goes.
+    pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
+        let live = self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
+        live.chain(self.inherited(view))
+    }
+
+    pub(super) fn live_series(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
+    }
+}
