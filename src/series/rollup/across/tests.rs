@@ -278,18 +278,29 @@ fn labels_of_targets_go_but_the_scrape_job_and_pages_wait_for_their_interval() {
 }
 
 #[test]
-fn a_page_a_moment_before_its_interval_leaves_no_hole() {
+fn a_page_a_moment_before_its_interval_leaves_no_hole_and_a_failure_does() {
     let (mut across, mut tracker) = (across(), of_target(0, Level::Task));
     let mut take = |at_ms: i64, across: &mut Across| {
         page(&mut tracker, &one(1.0), at_ms);
         across.take(0, at_ms, SECOND, Some(tracker.parts()));
     };
     take(1_001, &mut across);
-    take(1_999, &mut across);
+    take(1_950, &mut across);
     assert_eq!(sum(across.close(2_200)), Some((2_000, 1, 1.0)));
     assert_eq!(sum(across.close(3_200)), Some((3_000, 1, 1.0)));
-    take(3_001, &mut across);
+    take(3_950, &mut across);
     assert_eq!(sum(across.close(4_200)), Some((4_000, 1, 1.0)));
+    across.take(0, 4_950, SECOND, None);
+    assert_eq!(sum(across.close(5_200)), None);
+    // A target that is scraped less often has its own idea of late.
+    take(5_100, &mut across);
+    assert_eq!(sum(across.close(6_200)), Some((6_000, 1, 1.0)));
+    page(&mut tracker, &one(2.0), 6_100);
+    across.take(0, 6_100, 3 * SECOND, Some(tracker.parts()));
+    for end_ms in [7_000, 8_000, 9_000] {
+        assert_eq!(sum(across.close(end_ms + 200)), Some((end_ms, 1, 2.0)));
+    }
+    assert_eq!(sum(across.close(10_200)), None);
 }
 
 #[test]
