@@ -32,6 +32,11 @@ pub const BODY_RAW_BYTES_MAX: u64 = 8 << 20;
 /// believing it would stop delivery until a person looks.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long roll-ups across targets wait for the last pages of an interval, at most; a quarter of the
+/// interval or the scrape timeout when that is less. A page takes a second where it is large, and
+/// what is sent should be of now.
+pub const ACROSS_SLACK_MAX: Duration = Duration::from_secs(5);
+
 /// How long a receiver that did not understand remote write 2.0 gets 1.0 before it is asked again.
 /// Receivers are upgraded at most every few days, and each time costs one request that is sent twice.
 pub const REASK_AFTER: Duration = Duration::from_secs(6 * 60 * 60);

@@ -10,6 +10,7 @@
 //!
 //! Only this module spawns tasks; each is joined here before the process ends.
 
+mod across;
 mod crew;
 mod job;
 mod look;

@@ -6,6 +6,7 @@
 //! the spools. A failed scrape still yields fragments: `up` 0, the reason, and the markers that end the
 //! target's series.
 
+mod across;
 mod bad_line;
 mod budget;
 mod families;
@@ -29,6 +30,7 @@ use hyper::{
 use std::io::Write as _;
 use tokio::time::Instant;
 
+pub use self::across::Combiner;
 pub use self::bad_line::BadLine;
 pub use self::budget::{Budget, BudgetState, level_number};
 pub use self::families::Family;
@@ -41,7 +43,7 @@ use crate::{
     flink_rest::Rest,
     http,
     remote_write::v2::Symbols,
-    series::{MadeFamily, Origin, Shaper, Tally, Tracker, View},
+    series::{MadeFamily, Origin, Part, Shaper, Tally, Tracker, View},
     target::Target,
 };
 
@@ -233,6 +235,22 @@ impl Scraper {
             Some(_) if self.share.is_some() => {}
             budget => self.share = budget.map(Budget::share),
         }
+    }
+
+    /// Whether the target's roll-ups are parts of those of several targets from the next scrape on, and
+    /// not sent as its own.
+    pub const fn part_rollups(&mut self, are_parts: bool) {
+        self.tracker.part_rollups(are_parts);
+    }
+
+    /// These parts, of the last page; to be asked for when it was good.
+    pub fn parts(&mut self) -> Vec<Part> {
+        self.tracker.parts()
+    }
+
+    /// The timestamp of the last scrape's samples.
+    pub const fn newest_ms(&self) -> i64 {
+        self.newest_ms
     }
 
     /// What is scraped.

@@ -46,7 +46,7 @@ pub use self::{
     adopt::Origin,
     mislabelled::Mislabelled,
     numbered::{Numbered, known_kind, page_kind},
-    rollup::MadeFamily,
+    rollup::{Across, Closed, MadeFamily, Part, Whole},
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     tally::{DropCounts, Dropped, GroupTallies, GroupTally, Tally},
     unfit::{Unfit, UnfitCounts, Unfits},

@@ -26,6 +26,8 @@ pub struct Status {
     ranges: Mutex<BTreeMap<(String, String), RangeState>>,
     /// The series of all targets.
     pub budget: Arc<Budget>,
+    /// By job, how many targets the last roll-ups across them are of.
+    rollup_targets: Mutex<BTreeMap<String, usize>>,
 }
 
 /// One target.
@@ -134,6 +136,21 @@ impl Status {
         if targets.get(&hash).is_some_and(|present| Arc::ptr_eq(present, gone)) {
             targets.remove(&hash);
         }
+    }
+
+    /// Notes how many targets a job's last roll-ups across them are of; `None` when there are none any
+    /// more.
+    pub fn set_rollup_targets(&self, job: &str, targets: Option<usize>) {
+        let mut jobs = lock(&self.rollup_targets);
+        match targets {
+            Some(targets) => jobs.insert(job.to_owned(), targets),
+            None => jobs.remove(job),
+        };
+    }
+
+    /// By job, how many targets the last roll-ups across them are of.
+    pub fn rollup_targets(&self) -> BTreeMap<String, usize> {
+        lock(&self.rollup_targets).clone()
     }
 
     /// All targets.

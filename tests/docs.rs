@@ -79,6 +79,7 @@ fn the_metrics_page_has_every_family_and_no_other() {
         "### Targets",
         "### Port ranges",
         "### Names",
+        "### Roll-ups",
         "### Budgets",
         "### Receivers",
         "### Spools on disk",

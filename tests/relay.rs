@@ -8,6 +8,8 @@
     reason = "the lints spare test functions, not the functions they call"
 )]
 
+#[path = "relay/across.rs"]
+mod across;
 #[path = "relay/answers.rs"]
 mod answers;
 #[path = "relay/broken_pages.rs"]

@@ -148,8 +148,8 @@ impl Checker<'_> {
         let spool = self.spool(&spool.map(|spool| spool.value).unwrap_or_default());
         self.is_durable = spool.directory.is_some();
         let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);
-        let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default());
         let shard = self.shard(global.shard.as_ref());
+        let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default(), shard.is_some());
         let final_scrape = self.boolean(global.final_scrape.as_ref(), false);
         Config {
             external_labels,
@@ -239,12 +239,12 @@ impl Checker<'_> {
         labels
     }
 
-    fn flink(&mut self, raw: RawFlink) -> Flink {
+    fn flink(&mut self, raw: RawFlink, is_sharded: bool) -> Flink {
         const NAMES: [(&str, flink::NameMode); 2] =
             [("canonical", flink::NameMode::Canonical), ("raw", flink::NameMode::Raw)];
         let catalogue = self.catalogue(raw.metrics);
         let budgets = self.budgets(raw.budgets.unwrap_or_default());
-        let mut rollups = self.rollups(raw.rollups, &catalogue);
+        let mut rollups = self.rollups(raw.rollups, &catalogue, is_sharded);
         rollups.has_budget = budgets.is_on();
         const SENTINELS: [(&str, flink::Sentinels); 2] =
             [("drop", flink::Sentinels::Drop), ("keep", flink::Sentinels::Keep)];

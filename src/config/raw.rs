@@ -294,6 +294,7 @@ section!(RawRollups = "flink.rollups" {
     level: Scalar,
     levels: Pairs<Scalar>,
     keep_raw: Scalar,
+    across_targets: Scalar,
 });
 
 section!(RawBudgets = "flink.budgets" {

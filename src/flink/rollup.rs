@@ -185,6 +185,8 @@ pub struct RollupPolicy {
     pub has_budget: bool,
     /// Whether the series of the subtasks are sent too.
     pub keep_raw: bool,
+    /// Whether the roll-ups of a scrape job's targets are combined, and sent in place of each target's.
+    pub across_targets: bool,
 }
 
 /// Nothing is rolled up unless a budget asks for it.
@@ -195,6 +197,7 @@ impl Default for RollupPolicy {
             levels: BTreeMap::new(),
             has_budget: false,
             keep_raw: false,
+            across_targets: false,
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
+    across::{self, Pool},
     range::{self, Prober},
     scraping::{Assignment, Ending, Order, scrape},
     wiring::Wiring,
@@ -109,6 +110,11 @@ impl JobPlan {
         (ranges, targets)
     }
 
+    /// Whether the roll-ups of its targets are combined.
+    pub(super) fn is_across(&self) -> bool {
+        self.shaper.rollups.across_targets && self.shaper.rollups.is_on()
+    }
+
     /// The budget that its series are to keep to.
     pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
         self.shaper.rollups.has_budget.then_some(&self.status.budget)
@@ -131,6 +137,8 @@ pub(super) struct Job {
     /// Told by probers when their instances have changed.
     found: Arc<Notify>,
     running: Vec<Running>,
+    /// What its targets share for roll-ups across them.
+    pool: Arc<Pool>,
     tasks: JoinSet<()>,
 }
 
@@ -148,12 +156,16 @@ impl Job {
             probers: Vec::new(),
             found: Arc::default(),
             running: Vec::new(),
+            pool: Arc::default(),
             tasks: JoinSet::new(),
         }
     }
 
     /// Scrapes the job's targets until the relay stops or the job is ended.
     pub(super) async fn run(mut self, mut orders: watch::Receiver<JobOrder>) {
+        let (pool, plan) = (Arc::clone(&self.pool), Arc::clone(&self.plan));
+        let stop = self.ending.stop.clone();
+        self.tasks.spawn(across::combine(pool, plan, orders.clone(), stop));
         self.start_probers();
         self.reconcile();
         loop {
@@ -251,7 +263,8 @@ impl Job {
         let status = self.plan.status.add(target);
         let assignment = Assignment { plan: Arc::clone(&self.plan), status };
         let (orders, told) = watch::channel(Order::Scrape(assignment.clone()));
-        self.tasks.spawn(scrape(assignment.clone(), told, self.ending.clone()));
+        let contributor = self.pool.contributor();
+        self.tasks.spawn(scrape(assignment.clone(), contributor, told, self.ending.clone()));
         self.running.push(Running { assignment, orders });
     }
 

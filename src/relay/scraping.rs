@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{job::JobPlan, now_ms};
+use super::{across::Contributor, job::JobPlan, now_ms};
 use crate::{
     limits::FAULTS_KEPT_MAX,
     scrape::{BadLine, PartialPage, Scraped, Scraper},
@@ -77,10 +77,11 @@ enum Until {
 /// Scrapes one target until it is gone or the relay stops.
 pub(super) async fn scrape(
     assignment: Assignment,
+    contributor: Contributor,
     mut orders: watch::Receiver<Order>,
     ending: Ending,
 ) {
-    let mut task = Task::new(assignment);
+    let mut task = Task::new(assignment, contributor);
     let until = task.run(&mut orders, &ending).await;
     match until {
         Until::Stopped => {}
@@ -100,6 +101,7 @@ pub(super) async fn scrape(
 struct Task {
     assignment: Assignment,
     scraper: Scraper,
+    contributor: Contributor,
     ticks: Interval,
     lane_key: u64,
     /// When the relay's stop leaves no more time to scrape; set by the stop.
@@ -107,10 +109,13 @@ struct Task {
 }
 
 impl Task {
-    fn new(assignment: Assignment) -> Self {
+    fn new(assignment: Assignment, contributor: Contributor) -> Self {
         let target = assignment.target();
+        let mut scraper = assignment.plan.scraper(target.clone());
+        scraper.part_rollups(assignment.plan.is_across());
         Self {
-            scraper: assignment.plan.scraper(target.clone()),
+            scraper,
+            contributor,
             ticks: ticks(target),
             lane_key: target.hash(),
             last_call: None,
@@ -179,6 +184,7 @@ impl Task {
         self.scraper.adopt(target.clone(), client, &plan.scrape, shaper, &origins);
         self.scraper.name_from(plan.rest.clone());
         self.scraper.keep_to(plan.budget());
+        self.scraper.part_rollups(plan.is_across());
         self.assignment = next;
     }
 
@@ -210,6 +216,9 @@ impl Task {
     fn take(&mut self, scraped: &Scraped, began: SystemTime) {
         let Assignment { plan, status } = &self.assignment;
         plan.wiring.append(self.lane_key, &scraped.staged, Instant::now());
+        if plan.is_across() {
+            self.contributor.take(&mut self.scraper, scraped);
+        }
         let before = status.record(scraped, began, Instant::now(), self.scraper.series_len());
         log(status, scraped, &before);
     }

@@ -48,6 +48,38 @@ impl Default for Wanted {
     }
 }
 
+impl Wanted {
+    /// Notes what each view's receivers want.
+    pub(super) fn set(all: &mut [Self], receivers: impl IntoIterator<Item = (usize, Message)>) {
+        let nobody = Self { v1: false, v2: false };
+        all.fill(nobody);
+        for (view, message) in receivers {
+            if let Some(wanted) = all.get_mut(view) {
+                match message {
+                    Message::V1 => wanted.v1 = true,
+                    Message::V2 => wanted.v2 = true,
+                }
+            }
+        }
+        for wanted in all.iter_mut().filter(|wanted| **wanted == nobody) {
+            *wanted = Self::default();
+        }
+    }
+
+    /// Whether 2.0 is among them.
+    pub(super) const fn has_v2(self) -> bool {
+        self.v2
+    }
+
+    /// Whether a view's metadata is due, which only 1.0 sends by itself.
+    pub(super) fn metadata_is_due(self, view: &View, sent: Option<Instant>, now: Instant) -> bool {
+        self.v1
+            && view.metadata_interval.is_some_and(|interval| {
+                sent.is_none_or(|sent| now.saturating_duration_since(sent) >= interval)
+            })
+    }
+}
+
 impl Staged {
     /// The fragments for a receiver that wants this message. One that has changed its mind since the
     /// scrape began gets what it wanted then.
@@ -64,19 +96,7 @@ impl Scraper {
     /// Says which message each receiver wants from the next scrape on, by its view. A view that no
     /// receiver names gets 1.0.
     pub fn want(&mut self, receivers: impl IntoIterator<Item = (usize, Message)>) {
-        let nobody = Wanted { v1: false, v2: false };
-        self.wanted.fill(nobody);
-        for (view, message) in receivers {
-            if let Some(wanted) = self.wanted.get_mut(view) {
-                match message {
-                    Message::V1 => wanted.v1 = true,
-                    Message::V2 => wanted.v2 = true,
-                }
-            }
-        }
-        for wanted in self.wanted.iter_mut().filter(|wanted| **wanted == nobody) {
-            *wanted = Wanted::default();
-        }
+        Wanted::set(&mut self.wanted, receivers);
         if !self.symbols.is_empty() && !self.wanted.iter().any(|wanted| wanted.v2) {
             self.symbols = v2::Symbols::default();
             self.tracker.forget_numbers();
@@ -98,13 +118,10 @@ impl Scraper {
         staged
     }
 
-    /// Which views' metadata is due, which only 1.0 sends by itself.
+    /// Which views' metadata is due.
     pub(super) fn metadata_due(&self, now: Instant) -> Vec<bool> {
         let due = |((view, sent), wanted): ((&View, &Option<Instant>), &Wanted)| {
-            wanted.v1
-                && view.metadata_interval.is_some_and(|interval| {
-                    sent.is_none_or(|sent| now.saturating_duration_since(sent) >= interval)
-                })
+            wanted.metadata_is_due(view, *sent, now)
         };
         self.views.iter().zip(&self.metadata_sent).zip(&self.wanted).map(due).collect()
     }
@@ -152,18 +169,18 @@ impl Scraper {
 }
 
 /// One view's part of a scrape.
-struct Part<'a> {
-    view: usize,
-    samples_max: u32,
+pub(super) struct Part<'a> {
+    pub(super) view: usize,
+    pub(super) samples_max: u32,
     /// Whether the page's samples are sent; else all series that receivers know end.
-    good: bool,
-    now_ms: i64,
-    report: Vec<Entry<'a>>,
+    pub(super) good: bool,
+    pub(super) now_ms: i64,
+    pub(super) report: Vec<Entry<'a>>,
 }
 
 impl Part<'_> {
     /// Encodes it in each message that is wanted. Returns how many samples of the page are in it too.
-    fn stage(
+    pub(super) fn stage(
         &self,
         wanted: Wanted,
         families: Option<&Families>,

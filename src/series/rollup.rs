@@ -28,6 +28,8 @@
 //! ([`Tracker::sweep_rollups`] is the one place where either is forgotten); a page that is aborted
 //! changes no sum.
 
+mod across;
+mod combined;
 mod degrade;
 mod lines;
 mod sums;
@@ -38,8 +40,11 @@ use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use self::lines::MadeFamily;
-use self::sums::Sums;
+use self::{across::PartOf, sums::Sums};
+pub use self::{
+    across::{Across, Closed, Part, Whole},
+    lines::MadeFamily,
+};
 use super::Tracker;
 use crate::{
     exposition::Sample,
@@ -68,6 +73,20 @@ pub(super) struct Rollups {
     job_names: HashMap<u32, Box<str>>,
     /// Members with their values on the page that is being read.
     values: Vec<(u32, f64)>,
+    /// What becomes of the roll-ups.
+    destination: Destination,
+}
+
+/// What becomes of roll-ups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// They are sent.
+    #[default]
+    Sent,
+    /// They are parts of what several targets come to, which is sent instead.
+    Parts,
+    /// They are what several targets have come to; all of them are sent.
+    Wholes,
 }
 
 /// A source: one subtask's series.
@@ -107,6 +126,10 @@ struct Rollup {
     labels: Box<[u8]>,
     /// The ids that tell it apart from another of the same labels, encoded.
     ids: Option<Arc<[u8]>>,
+    /// The page on which it was first wanted: a later one of the same key has another.
+    began: u32,
+    /// What it is a part of across targets, once that was asked for.
+    part_of: Option<Arc<PartOf>>,
     sums: Sums,
 }
 
@@ -275,6 +298,8 @@ impl Tracker {
                         unit: unit(known, sample.name),
                         labels,
                         ids,
+                        began: self.page,
+                        part_of: None,
                         sums: Sums::default(),
                     }));
                     self.rollups.rollup_table.insert(draft.key, new);
@@ -365,6 +390,7 @@ impl Tracker {
 
     /// Forgets members without a line, then roll-ups without a member, after a page that has ended well.
     pub(super) fn sweep_rollups(&mut self) {
+        self.sweep_wholes();
         let Rollups {
             members, member_table, rollups, rollup_table, jobs, levels, job_names, ..
         } = &mut self.rollups;

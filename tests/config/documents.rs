@@ -237,6 +237,7 @@ fn a_value_other_than_the_default_shows() {
         ("flink.rest", "mode: off"),
         ("flink.rollups", "level: task"),
         ("flink.rollups", "levels: {io: off}"),
+        ("flink.rollups", "across_targets: true"),
         ("flink.budgets", "series_per_job: 1"),
         ("flink.rest", "hold: 0s"),
         ("authorization", "type: Token"),

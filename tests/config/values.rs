@@ -543,6 +543,18 @@ fn names_are_canonical_unless_raw() {
 }
 
 #[test]
+fn roll_ups_across_targets_are_for_one_relay() {
+    let across = |lines: &str| good(&format!("{lines}{}", job(""))).flink.rollups.across_targets;
+    assert!(!across("flink: {rollups: task}\n"));
+    assert!(across("flink: {rollups: {level: task, across_targets: true}}\n"));
+    // The flag counts, too.
+    let text = format!("flink: {{rollups: {{across_targets: true}}}}\n{}", job(""));
+    let overrides = Overrides { shard: Some("1/2".to_owned()), ..scrape_only() };
+    let error = read_with(&text, &overrides).unwrap_err().to_string();
+    assert!(error.contains(":1:35: roll-ups across targets need"), "{error}");
+}
+
+#[test]
 fn roll_ups_and_budgets() {
     let check = |section: &str, io: Option<Level>, rocksdb: Option<Level>, has_budget: bool| {
         let config = good(&format!("flink: {{{section}}}\n{}", job("")));

@@ -14,6 +14,7 @@ impl Checker<'_> {
         &mut self,
         raw: Option<At<Form<RawRollups>>>,
         catalogue: &Catalogue,
+        is_sharded: bool,
     ) -> RollupPolicy {
         let mut policy = RollupPolicy::default();
         let map = match raw {
@@ -45,6 +46,12 @@ impl Checker<'_> {
             }
         }
         policy.keep_raw = self.boolean(map.keep_raw.as_ref(), false);
+        policy.across_targets = self.boolean(map.across_targets.as_ref(), false);
+        if let Some(across) = map.across_targets.filter(|_| policy.across_targets && is_sharded) {
+            let message = "roll-ups across targets need all targets of a job in one relay, but `shard` \
+                           spreads them over several, which would all send the same series";
+            self.note(across.origin, message.to_owned());
+        }
         policy
     }
 

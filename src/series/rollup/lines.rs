@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{NONE, Role, Rollup, hash};
+use super::{Destination, NONE, Role, Rollup, hash};
 use crate::{
     flink::rollup::{self, Function, Level},
     labels::{Labels, METRIC_NAME},
@@ -72,8 +72,17 @@ impl Tracker {
         }
     }
 
-    /// Whether the roll-up's level is the one that is sent.
+    /// Whether the roll-up is one that is sent.
     fn is_sent(&self, rollup: &Rollup) -> bool {
+        match self.rollups.destination {
+            Destination::Sent => self.is_at_level(rollup),
+            Destination::Parts => false,
+            Destination::Wholes => true,
+        }
+    }
+
+    /// Whether it is at the level that is wanted of its group and job.
+    pub(super) fn is_at_level(&self, rollup: &Rollup) -> bool {
         rollup.level == self.rollups.level(rollup.group, rollup.job, &self.shaper.rollups)
     }
 

@@ -52,6 +52,38 @@ impl Sums {
         true
     }
 
+    /// Takes in what the sources of another target come to. Totals are not added up: what each target
+    /// brings into one is a matter of its increases.
+    pub(super) fn join(&mut self, other: &Self) {
+        if self.count == 0 {
+            *self = Self { page: self.page, total: self.total, ..*other };
+            return;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+        if self.min.is_nan() || other.min < self.min {
+            self.min = other.min;
+        }
+        if self.max.is_nan() || other.max > self.max {
+            self.max = other.max;
+        }
+    }
+
+    /// The same, as of a page.
+    pub(super) const fn on(self, page: u32) -> Self {
+        Self { page, ..self }
+    }
+
+    /// All increases since the roll-up began.
+    pub(super) const fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// Those of several targets together.
+    pub(super) const fn with_total(self, total: f64) -> Self {
+        Self { total, ..self }
+    }
+
     /// Whether the page had a value of any source.
     pub(super) const fn is_of(&self, page: u32) -> bool {
         self.page == page && self.count > 0

@@ -14,13 +14,13 @@ use crate::{
     series::{Dropped, Limits, Origin, Shaper, View},
 };
 
-const NOW: i64 = 1_000;
+pub(super) const NOW: i64 = 1_000;
 
-fn policy(level: Level) -> RollupPolicy {
+pub(super) fn policy(level: Level) -> RollupPolicy {
     RollupPolicy::of_all(level)
 }
 
-fn view(cluster: &str) -> View {
+pub(super) fn view(cluster: &str) -> View {
     View {
         max_samples_per_send: 2000,
         metadata_interval: None,
@@ -30,7 +30,7 @@ fn view(cluster: &str) -> View {
     }
 }
 
-fn shaper(rollups: RollupPolicy) -> Shaper {
+pub(super) fn shaper(rollups: RollupPolicy) -> Shaper {
     Shaper {
         catalogue: Arc::clone(crate::flink::catalogue()),
         groups: GroupFilter::default(),
@@ -93,7 +93,7 @@ fn scrape_within(
 }
 
 /// A line of a subtask's metric.
-fn task(metric: &str, subtask: usize, attempt: usize, value: f64) -> String {
+pub(super) fn task(metric: &str, subtask: usize, attempt: usize, value: f64) -> String {
     format!(
         "flink_taskmanager_job_task_{metric}{{job_id=\"j\",task_id=\"t\",task_name=\"T\",\
          task_attempt_id=\"{subtask}_{attempt}\",task_attempt_num=\"{attempt}\",host=\"h\",\
@@ -101,7 +101,7 @@ fn task(metric: &str, subtask: usize, attempt: usize, value: f64) -> String {
     )
 }
 
-fn operator(metric: &str, operator_id: &str, subtask: usize, value: f64) -> String {
+pub(super) fn operator(metric: &str, operator_id: &str, subtask: usize, value: f64) -> String {
     format!(
         "flink_taskmanager_job_task_operator_{metric}{{job_id=\"j\",task_id=\"t\",task_name=\"T\",\
          operator_name=\"N\",operator_id=\"{operator_id}\",subtask_index=\"{subtask}\",\
@@ -113,7 +113,7 @@ fn named(samples: &[(&str, f64)]) -> BTreeMap<String, f64> {
     samples.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
 }
 
-const BUSY: &str = "busyTimeMsPerSecond";
+pub(super) const BUSY: &str = "busyTimeMsPerSecond";
 
 #[test]
 fn a_page_is_rolled_up_to_each_level() {
