@@ -1,4 +1,4 @@
-//! Roll-ups of one target's page: the samples of many subtasks become a few, as [`flink::rollup`] says.
+//! Roll-ups of one target's page: the samples of many subtasks become a few, as [`crate::flink::rollup`] says.
 //!
 //! ```text
 //!   line --enrol--> Member --+--> Rollup of its task --+--> made lines NAME:task_sum … --> series
