@@ -38,6 +38,8 @@ mod histories;
 mod lane;
 mod log;
 #[cfg(test)]
+mod mishaps;
+#[cfg(test)]
 mod model;
 mod orders;
 mod pace;

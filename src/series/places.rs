@@ -5,25 +5,12 @@
 //! order. So lines that stand back take their places last, and have one only where no other line does.
 
 use super::{Dropped, Fate, Observed, Tally, Tracker};
-use crate::flink::{
-    Group,
-    budget::{Demands, Grants},
-};
+use crate::flink::budget::{Demands, Grants};
 
 impl Tracker {
-    /// The samples of [`Tracker::samples`], each with its metric group.
-    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
-        self.observed.iter().filter_map(move |sample| {
-            let line = self.lines.get(sample.line as usize)?;
-            let Fate::Series(series) = line.fate else { return None };
-            let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
-            let group = *self.shaper.catalogue.groups().get(usize::from(line.group))?;
-            Some((group, block, sample.timestamp_ms, sample.value))
-        })
-    }
-
-    /// Ends a good page: makes what follows from its samples, tells equal series apart, drops duplicates and finds what is gone. Lines that
-    /// stand back take their places last, wherever on the page they stood.
+    /// Ends a good page: makes what follows from its samples, tells equal series apart, drops duplicates
+    /// and finds what is gone. Lines that stand back take their places last, wherever on the page they
+    /// stood.
     /// [`Tracker::samples`] and [`Tracker::stale`] hold until [`Tracker::forget_stale`].
     pub fn close(&mut self, scraped_at_ms: i64) -> Tally {
         self.close_within(scraped_at_ms, |_| Grants::default())

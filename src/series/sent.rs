@@ -2,17 +2,30 @@
 //!
 //! The same as remote write 2.0 wants it is in [`super::numbered`].
 
-use super::{Fate, Series, Tracker};
+use super::{Fate, Line, Observed, Series, Tracker};
+use crate::flink::Group;
 
 impl Tracker {
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
+        self.sent(view).map(|(_, block, sample)| (block, sample.timestamp_ms, sample.value))
+    }
+
+    /// As [`Tracker::samples`], each with its metric group.
+    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+        let groups = self.shaper.catalogue.groups();
+        self.sent(view).filter_map(|(line, block, sample)| {
+            let group = *groups.get(usize::from(line.group))?;
+            Some((group, block, sample.timestamp_ms, sample.value))
+        })
+    }
+
+    fn sent(&self, view: usize) -> impl Iterator<Item = (&Line, &[u8], &Observed)> + '_ {
         self.observed.iter().filter_map(move |sample| {
-            let Fate::Series(series) = self.lines.get(sample.line as usize)?.fate else {
-                return None;
-            };
+            let line = self.lines.get(sample.line as usize)?;
+            let Fate::Series(series) = line.fate else { return None };
             let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
-            Some((block, sample.timestamp_ms, sample.value))
+            Some((line, block, sample))
         })
     }
 

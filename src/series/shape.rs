@@ -131,6 +131,27 @@ pub enum Shaped {
     },
 }
 
+#[cfg(test)]
+impl Shaper {
+    /// One that does what is done by default, without views; for tests that change a part of it.
+    pub(crate) fn plain() -> Self {
+        Self {
+            catalogue: Arc::clone(flink::catalogue()),
+            groups: flink::GroupFilter::default(),
+            names: flink::NameMode::default(),
+            labels: flink::LabelPolicy::default(),
+            sentinels: flink::Sentinels::Drop,
+            derived: flink::Derivations::default(),
+            rollups: flink::RollupPolicy::default(),
+            honor_labels: false,
+            honor_timestamps: true,
+            metric_relabel_configs: Vec::new(),
+            limits: Limits::default(),
+            views: Arc::from([]),
+        }
+    }
+}
+
 impl Shaper {
     /// The shaper of a scrape job.
     pub fn new(scrape: &config::Scrape, flink: &config::Flink, views: Arc<[View]>) -> Self {

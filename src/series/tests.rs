@@ -20,20 +20,7 @@ fn view(write_relabel_configs: Vec<relabel::Rule>) -> View {
 }
 
 fn shaper() -> Shaper {
-    Shaper {
-        catalogue: Arc::clone(flink::catalogue()),
-        groups: GroupFilter::default(),
-        names: flink::NameMode::default(),
-        labels: LabelPolicy::default(),
-        rollups: flink::RollupPolicy::default(),
-        sentinels: crate::flink::Sentinels::Drop,
-        derived: crate::flink::Derivations::default(),
-        honor_labels: false,
-        honor_timestamps: true,
-        metric_relabel_configs: Vec::new(),
-        limits: Limits::default(),
-        views: Arc::from([view(Vec::new())]),
-    }
+    Shaper { views: Arc::from([view(Vec::new())]), ..Shaper::plain() }
 }
 
 fn rule(raw: relabel::RawRule) -> relabel::Rule {

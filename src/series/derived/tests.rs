@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    flink::{Derivations, GroupFilter, LabelPolicy, NameMode, Sentinels, derived::Switch},
+    flink::{Derivations, GroupFilter, Sentinels, derived::Switch},
     relabel,
     remote_write::v1,
     series::{Dropped, Limits, Shaper, Tally, View},
@@ -20,20 +20,7 @@ fn shaper() -> Shaper {
         write_relabel_configs: Vec::new(),
         limits: Limits::default(),
     };
-    Shaper {
-        catalogue: crate::flink::catalogue().clone(),
-        groups: GroupFilter::default(),
-        names: NameMode::default(),
-        labels: LabelPolicy::default(),
-        sentinels: Sentinels::Drop,
-        derived: Derivations::default(),
-        rollups: crate::flink::RollupPolicy::default(),
-        honor_labels: false,
-        honor_timestamps: true,
-        metric_relabel_configs: Vec::new(),
-        limits: Limits::default(),
-        views: [view].into(),
-    }
+    Shaper { views: [view].into(), ..Shaper::plain() }
 }
 
 fn tracker(shaper: Shaper) -> Tracker {

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    flink::{GroupFilter, LabelPolicy, NameMode, RollupPolicy},
+    flink::GroupFilter,
     labels::Labels,
     relabel,
     remote_write::v1,
@@ -36,20 +36,7 @@ fn view(cluster: &str) -> View {
 }
 
 fn shaper(rules: Vec<relabel::Rule>, view: View) -> Shaper {
-    Shaper {
-        catalogue: crate::flink::catalogue().clone(),
-        groups: GroupFilter::default(),
-        names: NameMode::default(),
-        labels: LabelPolicy::default(),
-        rollups: RollupPolicy::default(),
-        sentinels: crate::flink::Sentinels::Drop,
-        derived: crate::flink::Derivations::default(),
-        honor_labels: false,
-        honor_timestamps: true,
-        metric_relabel_configs: rules,
-        limits: Limits::default(),
-        views: [view].into(),
-    }
+    Shaper { metric_relabel_configs: rules, views: [view].into(), ..Shaper::plain() }
 }
 
 fn tracker(shaper: Shaper) -> Tracker {

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     flink::{
-        Derivations, GroupFilter, LabelPolicy, NameMode, Sentinels,
+        Derivations,
         budget::{Budgets, Demands, Grants, Ledger},
     },
     relabel,
@@ -31,20 +31,7 @@ pub(super) fn view(cluster: &str) -> View {
 }
 
 pub(super) fn shaper(rollups: RollupPolicy) -> Shaper {
-    Shaper {
-        catalogue: Arc::clone(crate::flink::catalogue()),
-        groups: GroupFilter::default(),
-        names: NameMode::default(),
-        labels: LabelPolicy::default(),
-        sentinels: Sentinels::Drop,
-        derived: Derivations::NONE,
-        rollups,
-        honor_labels: false,
-        honor_timestamps: true,
-        metric_relabel_configs: Vec::new(),
-        limits: Limits::default(),
-        views: [view("eu")].into(),
-    }
+    Shaper { derived: Derivations::NONE, rollups, views: [view("eu")].into(), ..Shaper::plain() }
 }
 
 fn tracker(shaper: Shaper) -> Tracker {
