@@ -231,9 +231,17 @@ impl Receiver {
         self.spool().oldest_age(Instant::now().into_std())
     }
 
-    /// Probes the receiver at once if it is parked: something was changed that may be what it waits for.
+    /// For how long the receiver still wants to be left alone, by its `Retry-After`; `None` when it has
+    /// not asked for that, or the time is over.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.gate().asked_pause(Instant::now())
+    }
+
+    /// Asks the receiver at once if it is parked or wants to be left alone: something was changed that may
+    /// be what it waits for.
     pub fn probe_now(&self) {
         self.gate().probe_now();
+        self.failing().pause_cut_short();
         self.gate_changed.notify_waiters();
     }
 

@@ -5,6 +5,7 @@
 //! | a request fails and will be sent again | at the beginning of the outage, when the reason is a new one, and every five minutes that it lasts |
 //! | a batch or a part of it is refused | at once per distinct message, and every five minutes how many there were |
 //! | the receiver is parked | once |
+//! | it asks by `Retry-After` for a pause of minutes | once a pause, with when it ends |
 //! | the queue is full | once an outage |
 //! | a request is accepted after an outage | how long it was |
 //!
@@ -28,12 +29,18 @@ const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// the last screen that it does.
 const SUMMED_UP: Duration = Duration::from_secs(5 * 60);
 
+/// From this length on a pause that the receiver asks for is a line of its own: nothing else is logged
+/// while it lasts, since nothing is sent.
+const PAUSE_TOLD: Duration = Duration::from_secs(60);
+
 /// The trouble of one receiver.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     since: Option<Instant>,
     parked: bool,
     overflowed: bool,
+    /// When the pause ends that was told.
+    pause_until: Option<Instant>,
     failures: Sums,
     refusals: Sums,
     messages: HashSet<u64>,
@@ -103,6 +110,21 @@ impl Failing {
         !std::mem::replace(&mut self.parked, true)
     }
 
+    /// The receiver asked for such a pause. Returns whether to log it: when it is long, and none that was
+    /// told goes on.
+    pub(super) fn paused(&mut self, pause: Duration, now: Instant) -> bool {
+        let news = pause >= PAUSE_TOLD && self.pause_until.is_none_or(|until| until <= now);
+        if news {
+            self.pause_until = now.checked_add(pause);
+        }
+        news
+    }
+
+    /// The receiver is asked before the pause is over.
+    pub(super) const fn pause_cut_short(&mut self) {
+        self.pause_until = None;
+    }
+
     /// Samples were dropped because the queue is full. Returns whether to log it: once an outage.
     pub(super) fn overflowed(&mut self) -> bool {
         !std::mem::replace(&mut self.overflowed, true)
@@ -111,6 +133,7 @@ impl Failing {
     /// A request succeeded. Returns how long the outage was that this ends, if there was one.
     pub(super) fn recovered(&mut self, now: Instant) -> Option<Duration> {
         (self.overflowed, self.parked) = (false, false);
+        self.pause_until = None;
         self.failures = Sums::default();
         self.since.take().map(|since| now.saturating_duration_since(since))
     }
@@ -203,6 +226,21 @@ mod tests {
             assert!(!failing.parked(now));
             assert_eq!(failing.recovered(now), Some(Duration::ZERO), "parked is an outage, too");
         }
+    }
+
+    #[test]
+    fn a_long_pause_is_told_once() {
+        let mut failing = Failing::default();
+        let now = Instant::now();
+        let hour = seconds(60 * 60);
+        assert!(!failing.paused(seconds(59), now), "the lines of the outage say enough");
+        assert!(failing.paused(hour, now));
+        assert!(!failing.paused(hour, now + seconds(1)), "another lane was told the same");
+        assert!(failing.paused(hour, now + hour), "the next one");
+        failing.pause_cut_short();
+        assert!(failing.paused(hour, now + hour), "it insists");
+        failing.recovered(now);
+        assert!(failing.paused(hour, now + hour), "another outage");
     }
 
     #[test]

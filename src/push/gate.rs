@@ -188,9 +188,20 @@ impl Gate {
         }
     }
 
-    /// Something changed that a parked receiver may have waited for: asks it at the next occasion.
-    pub(super) const fn probe_now(&mut self) {
+    /// For how long the receiver still wants to be left alone, by its own words.
+    pub(super) fn asked_pause(&self, now: Instant) -> Option<Duration> {
+        let left = self.hold_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Something changed that the receiver may have waited for: asks it at the next occasion, whatever it
+    /// has asked for itself. If that holds still, it will say so again.
+    pub(super) fn probe_now(&mut self) {
         self.probe_at = None;
+        if self.hold_until.take().is_some() {
+            // The pause is a part of these, too.
+            self.lanes.iter_mut().for_each(|lane| lane.not_before = None);
+        }
     }
 
     fn open(&mut self, lane: u16) {
@@ -213,10 +224,7 @@ impl Gate {
         now: Instant,
         random: f64,
     ) {
-        if let Some(after) = after {
-            let until = later(now, after.saturating_add(self.spread(random)));
-            self.hold_until = self.hold_until.max(Some(until));
-        }
+        self.hold(after, now, random);
         if self.is_of_before(began) {
             return;
         }
@@ -237,7 +245,16 @@ impl Gate {
         self.turn(State::Broken, Some(now));
     }
 
+    /// Leaves the receiver alone for as long as it asks for.
+    fn hold(&mut self, after: Option<Duration>, now: Instant, random: f64) {
+        if let Some(after) = after {
+            let until = later(now, after.saturating_add(self.spread(random)));
+            self.hold_until = self.hold_until.max(Some(until));
+        }
+    }
+
     fn park(&mut self, after: Option<Duration>, began: Instant, now: Instant, random: f64) {
+        self.hold(after, now, random);
         if self.state != State::Parked {
             let (min, max) = PARK_PAUSES;
             self.probes = Backoff::new(min, max).expect("the bounds make a range");

@@ -191,13 +191,16 @@ impl Receiver {
                 self.parked(&answer, batch, now, wall);
             }
         }
+        if let Report::Failed(Some(pause)) | Report::Parked(Some(pause)) = report {
+            self.tell_of_pause(pause, now, wall);
+        }
         turn.report(report, began, now);
         let unwritten = unwritten(outcome, answer.written, batch.samples);
         Verdict { outcome, words: answer.words, unwritten }
     }
 
     /// What an answer means for the samples of its request.
-    fn outcome(&self, answer: &Answer, now: SystemTime) -> Outcome {
+    pub(super) fn outcome(&self, answer: &Answer, now: SystemTime) -> Outcome {
         let retry_after = answer.header(&RETRY_AFTER);
         answer.status.map_or(Outcome::NO_ANSWER, |status| {
             outcome(&self.config.on_status, status, retry_after, now)
@@ -238,6 +241,16 @@ impl Receiver {
             warn!(receiver = %self.config.name, url = %self.url(), answer = %answer.words,
                 "the receiver is parked, as on_status says: nothing is dropped, and one batch is \
                  tried now and then, and when a file with its credentials changes");
+        }
+    }
+
+    /// Logs that nothing will be heard of the receiver for a while, because it wants it so.
+    fn tell_of_pause(&self, pause: Duration, now: Instant, wall: SystemTime) {
+        if self.failing().paused(pause, now) {
+            let until = wall.checked_add(pause).map(httpdate::fmt_http_date).unwrap_or_default();
+            warn!(receiver = %self.config.name, retry_after_s = pause.as_secs(), until,
+                "the receiver asks by Retry-After to be left alone, so nothing is sent until then; \
+                 a reload (SIGHUP, POST /-/reload) asks it at once");
         }
     }
 

@@ -157,6 +157,9 @@ struct ReceiverState {
     last_success: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_answer: Option<LastAnswer>,
+    /// Until when it wants to be left alone, by its `Retry-After`; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<f64>,
     requests_in_flight: u16,
     shards: u16,
     /// How long the oldest sample has waited; 0 when none does.
@@ -315,6 +318,9 @@ fn receiver(receiver: &Receiver) -> ReceiverState {
             words: answer.words,
             at: seconds(answer.at),
         }),
+        retry_after: receiver
+            .retry_after()
+            .and_then(|left| seconds(SystemTime::now().checked_add(left)?)),
         requests_in_flight,
         shards,
         oldest_pending_seconds: receiver.oldest_pending().unwrap_or_default().as_secs_f64(),

@@ -332,7 +332,7 @@ impl Account {
     }
 }
 
-const RECEIVER_ROWS: [Row<Account>; 20] = [
+const RECEIVER_ROWS: [Row<Account>; 21] = [
     (
         "remote_write_samples_appended",
         "Samples handed to the receiver's spool: delivered, dropped or pending.",
@@ -383,6 +383,12 @@ const RECEIVER_ROWS: [Row<Account>; 20] = [
         "How long the oldest sample in the spool has waited; 0 when it is empty.",
         Kind::Gauge,
         |r| r.receiver.oldest_pending().unwrap_or_default().as_secs_f64(),
+    ),
+    (
+        "remote_write_retry_after_seconds",
+        "How long the receiver still wants to be left alone, by its Retry-After; else 0.",
+        Kind::Gauge,
+        |r| r.receiver.retry_after().unwrap_or_default().as_secs_f64(),
     ),
     ("remote_write_shards", "Requests that may be in flight now.", Kind::Gauge, |r| {
         f64::from(r.receiver.in_flight().1)

@@ -18,7 +18,7 @@ use crate::{
         flink::{FakeFlink, page},
         http::Answer,
         receiver::FakeReceiver,
-        relay::{Running, config, job, receiver},
+        relay::{Log, Running, config, job, receiver},
         until_true,
     },
     task_manager,
@@ -209,4 +209,51 @@ fn check_account(page: &exposition::Page<'_>) {
     let value = "a \"b\" \\ \n c";
     assert!(sum("flinkrelay_target_scrapes_total", "instance", value) > 0.0);
     assert!(sum("flinkrelay_target_scrape_failures_total", "reason", "http_status") > 0.0);
+}
+
+/// A proxy's `Retry-After` of hours must not look like a relay that has died, and must not outlast the
+/// trouble when a person says so.
+#[tokio::test]
+async fn a_receiver_that_wants_hours_shows_it_and_a_reload_asks_it_at_once() {
+    let (log, _guard) = Log::start();
+    let flink = FakeFlink::with_page(&task_manager(&[("a", 1.0)])).await;
+    let remote =
+        FakeReceiver::with_script(|_| Answer::new(503, &[("retry-after", "7200")], "later")).await;
+    let queue = "queue_config: {batch_send_deadline: 10ms, min_backoff: 1ms, max_backoff: 20ms}";
+    let jobs = [job("flink", &[flink.address()], "")];
+    let config = config(&jobs, &[receiver(&remote.url(), &format!("name: r\n{queue}"))], "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let running = Running::start(&config);
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server::serve(listener, running.relay.clone(), stop.clone()));
+    until_true("the pause", || running.relay.receivers()[0].retry_after().is_some()).await;
+
+    let shown = async || {
+        let (_, _, targets) = get(address, "/targets").await;
+        let targets: Value = serde_json::from_str(&targets).unwrap();
+        let (_, _, metrics) = get(address, "/metrics").await;
+        let name = "flinkrelay_remote_write_retry_after_seconds{receiver=\"r\"} ";
+        let left = metrics.lines().find_map(|line| line.strip_prefix(name)).expect("the metric");
+        (targets["receivers"][0]["retryAfter"].as_f64(), left.parse::<f64>().unwrap())
+    };
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let (until, left) = shown().await;
+    let until = until.expect("when it ends");
+    assert!((now + 7100.0..now + 7300.0).contains(&until), "{until} at {now}");
+    assert!((7100.0..7300.0).contains(&left), "{left}");
+    let told = log.lines_with("asks by Retry-After to be left alone");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("retry_after_s=7200") && told[0].contains(" GMT"), "{told:?}");
+    let tries = remote.tries().len();
+    until_true("samples that wait", || running.counts(0).queued.samples >= 12).await;
+    assert_eq!(remote.tries().len(), tries, "it is left alone");
+
+    remote.set(|_| Answer::new(204, &[], ""));
+    running.reload(&config).await;
+    until_true("deliveries", || remote.samples_of("up").len() >= 3).await;
+    assert_eq!(shown().await, (None, 0.0));
+    assert_eq!(running.stop().await, 0);
+    stop.cancel();
+    serving.await.unwrap().unwrap();
 }

@@ -170,6 +170,26 @@ fn a_parked_receiver_is_probed_seldom_and_opens_with_the_first_judgement() {
 }
 
 #[test]
+fn a_long_pause_can_be_seen_and_cut_short() {
+    let hours = Duration::from_secs(7200);
+    for report in [Report::Failed(Some(hours)), Report::Parked(Some(hours))] {
+        let mut case = Case::new(2, 2);
+        assert_eq!(case.gate.asked_pause(case.now), None);
+        case.send(0, FAILED);
+        assert_eq!(case.gate.asked_pause(case.now), None, "a pause of the relay's own");
+        case.send(1, report).pass(hours / 2);
+        assert_eq!(case.gate.asked_pause(case.now), Some(hours / 2 + ms(60)));
+        case.gate.probe_now();
+        assert_eq!(case.gate.asked_pause(case.now), None);
+        case.send(1, report);
+        assert!(case.pause(0).unwrap() >= hours, "it insists");
+        case.gate.probe_now();
+        case.send(0, Report::Accepted);
+        assert_eq!(case.pause(1), None);
+    }
+}
+
+#[test]
 fn answers_of_before_do_not_count_twice() {
     let mut case = Case::new(4, 4);
     case.fail_until_broken();
