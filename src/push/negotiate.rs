@@ -4,6 +4,8 @@
 //! A batch keeps the message it was queued in. What is sent may be another one, made from it here:
 //! the answer to it is the answer to the batch.
 
+use std::time::SystemTime;
+
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -13,7 +15,8 @@ use super::{
 };
 use crate::{
     remote_write::{
-        self, Encoding, Heard, Message, News, SAMPLES_WRITTEN, Why, samples_written, v2, zstd,
+        self, Encoding, Heard, Message, News, Outcome, SAMPLES_WRITTEN, Why, samples_written, v2,
+        zstd,
     },
     spool::Batch,
 };
@@ -23,7 +26,7 @@ impl Receiver {
     /// nothing, which was to get 2.0 whatever it answers, is returned as the 415 that it should have
     /// been (Remote-Write 2.0, "Required Written Response Headers").
     pub(super) async fn ask(&self, batch: &Batch) -> Answer {
-        let (message, encoding) = {
+        let ((message, refused_before), encoding) = {
             let (negotiation, now) = (self.negotiation(), Instant::now().into_std());
             (negotiation.send_as(batch.message, now), negotiation.encoding(now))
         };
@@ -38,7 +41,7 @@ impl Receiver {
         };
         let (answer, heard) = match &compressed {
             Some(compressed) => self.post(compressed, Encoding::Zstd, None).await,
-            None => self.post(batch, Encoding::Snappy, None).await,
+            None => self.post(batch, Encoding::Snappy, refused_before).await,
         };
         let again = match heard {
             Heard::Stands => return answer,
@@ -105,6 +108,10 @@ impl Receiver {
         refused_before: Option<u16>,
     ) -> Heard {
         let Some(status) = answer.status else { return Heard::Stands };
+        let asks_for_pause = matches!(
+            self.outcome(answer, SystemTime::now()),
+            Outcome::Retry { after: Some(_) } | Outcome::Park { after: Some(_) }
+        );
         let (heard, news) = {
             let mut negotiation = self.negotiation();
             let heard = negotiation.heard(
@@ -115,6 +122,8 @@ impl Receiver {
                     written: answer.written,
                     samples: batch.samples,
                     refused_before,
+                    asks_for_pause,
+                    tries: batch.tries,
                 },
                 Instant::now().into_std(),
             );

@@ -15,6 +15,7 @@
 //! | 2xx without that header, or 0 | it took the body for one of 1.0 and found it empty (VictoriaMetrics, Prometheus before 2.54) | go again as 1.0 |
 //! | 415 | it does not know the message | go again as 1.0 |
 //! | 400, 406, 422, 500, 501 without that header, from a receiver that never understood 2.0 | perhaps the same: the specification says to expect 400 from receivers of 1.0, and some answer 500 to what they cannot decode | go again as 1.0; if that is accepted, it speaks 1.0, else the second answer stands |
+//! | one of these with a pause that the receiver asks for by `Retry-After` | trouble, perhaps | wait for that time and go again as 2.0; answered alike, they wait once more and go as 1.0 |
 //! | anything else | nothing about messages | as their status says |
 //!
 //! So an answer that is lost, a time-out or a proxy's 503 never decides. A decision for 1.0 holds for
@@ -45,6 +46,9 @@ pub struct Negotiation {
     known: Known,
     /// Only asked when zstd is wanted.
     zstd: Zstd,
+    /// The doubtful status of a 2.0 request that was sent again in vain after the pause that the receiver
+    /// had asked for: what is sent next is 1.0.
+    doubt: Option<u16>,
     /// What was reported last, so that asking again in vain is no news.
     reported: Option<Known>,
     zstd_reported: bool,
@@ -90,6 +94,10 @@ pub struct Answer {
     /// For a request that repeats another one because of [`Heard::Again`]: the status that that one
     /// was answered with.
     pub refused_before: Option<u16>,
+    /// Whether the receiver asks for a pause before anything is sent again.
+    pub asks_for_pause: bool,
+    /// How often the samples of the request were sent before it and not judged.
+    pub tries: u32,
 }
 
 /// What an answer says about messages.
@@ -121,7 +129,14 @@ impl Negotiation {
             Encoding::Snappy => (wanted, Zstd::NotWanted),
             Encoding::Zstd => (Wanted::Only(Message::V1), Zstd::Unknown),
         };
-        Self { wanted, known: Known::Nothing, zstd, reported: None, zstd_reported: false }
+        Self {
+            wanted,
+            known: Known::Nothing,
+            zstd,
+            doubt: None,
+            reported: None,
+            zstd_reported: false,
+        }
     }
 
     /// Which message samples are encoded in now.
@@ -133,12 +148,13 @@ impl Negotiation {
         }
     }
 
-    /// Which message a body is sent in that was queued as `queued`. One of 1.0 is understood by
-    /// nearly everyone and stays what it is.
-    pub fn send_as(&self, queued: Message, now: Instant) -> Message {
-        match queued {
-            Message::V1 => Message::V1,
-            Message::V2 => self.message(now),
+    /// Which message a body is sent in that was queued as `queued`, and what that request is to give as
+    /// [`Answer::refused_before`]. One of 1.0 is understood by nearly everyone and stays what it is.
+    pub fn send_as(&self, queued: Message, now: Instant) -> (Message, Option<u16>) {
+        match (queued, self.doubt) {
+            (Message::V1, _) => (Message::V1, None),
+            (Message::V2, Some(status)) => (Message::V1, Some(status)),
+            (Message::V2, None) => (self.message(now), None),
         }
     }
 
@@ -154,7 +170,11 @@ impl Negotiation {
     /// Takes in an answer.
     pub fn heard(&mut self, answer: &Answer, now: Instant) -> Heard {
         let success = (200..300).contains(&answer.status);
-        let Answer { message, encoding, status, written, samples, refused_before } = *answer;
+        let Answer { message, encoding, status, written, samples, refused_before, .. } = *answer;
+        // A pause leaves the question open, any other answer to 1.0 closes it.
+        if message == Message::V1 && refused_before.is_some() && !answer.asks_for_pause {
+            self.doubt = None;
+        }
         match message {
             Message::V1 if encoding == Encoding::Zstd => self.heard_of_zstd(status, success, now),
             Message::V1 => {
@@ -170,6 +190,10 @@ impl Negotiation {
             }
             Message::V2 if success => self.not_understood(Why::NothingWritten, now),
             Message::V2 if status == UNSUPPORTED => self.not_understood(Why::Refused(status), now),
+            Message::V2 if self.is_doubtful(status, written) && answer.asks_for_pause => {
+                self.doubt = (answer.tries > 0).then_some(status);
+                Heard::Stands
+            }
             Message::V2 if self.is_doubtful(status, written) => Heard::Again,
             Message::V2 => Heard::Stands,
         }
@@ -240,6 +264,7 @@ impl Negotiation {
     fn learn(&mut self, known: Known) {
         if self.wanted == Wanted::Auto {
             self.known = known;
+            self.doubt = None;
         }
     }
 }
@@ -272,7 +297,16 @@ mod tests {
 
     const fn answer(message: Message, status: u16, written: Option<u64>) -> Answer {
         let encoding = Encoding::Snappy;
-        Answer { message, encoding, status, written, samples: 10, refused_before: None }
+        Answer {
+            message,
+            encoding,
+            status,
+            written,
+            samples: 10,
+            refused_before: None,
+            asks_for_pause: false,
+            tries: 0,
+        }
     }
 
     const fn negotiation(wanted: Wanted) -> Negotiation {
@@ -353,6 +387,44 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_that_is_asked_for_goes_before_the_question() {
+        let now = Instant::now();
+        let paused = |tries| Answer { asks_for_pause: true, tries, ..answer(V2, 500, None) };
+        let of_1_0 = |status, asks_for_pause| Answer {
+            refused_before: Some(500),
+            asks_for_pause,
+            ..answer(V1, status, None)
+        };
+        let mut auto = negotiation(Wanted::Auto);
+        assert_eq!(auto.heard(&paused(0), now), Stands);
+        assert_eq!(auto.send_as(V2, now), (V2, None), "it may have been trouble that passed");
+        assert_eq!(auto.heard(&paused(1), now), Stands);
+        assert_eq!(auto.send_as(V2, now), (V1, Some(500)), "no second time");
+        assert_eq!(auto.send_as(V1, now), (V1, None));
+        assert_eq!((auto.message(now), auto.news()), (V2, None), "nothing is decided");
+
+        let doubting = auto;
+        let check = |status, pause, next, news| {
+            let mut auto = doubting;
+            assert_eq!(auto.heard(&of_1_0(status, pause), now), Stands, "{status}");
+            assert_eq!(auto.send_as(V2, now), next, "{status}");
+            assert_eq!(auto.news(), news, "{status}");
+        };
+        let refused = Some(News::Speaks1(Why::Refused(500)));
+        check(503, true, (V1, Some(500)), None);
+        check(204, false, (V1, None), refused);
+        check(400, false, (V2, None), None);
+        let mut auto = doubting;
+        assert_eq!(auto.heard(&answer(V2, 204, Some(10)), now), Stands, "of another lane");
+        assert_eq!(auto.send_as(V2, now), (V2, None));
+        for decided in [415, 400] {
+            let mut auto = negotiation(Wanted::Auto);
+            let pause = Answer { asks_for_pause: decided == 415, ..answer(V2, decided, None) };
+            assert_eq!(auto.heard(&pause, now), Again, "{decided}: no pause is meant");
+        }
+    }
+
+    #[test]
     fn a_doubt_is_decided_by_the_answer_to_1_0() {
         let now = Instant::now();
         let check = |status, message, news| {
@@ -396,9 +468,9 @@ mod tests {
     fn what_is_queued_as_2_0_goes_as_1_0_once_that_is_known() {
         let now = Instant::now();
         let mut auto = negotiation(Wanted::Auto);
-        assert_eq!((auto.send_as(V1, now), auto.send_as(V2, now)), (V1, V2));
+        assert_eq!((auto.send_as(V1, now).0, auto.send_as(V2, now).0), (V1, V2));
         auto.heard(&answer(V2, 415, None), now);
-        assert_eq!((auto.send_as(V1, now), auto.send_as(V2, now)), (V1, V1));
+        assert_eq!((auto.send_as(V1, now).0, auto.send_as(V2, now).0), (V1, V1));
     }
 
     #[test]
@@ -411,7 +483,7 @@ mod tests {
         assert_eq!(auto.message(later - Duration::from_nanos(1)), V1);
         // Answers of other lanes do not put it off.
         auto.heard(&answer(V2, 204, None), later - Duration::from_nanos(1));
-        assert_eq!((auto.message(later), auto.send_as(V2, later)), (V2, V2));
+        assert_eq!((auto.message(later), auto.send_as(V2, later).0), (V2, V2));
         assert_eq!(auto.heard(&answer(V2, 204, None), later), Again);
         assert_eq!((auto.message(later), auto.news()), (V1, None));
         let upgraded = later + REASK_AFTER;
@@ -435,8 +507,8 @@ mod tests {
             }
         }
         // What was queued as 2.0 before the configuration changed.
-        assert_eq!(negotiation(Wanted::Only(V1)).send_as(V2, now), V1);
-        assert_eq!(negotiation(Wanted::Only(V2)).send_as(V1, now), V1);
+        assert_eq!(negotiation(Wanted::Only(V1)).send_as(V2, now), (V1, None));
+        assert_eq!(negotiation(Wanted::Only(V2)).send_as(V1, now), (V1, None));
     }
 
     #[test]

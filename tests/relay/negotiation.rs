@@ -1,7 +1,10 @@
 //! Which message a receiver gets: 2.0 when it understands that, 1.0 when it does not, and every
 //! sample once and in order in either case.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use flinkrelay::{
     config::Config,
@@ -366,4 +369,44 @@ async fn a_partial_write_is_accounted_for() {
     }
     let told = log.lines_with("receiver=bisect ");
     assert!(told.iter().any(|line| line.contains("refused a part of a batch")), "{told:?}");
+}
+
+/// 500 with `Retry-After` is trouble first of all: the pause is kept before anything is sent again, and
+/// one answer of that kind does not cost a receiver its 2.0.
+#[tokio::test]
+async fn a_pause_is_kept_before_1_0_is_tried() {
+    let busy = || Answer::new(500, &[("retry-after", "1")], "busy");
+    let overloaded = FakeReceiver::with_script(move |write| match write.number {
+        0 => busy(),
+        _ => Answer::new(204, &[], ""),
+    });
+    let of_1_0 = FakeReceiver::with_script(move |write| match write.message {
+        V2 => busy(),
+        V1 => Answer::new(204, &[], ""),
+    });
+    let (overloaded, of_1_0) = (overloaded.await, of_1_0.await);
+    let flink = counting_flink().await;
+    let one_lane = |name: &str, remote: &FakeReceiver| {
+        let settings = asked("auto").replace("20ms", "20ms, max_shards: 1");
+        receiver(&remote.url(), &format!("name: {name}\n{settings}"))
+    };
+    let receivers = [one_lane("overloaded", &overloaded), one_lane("of_1_0", &of_1_0)];
+    let running = Running::start(&of(&flink, &receivers));
+    until_true("four scrapes", || {
+        [&overloaded, &of_1_0].iter().all(|remote| remote.samples_of("up").len() >= 4)
+    })
+    .await;
+    assert_eq!(running.stop().await, 0);
+    let second = Duration::from_secs(1);
+    let tries = overloaded.tries();
+    assert!(messages(&tries).iter().all(|&message| message == V2), "it was trouble that passed");
+    assert!(tries[1].at - tries[0].at >= second, "{:?}", tries[1].at - tries[0].at);
+    complete(&overloaded);
+    let tries = of_1_0.tries();
+    assert_eq!(messages(&tries)[..3], [V2, V2, V1]);
+    assert!(messages(&tries)[3..].iter().all(|&message| message == V1), "decided by the answer");
+    for pair in tries[..3].windows(2) {
+        assert!(pair[1].at - pair[0].at >= second, "{:?}", pair[1].at - pair[0].at);
+    }
+    complete(&of_1_0);
 }
