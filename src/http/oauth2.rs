@@ -105,14 +105,19 @@ impl OAuth2 {
 
     async fn ask(&self, secret: &[u8]) -> Result<Granted<HeaderValue>, CredentialError> {
         let in_body = self.in_body.load(Relaxed);
-        match self.ask_once(secret, in_body).await {
-            Err(refused @ CredentialError::Refused { .. }) if !in_body => {
-                // Where both ways fail, what is said to the standard one says more.
-                let granted = self.ask_once(secret, true).await.map_err(|_| refused)?;
-                self.in_body.store(true, Relaxed);
+        let refused = match self.ask_once(secret, in_body).await {
+            Err(refused @ CredentialError::Refused { .. }) => refused,
+            asked => return asked,
+        };
+        // Also what was found out once is tried the other way: servers are replaced.
+        match self.ask_once(secret, !in_body).await {
+            Ok(granted) => {
+                self.in_body.store(!in_body, Relaxed);
                 Ok(granted)
             }
-            asked => asked,
+            // Where both ways fail, what is said to the standard one says more.
+            Err(standard @ CredentialError::Refused { .. }) if in_body => Err(standard),
+            Err(_) => Err(refused),
         }
     }
 

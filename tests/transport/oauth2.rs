@@ -91,6 +91,35 @@ async fn id_and_secret_go_into_the_body_where_the_server_wants_them_there() {
     assert!(pairs.contains(&("client_secret".to_owned(), "s&c".to_owned())), "{pairs:?}");
 }
 
+/// Token servers are replaced by others under the same URL.
+#[tokio::test]
+async fn what_was_found_out_about_id_and_secret_is_found_out_anew_when_it_is_refused() {
+    let given = r#"{"access_token":"t","expires_in":0.001}"#;
+    let in_body = |request: &Request| request.header("authorization").is_none();
+    // Takes the standard way, then only the other one, then nothing, then only the standard one.
+    let tokens = Recorder::start(move |request, n| match (n, in_body(request)) {
+        (0, false) | (1..4, true) | (6.., false) => Answer::words(200, given),
+        (4..6, true) => Answer::words(401, r#"{"error":"said_to_the_other"}"#),
+        _ => Answer::words(401, r#"{"error":"said_to_the_standard"}"#),
+    })
+    .await;
+    let remote = Recorder::start(|_, _| Answer::words(200, "ok")).await;
+    let client = target(&oauth2(&tokens, ""));
+    let mut asked = Vec::new();
+    let mut failed = Vec::new();
+    while asked.len() < 9 {
+        if let Err(error) = get(&client, &remote.url("/")).await {
+            failed.push(format!("{error:?}"));
+        }
+        asked = tokens.requests();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked: Vec<_> = asked.iter().map(in_body).collect();
+    let expected = [false, false, true, true, true, false, true, false, false];
+    assert_eq!(asked[..9], expected, "{failed:#?}");
+    assert!(failed.iter().all(|words| words.contains("said_to_the_standard")), "{failed:#?}");
+}
+
 #[tokio::test]
 async fn a_refused_token_is_not_replaced_while_it_is_new() {
     let tokens = token_server(r#","expires_in":3600"#).await;
