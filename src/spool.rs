@@ -60,7 +60,7 @@ use std::{
 };
 
 pub use self::{
-    batch::{Batch, BatchId, Next, NotInFlight, Settled},
+    batch::{Batch, BatchId, Next, NotInFlight, Part, Settled},
     counts::{Amount, Counts, Reason},
     disk::{Disk, DiskError},
     log::{Fsync, Log, Orders, Report},
@@ -177,13 +177,14 @@ impl Spool {
         match settled {
             Settled::Delivered => self.counts.deliver(amount, highest_ms),
             Settled::Dropped(reason) => self.counts.drop_queued(amount, reason),
-            Settled::Partly { samples, metadata, reason } => {
-                let (samples, metadata) =
-                    (samples.min(amount.samples), metadata.min(amount.metadata));
-                let dropped = Amount { samples, metadata, ..Amount::default() };
+            Settled::Partly { rejected, too_old } => {
                 let mut delivered = amount;
-                delivered -= dropped;
-                self.counts.drop_queued(dropped, reason);
+                for (part, reason) in [(rejected, Reason::Rejected), (too_old, Reason::TooOld)] {
+                    let dropped = part.within(delivered);
+                    delivered -= dropped;
+                    self.counts.drop_queued(dropped, reason);
+                }
+                let highest_ms = highest_ms.filter(|_| delivered.samples > 0);
                 self.counts.deliver(delivered, highest_ms);
             }
             Settled::Retry => {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     remote_write::{Outcome, Part, Pieces},
-    spool::{Batch, Reason, Settled},
+    spool::{self, Batch, Reason, Settled},
 };
 
 /// For so long a lane drops refused batches as a whole after one of which nothing at all was
@@ -30,14 +30,25 @@ const FRUITLESS_PAUSE: Duration = Duration::from_secs(60);
 /// Series that a log line names.
 const NAMED_MAX: usize = 5;
 
-/// What was refused of a batch.
+/// What was refused of a batch, and what was not sent any more.
 #[derive(Default)]
 struct Refused {
     samples: u64,
     metadata: u64,
     pieces: usize,
+    too_old: spool::Part,
     names: Vec<String>,
     words: String,
+}
+
+/// How the sending of one part ended.
+enum Judged {
+    /// The receiver has said what becomes of it.
+    By(Verdict),
+    /// The batch became too old before that.
+    TooLate,
+    /// The relay halts.
+    Never,
 }
 
 impl Receiver {
@@ -70,8 +81,20 @@ impl Receiver {
         let mut refused = Refused::default();
         while let Some(range) = halving.next(|range| pieces.raw_bytes(range)) {
             let part = pieces.part(range.clone());
-            let Some(verdict) = self.deliver_part(lane, batch, &part).await else {
-                return Settled::Retry;
+            let verdict = match self.deliver_part(lane, batch, &part).await {
+                Judged::By(verdict) => verdict,
+                Judged::TooLate => {
+                    let rest = std::iter::from_fn(|| halving.next(|range| pieces.raw_bytes(range)));
+                    refused.too_old = rest.map(|range| pieces.part(range)).chain([part]).fold(
+                        spool::Part::default(),
+                        |sum, part| spool::Part {
+                            samples: sum.samples + part.samples,
+                            metadata: sum.metadata + part.metadata,
+                        },
+                    );
+                    break;
+                }
+                Judged::Never => return Settled::Retry,
             };
             if let Some(unwritten) = verdict.unwritten {
                 refused.add_unwritten(unwritten, &verdict.words);
@@ -92,12 +115,13 @@ impl Receiver {
             }
         }
         let fruitful = halving.is_fruitful();
-        *fruitless_until = (!fruitful).then(|| Instant::now() + FRUITLESS_PAUSE);
+        let judged = refused.too_old == spool::Part::default();
+        *fruitless_until = (!fruitful && judged).then(|| Instant::now() + FRUITLESS_PAUSE);
         self.settle_parts(batch, &refused, fruitful)
     }
 
-    /// Sends one part until the receiver has judged it; `None` when the relay halts before that.
-    async fn deliver_part(&self, lane: u16, batch: &Batch, part: &Part) -> Option<Verdict> {
+    /// Sends one part until the receiver has judged it.
+    async fn deliver_part(&self, lane: u16, batch: &Batch, part: &Part) -> Judged {
         let mut request = Batch {
             body: part.body.clone(),
             samples: part.samples,
@@ -107,13 +131,23 @@ impl Receiver {
             ..batch.clone()
         };
         loop {
-            let turn = self.turn(lane).await?;
+            let Some(turn) = self.turn(lane).await else { return Judged::Never };
+            if self.is_too_old(batch) {
+                return Judged::TooLate;
+            }
             let verdict = self.attempt(turn, &request).await;
             if !matches!(verdict.outcome, Outcome::Retry { .. } | Outcome::Park { .. }) {
-                return Some(verdict);
+                return Judged::By(verdict);
             }
             request.tries = request.tries.saturating_add(1);
         }
+    }
+
+    /// Whether all of a batch is above `sample_age_limit`. The spool sees to that for what waits there; the
+    /// parts of a batch wait in flight.
+    fn is_too_old(&self, batch: &Batch) -> bool {
+        let limit = self.config.queue.sample_age_limit;
+        !limit.is_zero() && Instant::now().into_std().duration_since(batch.created) > limit
     }
 
     /// Settles a batch of which a receiver of 2.0 has written all but so many samples.
@@ -125,14 +159,27 @@ impl Receiver {
 
     /// Tells of what was refused, and what becomes of the batch.
     fn settle_parts(&self, batch: &Batch, refused: &Refused, fruitful: bool) -> Settled {
-        if refused.pieces == 0 {
+        let too_old = refused.too_old;
+        let all_judged = too_old == spool::Part::default();
+        if refused.pieces == 0 && all_judged {
             return Settled::Delivered;
         }
-        if fruitful {
+        if refused.pieces > 0 {
+            self.tell_refused(batch, refused, fruitful, all_judged);
+        }
+        if !fruitful && all_judged {
+            return Settled::Dropped(Reason::Rejected);
+        }
+        let &Refused { samples, metadata, .. } = refused;
+        Settled::Partly { rejected: spool::Part { samples, metadata }, too_old }
+    }
+
+    fn tell_refused(&self, batch: &Batch, refused: &Refused, fruitful: bool, all_judged: bool) {
+        if fruitful && all_judged {
             // The last part may have been a refused one; the receiver is well all the same, and an
             // outage that there was is over.
             self.accepted(Instant::now(), SystemTime::now());
-        } else {
+        } else if !fruitful {
             self.health().troubled(State::Refusing, SystemTime::now());
         }
         let tell = self.failing().refused(&refused.words, refused.samples, Instant::now());
@@ -145,11 +192,6 @@ impl Receiver {
                  with these words are summed up every five minutes"),
             Some(Tell::Still(sum)) => self.warn_of_refusals(&refused.words, sum),
         }
-        if !fruitful {
-            return Settled::Dropped(Reason::Rejected);
-        }
-        let &Refused { samples, metadata, .. } = refused;
-        Settled::Partly { samples, metadata, reason: Reason::Rejected }
     }
 
     pub(super) fn warn_of_refusals(&self, words: &str, sum: Sum) {

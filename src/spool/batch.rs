@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Reason;
+use super::{Amount, Reason};
 use crate::remote_write::Message;
 
 /// Names one batch of a spool; later batches have greater ids.
@@ -26,7 +26,7 @@ pub struct Batch {
     pub metadata: u64,
     /// Bytes of the body before compression.
     pub raw_bytes: u64,
-    /// When its oldest samples were scraped.
+    /// When its newest samples were scraped.
     pub created: Instant,
     /// The latest time of a sample, in milliseconds since the epoch.
     pub highest_timestamp_ms: Option<i64>,
@@ -52,17 +52,32 @@ pub enum Settled {
     Delivered,
     /// It will not be sent again.
     Dropped(Reason),
-    /// The receiver has all of it but these samples and metadata entries, which it will never get.
+    /// The receiver has all of it but these parts, which it will never get.
     Partly {
-        /// Samples dropped; at most those of the batch.
-        samples: u64,
-        /// Metadata entries dropped; at most those of the batch.
-        metadata: u64,
-        /// Why.
-        reason: Reason,
+        /// What it refused.
+        rejected: Part,
+        /// What became too old before its turn came.
+        too_old: Part,
     },
     /// It goes back to the front of its lane. Until it is sent again it may have to make room.
     Retry,
+}
+
+/// A part of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Its samples.
+    pub samples: u64,
+    /// Its metadata entries.
+    pub metadata: u64,
+}
+
+impl Part {
+    /// As an amount of no more than there is.
+    pub(super) fn within(self, all: Amount) -> Amount {
+        let (samples, metadata) = (self.samples.min(all.samples), self.metadata.min(all.metadata));
+        Amount { samples, metadata, ..Amount::default() }
+    }
 }
 
 /// A batch was settled that is not in flight in that lane.

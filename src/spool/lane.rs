@@ -86,7 +86,7 @@ impl Taken {
         let fragments = || self.records.iter().filter_map(|record| record.fragment.as_deref());
         debug_assert_eq!(fragments().count(), self.records.len(), "all are loaded");
         let Amount { samples, metadata, .. } = self.amount();
-        let created_ms = self.records.iter().map(|record| record.created_ms).min();
+        let created_ms = self.records.iter().map(|record| record.created_ms).max();
         Batch {
             id: self.id,
             message: self.records.first().map(|record| record.message).unwrap_or_default(),

@@ -13,7 +13,7 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Amount, BatchId, Counts, Next, Reason, Settings, Settled, Spool,
+    Amount, BatchId, Counts, Next, Part, Reason, Settings, Settled, Spool,
     tests::{SETTINGS, contents, fragment, spool},
 };
 
@@ -30,11 +30,15 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Step> {
     let append = (0..9_u64, vec(1..14_u32, 1..4));
-    let partly = |samples| Settled::Partly { samples, metadata: 0, reason: Reason::Rejected };
+    let part = |samples| Part { samples, metadata: 0 };
+    let partly = (0..20_u64, 0..20_u64).prop_map(move |(rejected, too_old)| Settled::Partly {
+        rejected: part(rejected),
+        too_old: part(too_old),
+    });
     let settled = prop_oneof![
         3 => Just(Settled::Delivered),
         2 => Just(Settled::Retry),
-        1 => (0..20_u64).prop_map(partly),
+        1 => partly,
         1 => prop::sample::select(&Reason::ALL[..]).prop_map(Settled::Dropped),
     ];
     prop_oneof![
@@ -102,6 +106,7 @@ struct Model {
     places: u64,
     /// Samples of batches that were delivered in part.
     partly_dropped: u64,
+    partly_too_old: u64,
 }
 
 impl Model {
@@ -192,16 +197,18 @@ impl Model {
         let in_flight = self.pieces.iter().filter(|p| matches!(p.state, State::InFlight(_)));
         assert_eq!(counts.appended, self.appended);
         let mut delivered: Amount = [with(Fate::Delivered), with(Fate::Partly)].into_iter().sum();
-        delivered.samples -= self.partly_dropped;
+        delivered.samples -= self.partly_dropped + self.partly_too_old;
         assert_eq!(counts.delivered, delivered);
         assert_eq!(counts.retried, self.retried);
         assert_eq!(counts.queued, self.queued());
         assert_eq!(counts.in_flight, in_flight.map(|piece| piece.amount).sum());
         for reason in Reason::ALL {
             let mut dropped = with(Fate::Dropped(reason));
-            if reason == Reason::Rejected {
-                dropped.samples += self.partly_dropped;
-            }
+            dropped.samples += match reason {
+                Reason::Rejected => self.partly_dropped,
+                Reason::TooOld => self.partly_too_old,
+                _ => 0,
+            };
             assert_eq!(counts.dropped(reason), dropped, "{reason:?}");
         }
         assert!(!self.too_much(counts.queued), "{counts:?}");
@@ -229,6 +236,7 @@ impl Play {
             retried: Amount::default(),
             places: 0,
             partly_dropped: 0,
+            partly_too_old: 0,
         };
         let spool = spool(settings);
         let now = spool.epoch.instant;
@@ -293,7 +301,7 @@ impl Play {
                 let pieces = expect.iter().map(|piece| (piece.id, piece.amount.samples));
                 let got = contents(&batch).into_iter().map(|(id, n)| (id, u64::from(n)));
                 assert!(got.eq(pieces), "{batch:?} is not {expect:?}");
-                let created = expect.iter().map(|piece| piece.created).min().unwrap();
+                let created = expect.iter().map(|piece| piece.created).max().unwrap();
                 let tries = match expect[0].state {
                     State::Returned(id) => {
                         assert_eq!(batch.id, id);
@@ -325,9 +333,11 @@ impl Play {
             return;
         };
         self.spool.settle(lane, id, settled).unwrap();
-        if let Settled::Partly { samples, .. } = settled {
+        if let Settled::Partly { rejected, too_old } = settled {
             let all: u64 = own.iter().map(|piece| piece.amount.samples).sum();
-            self.model.partly_dropped += samples.min(all);
+            let refused = rejected.samples.min(all);
+            self.model.partly_dropped += refused;
+            self.model.partly_too_old += too_old.samples.min(all - refused);
         }
         if settled == Settled::Retry {
             *self.model.tries.entry(id).or_default() += 1;

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -311,6 +314,47 @@ async fn what_is_too_large_is_split_also_through_trouble() {
     (0..100).for_each(|series| assert_eq!(values(&samples, series), first(scrapes), "{series}"));
     let counts = relay.receivers()[0].counts();
     assert_eq!(counts.delivered, counts.appended, "nothing is lost");
+}
+
+/// What is sent in parts waits in flight while the receiver fails, where the spool does not see how old it
+/// becomes.
+#[tokio::test]
+async fn the_parts_of_a_batch_become_too_old_as_others_do() {
+    let down = Arc::new(AtomicBool::new(false));
+    let goes_down = Arc::clone(&down);
+    // Takes 16 samples at most, and fails for a time after the first part.
+    let remote = FakeReceiver::with_script(move |write| {
+        if goes_down.load(Relaxed) {
+            return Answer::words(503, "down");
+        }
+        if write.samples.len() > 16 {
+            return Answer::words(413, "too large");
+        }
+        if write.number < 10 && values(&write.samples, 0) == [0.0] {
+            goes_down.store(true, Relaxed);
+        }
+        taken()
+    })
+    .await;
+    let flink = wide_flink(100).await;
+    let soon = SOON.replace("max_shards: 1", "max_shards: 1, sample_age_limit: 1s");
+    let lines = format!("{soon}\non_status: {{413: split}}\nmetadata_config: {{send: false}}");
+    let jobs = [job("flink", &[flink.address()], "")];
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &lines)], ""));
+    until_true("old parts", || running.counts(0).dropped(Reason::TooOld).samples > 0).await;
+    let dropped = running.counts(0).dropped(Reason::TooOld).samples;
+    down.store(false, Relaxed);
+    until_true("later scrapes", || remote.samples_of("up").len() >= 3).await;
+    let relay = running.relay.clone();
+    assert_eq!(running.stop().await, 0);
+    let counts = relay.receivers()[0].counts();
+    assert_eq!(counts.dropped_in_all(), counts.dropped(Reason::TooOld));
+    assert_eq!(counts.delivered.samples, remote.samples().len() as u64, "no sample twice");
+    let samples = remote.samples();
+    let of_first = (0..100).filter(|series| values(&samples, *series).contains(&0.0)).count();
+    assert!((1..=16).contains(&of_first), "the first part arrived: {of_first}");
+    let scrape = 100 + 5;
+    assert!(dropped >= scrape - 16, "the rest of it did not: {dropped}");
 }
 
 #[tokio::test]
