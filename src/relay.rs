@@ -22,6 +22,7 @@ mod scraping;
 mod wiring;
 
 use std::{
+    panic::resume_unwind,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -29,13 +30,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{dispatcher, info, warn};
 
 use self::{
     crew::{Crew, News},
@@ -145,6 +147,14 @@ pub enum ReloadError {
     NotRunning,
 }
 
+impl State {
+    /// Forgets an outlet that has left, unless it is in use again by now: it is known as itself, since another
+    /// may have its name.
+    fn forget(&mut self, gone: &Arc<Outlet>) {
+        self.leaving.retain(|outlet| !Arc::ptr_eq(outlet, gone) || !outlet.is_closed());
+    }
+}
+
 impl Relay {
     /// Builds the relay; nothing is scraped or sent yet.
     ///
@@ -218,13 +228,13 @@ impl Relay {
                 () = stop.cancelled() => break,
                 Some((config, answer)) = commands.recv() => {
                     // Whoever asked may have gone; the log tells too.
-                    let _gone = answer.send(self.follow(&config, &mut crew));
+                    let _gone = answer.send(self.follow(&config, &mut crew, &stop).await);
                     continue;
                 }
                 news = crew.news() => news,
             };
             match news {
-                News::Removed(name) => self.state().leaving.retain(|outlet| outlet.name != name),
+                News::Removed(outlet) => self.state().forget(&outlet),
                 News::Expected => {}
                 News::Broken => {
                     self.broken.store(true, Relaxed);
@@ -263,18 +273,26 @@ impl Relay {
         answered.await.map_err(|_| ReloadError::NotRunning)?
     }
 
-    fn follow(&self, config: &Config, crew: &mut Crew) -> Result<Changes, ReloadError> {
-        let mut state = self.state();
-        let present = Arc::clone(&state.plan);
-        let (next, moves, errors) =
-            Plan::build(config, Some(&present), &state.leaving, &self.status);
+    /// Takes another configuration. The state is locked for moments only: to look at it must not wait for a
+    /// disk.
+    async fn follow(
+        &self,
+        config: &Config,
+        crew: &mut Crew,
+        stop: &CancellationToken,
+    ) -> Result<Changes, ReloadError> {
+        let (present, leaving) = {
+            let state = self.state();
+            (Arc::clone(&state.plan), state.leaving.clone())
+        };
+        let (next, moves, errors) = Plan::build(config, Some(&present), &leaving, &self.status);
         if let Some(error) = errors.into_iter().next() {
             return Err(error.into());
         }
         if let Some(data) = self.data.get() {
-            for outlet in &moves.added {
-                open_spool(outlet, data)?;
-            }
+            // A stop does not wait for disks either. Nothing of the plan is in use by then.
+            let opened = stop.run_until_cancelled(open_spools(&moves.added, data)).await;
+            opened.ok_or(ReloadError::NotRunning)??;
         }
         if config.spool != present.config.spool {
             warn!("the section `spool` has changed, which takes effect at the next start");
@@ -282,7 +300,8 @@ impl Relay {
         self.status.budget.set(config.flink.budgets);
         let next = Arc::new(next);
         let changes = changes(&present, &next, &moves);
-        let removed = crew.follow(&present, &next, &moves);
+        let removed = crew.follow(&present, &next, &moves).await;
+        let mut state = self.state();
         state.leaving.extend(removed);
         state.leaving.retain(|outlet| {
             !next.wiring.outlets.iter().any(|(present, _)| Arc::ptr_eq(present, outlet))
@@ -400,8 +419,11 @@ impl Relay {
 
     async fn close(&self) -> u64 {
         let mut lost_in_all = 0;
-        for receiver in self.receivers() {
-            let Left { lost, kept } = receiver.close(Reason::Shutdown).await;
+        let receivers = self.receivers();
+        // All at once: each may wait for a disk that hangs.
+        let left =
+            join_all(receivers.iter().map(|receiver| receiver.close(Reason::Shutdown))).await;
+        for (receiver, Left { lost, kept }) in receivers.iter().zip(left) {
             lost_in_all += lost;
             let counts = receiver.counts();
             let delivered = counts.delivered.samples;
@@ -428,6 +450,24 @@ fn open_spool(outlet: &Outlet, data: &DataDirectory) -> Result<(), StartError> {
     opened.map_err(|source| StartError::Spool { name: outlet.name.clone(), source })
 }
 
+/// Opens the spools of outlets that nobody appends to yet.
+async fn open_spools(outlets: &[Arc<Outlet>], data: &Arc<DataDirectory>) -> Result<(), StartError> {
+    let (outlets, data) = (outlets.to_vec(), Arc::clone(data));
+    off_the_runtime(move || outlets.iter().try_for_each(|outlet| open_spool(outlet, &data))).await
+}
+
+/// Does what waits for a disk on a thread on which it holds up nobody. Its lines of the log go where those
+/// of the caller go.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is awaited, and dropped only when the relay stops"
+)]
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let log = dispatcher::get_default(Clone::clone);
+    let done = spawn_blocking(move || dispatcher::with_default(&log, work)).await;
+    done.unwrap_or_else(|broken| resume_unwind(broken.into_panic()))
+}
+
 fn changes(before: &Plan, next: &Plan, moves: &Moves) -> Changes {
     let names = |outlets: &[Arc<Outlet>]| outlets.iter().map(|o| o.name.clone()).collect();
     let jobs_only_in = |plan: &Plan, other: &Plan| {
@@ -447,4 +487,35 @@ fn changes(before: &Plan, next: &Plan, moves: &Moves) -> Changes {
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, Source, load};
+
+    /// An outlet can have left, come back and gone again before the relay hears of its first end.
+    #[tokio::test]
+    async fn an_outlet_is_forgotten_when_it_is_itself_and_closed() {
+        let text = "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]\n\
+                    remote_write: [{url: 'http://localhost:1/'}]";
+        let source = Source { path: "flinkrelay.yaml".into(), text: text.to_owned() };
+        let config = load(Some(&source), &Overrides::default(), &|_| None).unwrap();
+        let receiver = || Receiver::new(config.receivers[0].clone()).unwrap();
+        let outlet = || Arc::new(Outlet::new(receiver()));
+        let (gone, of_the_same_name) = (outlet(), outlet());
+        let relay = Relay::new(&config).unwrap();
+        let leaving = || relay.state().leaving.len();
+        relay.state().leaving = vec![Arc::clone(&gone), Arc::clone(&of_the_same_name)];
+        relay.state().forget(&gone);
+        assert_eq!(leaving(), 2, "it is open again, and drains once more");
+        gone.close();
+        of_the_same_name.close();
+        relay.state().forget(&gone);
+        assert_eq!(leaving(), 1);
+        assert!(Arc::ptr_eq(&relay.state().leaving[0], &of_the_same_name));
+        of_the_same_name.reopen(Arc::new(receiver()), None).await;
+        relay.state().forget(&of_the_same_name);
+        assert_eq!(leaving(), 1);
+    }
 }

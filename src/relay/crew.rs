@@ -23,7 +23,7 @@ pub(super) struct Crew {
     stops: Stops,
     grace: Duration,
     data: Option<Arc<DataDirectory>>,
-    outlets: JoinSet<(String, Ended)>,
+    outlets: JoinSet<(Arc<Outlet>, Ended)>,
     outlet_orders: HashMap<String, watch::Sender<Option<Order>>>,
     jobs: JoinSet<()>,
     job_orders: HashMap<String, watch::Sender<JobOrder>>,
@@ -37,7 +37,7 @@ pub(super) struct Crew {
 /// What a task that ended means.
 pub(super) enum News {
     /// An outlet that was removed is drained.
-    Removed(String),
+    Removed(Arc<Outlet>),
     /// As it should be.
     Expected,
     /// A part of the relay broke.
@@ -73,12 +73,17 @@ impl Crew {
     }
 
     /// Goes from one plan to the next. Returns the outlets that drain now.
-    pub(super) fn follow(&mut self, before: &Plan, next: &Plan, moves: &Moves) -> Vec<Arc<Outlet>> {
+    pub(super) async fn follow(
+        &mut self,
+        before: &Plan,
+        next: &Plan,
+        moves: &Moves,
+    ) -> Vec<Arc<Outlet>> {
         for outlet in &moves.added {
             self.begin_outlet(outlet);
         }
         for (outlet, receiver) in &moves.replaced {
-            self.replace(outlet, receiver);
+            self.replace(outlet, receiver).await;
         }
         // Whoever reloads may have put right what a parked receiver waits for.
         next.wiring.outlets.iter().for_each(|(outlet, _)| outlet.receiver().probe_now());
@@ -112,18 +117,21 @@ impl Crew {
 
     fn begin_outlet(&mut self, outlet: &Arc<Outlet>) {
         let (orders, told) = watch::channel(None);
-        let (name, tended) = (outlet.name.clone(), Arc::clone(outlet));
+        let (name, outlet) = (outlet.name.clone(), Arc::clone(outlet));
         let (stops, grace, data) = (self.stops.clone(), self.grace, self.data.clone());
-        self.outlets.spawn(async move { (name, tended.tend(told, stops, grace, data).await) });
-        self.outlet_orders.insert(outlet.name.clone(), orders);
+        self.outlets.spawn(async move {
+            let ended = Arc::clone(&outlet).tend(told, stops, grace, data).await;
+            (outlet, ended)
+        });
+        self.outlet_orders.insert(name, orders);
     }
 
-    fn replace(&mut self, outlet: &Arc<Outlet>, receiver: &Arc<Receiver>) {
+    async fn replace(&mut self, outlet: &Arc<Outlet>, receiver: &Arc<Receiver>) {
         let orders = self.outlet_orders.get(&outlet.name);
         let order = Order::Replace(Arc::clone(receiver));
         if !orders.is_some_and(|orders| outlet.order(orders, order)) {
             // It was drained and closed a moment ago.
-            outlet.reopen(Arc::clone(receiver), self.data.as_deref());
+            outlet.reopen(Arc::clone(receiver), self.data.as_ref()).await;
             self.begin_outlet(outlet);
         }
     }
@@ -162,12 +170,13 @@ impl Crew {
         }
     }
 
-    fn outlet_ended(&mut self, ended: Result<(String, Ended), JoinError>) -> News {
+    fn outlet_ended(&mut self, ended: Result<(Arc<Outlet>, Ended), JoinError>) -> News {
         match ended {
-            Ok((name, Ended::Removed)) => {
+            Ok((outlet, Ended::Removed)) => {
                 // Unless it is back already under new orders.
-                self.outlet_orders.retain(|known, orders| *known != name || !orders.is_closed());
-                News::Removed(name)
+                let orders = &mut self.outlet_orders;
+                orders.retain(|name, orders| *name != outlet.name || !orders.is_closed());
+                News::Removed(outlet)
             }
             ended => broken(&ended),
         }

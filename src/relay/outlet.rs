@@ -28,6 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::off_the_runtime;
 use crate::{
     disk::DataDirectory,
     push::{Left, Receiver},
@@ -117,9 +118,26 @@ impl Outlet {
         *receiver = next;
     }
 
+    /// Whether it takes no orders any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// From now on it takes no orders.
+    pub(super) fn close(&self) {
+        self.closed.store(true, SeqCst);
+    }
+
     /// Opens a closed outlet again for this receiver. There is nothing to take over but what is on disk.
-    pub(super) fn reopen(&self, receiver: Arc<Receiver>, data: Option<&DataDirectory>) {
-        if let Some(Err(error)) = data.map(|data| receiver.open(data)) {
+    pub(super) async fn reopen(&self, receiver: Arc<Receiver>, data: Option<&Arc<DataDirectory>>) {
+        let opened = match data {
+            None => Ok(()),
+            Some(data) => {
+                let (receiver, data) = (Arc::clone(&receiver), Arc::clone(data));
+                off_the_runtime(move || receiver.open(&data)).await
+            }
+        };
+        if let Err(error) = opened {
             let error = anyhow::Error::new(error);
             error!(receiver = %self.name, error = %format!("{error:#}"),
                 "the receiver's spool cannot be opened again, so its samples wait in memory");
@@ -159,7 +177,7 @@ impl Outlet {
                         match self.leave(&receiver, &mut lanes, &mut orders, grace).await {
                             Ok(Leaving::Follows(next)) => next,
                             Ok(Leaving::Returns(next)) => {
-                                self.reopen(next, data.as_deref());
+                                self.reopen(next, data.as_ref()).await;
                                 continue;
                             }
                             Ok(Leaving::Gone) => return Ended::Removed,
@@ -211,7 +229,7 @@ impl Outlet {
         if let Some(Order::Replace(next)) = &*order {
             return Ok(Leaving::Returns(Arc::clone(next)));
         }
-        self.closed.store(true, SeqCst);
+        self.close();
         Ok(Leaving::Gone)
     }
 

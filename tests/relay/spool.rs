@@ -1,6 +1,15 @@
 //! The spool on a real disk: what was written outlives the relay, whatever ended it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use flinkrelay::{
     config::Config,
@@ -301,6 +310,7 @@ async fn a_full_disk_limit_costs_the_oldest_and_is_exact() {
     let queued = running.counts(0).queued;
     assert!(queued.bytes > 5 << 20, "what fits is kept: {queued:?}");
     assert_eq!(log.lines_with("the queue is full").len(), 1, "once an outage");
+    let status = running.relay.status.targets().remove(0);
     remote.set(|_| Answer::words(204, ""));
     let relay = running.relay.clone();
     until_true("it arrives", || relay.receivers()[0].counts().delivered.samples >= queued.samples)
@@ -313,5 +323,112 @@ async fn a_full_disk_limit_costs_the_oldest_and_is_exact() {
     // The newest is there; a scrape that the stop cut short is not.
     let samples = remote.samples_of("flink_taskmanager_n");
     let newest = samples.iter().filter(|s| !s.is_stale()).map(|sample| sample.value as usize).max();
-    assert!(newest.is_some_and(|page| page + 1 >= flink.requests().len()), "{newest:?}");
+    // On a busy machine a page may come too late.
+    let failed = usize::try_from(status.state().failures.iter().sum::<u64>()).unwrap();
+    let pages = flink.requests().len();
+    assert!(newest.is_some_and(|page| page + 1 + failed >= pages), "{newest:?} of {pages}");
+}
+
+/// The directory of a receiver's spool, which a relay has made.
+fn directory_of(data: &Path, receiver: &str) -> PathBuf {
+    let name = format!("{receiver}-");
+    let entries = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let mut found =
+        entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&name));
+    found.next().expect("the receiver's directory")
+}
+
+/// A file whose opening hangs, as one on a dead network disk does, until somebody opens its other end.
+fn hanging_file(path: &Path) {
+    if path.exists() {
+        fs::remove_file(path).unwrap();
+    }
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Opens the other end of a hanging file.
+fn let_go(path: &Path) -> fs::File {
+    fs::File::options().read(true).write(true).open(path).unwrap()
+}
+
+/// Recovering a spool takes as long as its disk does. Nobody else waits for that: what is scraped goes to
+/// the other receivers, and a person can see how they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_added_holds_up_nobody_while_its_spool_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let flink = counting_flink().await;
+    let (stays, comes) = (FakeReceiver::start().await, FakeReceiver::start().await);
+    let jobs = [job("flink", &[flink.address()], "")];
+    let spool = format!("spool: {{directory: {}}}\n", directory.path().display());
+    let one = [receiver(&stays.url(), "name: stays")];
+    let both = [one[0].clone(), receiver(&comes.url(), "name: comes")];
+    let (one, both) = (config(&jobs, &one, &spool), config(&jobs, &both, &spool));
+    let running = Running::start(&both);
+    until_true("a scrape", || !comes.accepted().is_empty()).await;
+    running.reload(&one).await;
+    until_true("it has left", || running.relay.receivers().len() == 1).await;
+    let lock = directory_of(directory.path(), "comes").join("lock");
+    hanging_file(&lock);
+
+    let reload = {
+        let (relay, both) = (Arc::clone(&running.relay), both.clone());
+        tokio::spawn(async move { relay.reload(both).await })
+    };
+    // A relay that waits for the disk would hang here, and this lets go of it, so that the test fails.
+    let (watch, watched) = (lock.clone(), Arc::new(AtomicBool::new(false)));
+    let in_time = Arc::clone(&watched);
+    let watchdog = std::thread::spawn(move || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !in_time.load(Relaxed) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let_go(&watch)
+    });
+    let before = flink.scrapes();
+    until_true("scrapes go on", || {
+        assert_eq!(running.relay.receivers().len(), 1, "as long as it is not open");
+        flink.scrapes() >= before + 3
+    })
+    .await;
+    assert!(!reload.is_finished(), "the disk hangs");
+    watched.store(true, Relaxed);
+    let _other_end = watchdog.join().unwrap();
+    let changes = reload.await.unwrap().unwrap();
+    assert_eq!(changes.receivers_added, ["comes"]);
+    let before = comes.accepted().len();
+    until_true("it gets samples again", || comes.accepted().len() > before).await;
+    assert_eq!(running.stop().await, 0);
+}
+
+/// Each disk that hangs gets three seconds at the end; several of them get these together.
+#[tokio::test]
+async fn disks_that_hang_hold_up_a_stop_together_and_not_in_turn() {
+    const RECEIVERS: usize = 5;
+    let (log, _guard) = Log::start();
+    let directory = tempfile::tempdir().unwrap();
+    let flink = counting_flink().await;
+    let remote = FakeReceiver::with_script(|_| Answer::words(503, "down")).await;
+    let receivers: Vec<_> =
+        (0..RECEIVERS).map(|n| receiver(&remote.url(), &format!("name: r{n}"))).collect();
+    let spool = format!("spool: {{directory: {}, fsync: always}}\n", directory.path().display());
+    let jobs = [job("flink", &[flink.address()], "")];
+    let config = config(&jobs, &receivers, &spool);
+    let running = Running::with_grace(&config, Duration::from_millis(100));
+    until_true("a scrape", || (0..RECEIVERS).all(|n| running.counts(n).queued.samples > 0)).await;
+    for n in 0..RECEIVERS {
+        hanging_file(&directory_of(directory.path(), &format!("r{n}")).join("cursor.tmp"));
+    }
+    // What is settled makes a cursor, which hangs.
+    remote.set(|_| Answer::words(204, ""));
+    until_true("deliveries", || (0..RECEIVERS).all(|n| running.counts(n).delivered.samples > 0))
+        .await;
+    let began = Instant::now();
+    running.stop_durable().await;
+    let took = began.elapsed();
+    let hung = log.lines_with("the spool's disk does not answer").len();
+    assert_eq!(hung, RECEIVERS, "the test is about this");
+    assert!(took < Duration::from_secs(3 * 3), "{took:?}");
+    for n in 0..RECEIVERS {
+        let_go(&directory_of(directory.path(), &format!("r{n}")).join("cursor.tmp"));
+    }
 }
