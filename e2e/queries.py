@@ -34,8 +34,6 @@ ABSENT = {
     "flinkrelay_budget_job_level": "no budget is set",
     "flinkrelay_budget_jobs_short": "no budget is set",
 }
-# What Flink before 2.0 does not have.
-NEWER_RULES = {"flink_job:checkpoint_age:seconds"}
 
 _WINDOW = "30s"
 _SCRAPES = 12
@@ -110,20 +108,18 @@ def check_rules(stage: Stage, to: list[Receiver]) -> None:
     stage.report.equal("Prometheus evaluates every rule", {}, sick)
     kinds = {rule["type"] for rule in rules}
     stage.report.equal("there are rules of both kinds", {"alerting", "recording"}, kinds)
-    old = _version(stage.version) < (2, 1)
     for receiver in to:
         api, missing, silent = receiver.api, {}, []
         for rule in rules:
             filled = _filled(api, rule["query"])
             if rule["type"] == "recording":
-                if not filled and not (old and rule["name"] in NEWER_RULES):
+                if not filled:
                     silent.append(rule["name"])
             elif names := _missing(api, rule["query"]):
                 missing[rule["name"]] = names
         stage.report.equal(f"every recording rule yields series ({api.name})", [], silent)
         stage.report.equal(f"what alerts look at is there ({api.name})", {}, missing)
     recorded = {rule["name"] for rule in rules if rule["type"] == "recording"}
-    recorded -= NEWER_RULES if old else set()
     got = {name for name in recorded if _filled(prometheus, name)}
     stage.report.equal("what is recorded can be asked for", recorded, got)
 

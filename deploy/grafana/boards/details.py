@@ -178,7 +178,7 @@ CHECKPOINTS = Dashboard(
                     "short",
                     (
                         q(
-                            f"max by (job_name) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__rate_interval]))",
+                            f"max by (job_name) (increase(flink_jobmanager_job_checkpoint_failures_total{{{JOB}}}[$__rate_interval]))",
                             "{{job_name}}",
                         ),
                     ),
@@ -193,11 +193,10 @@ CHECKPOINTS = Dashboard(
                 ),
                 _job(
                     "Age",
-                    "Time since the last checkpoint completed (Flink 2.0 and later): what a failure would repeat.",
-                    f"time() - (flink_jobmanager_job_lastCheckpointCompletedTimestamp{{{JOB}}} > 0) / 1000",
+                    "Time since the last checkpoint completed: what a failure would repeat. Before Flink 2.0 it begins with the first one that completes while the relay looks.",
+                    f"flink_jobmanager_job_last_completed_checkpoint_age_seconds{{{JOB}}}",
                     "s",
                     width=6,
-                    core=False,
                 ),
             ),
         ),
@@ -351,6 +350,31 @@ ROCKSDB = Dashboard(
                     "Bytes of index and filter blocks outside the block cache.",
                     "estimate_table_readers_mem",
                     "bytes",
+                ),
+                Panel(
+                    "Memory of an operator",
+                    "Bytes in mem tables and table readers of all states of an operator together. The block cache is shared, so it is in none of them.",
+                    "bytes",
+                    (
+                        q(
+                            f"sum by (job_name, operator) (flink_taskmanager_job_task_operator_rocksdb_memory_bytes{{{TASK}}})",
+                            "{{operator}}",
+                        ),
+                    ),
+                    needs="`state.backend.rocksdb.metrics.cur-size-all-mem-tables: true`",
+                ),
+                Panel(
+                    "Block cache in use",
+                    "Share of the block cache that is used. All states of a slot share one cache.",
+                    "percentunit",
+                    (
+                        q(
+                            f"max by (job_name, operator) (flink_taskmanager_job_task_operator_rocksdb_block_cache_used_ratio{{{TASK}}})",
+                            "{{operator}}",
+                        ),
+                    ),
+                    maximum=1,
+                    needs="`state.backend.rocksdb.metrics.block-cache-usage: true` and `block-cache-capacity`",
                 ),
             ),
         ),

@@ -308,7 +308,7 @@ def _restarts() -> dict:
         "enable": True,
         "hide": False,
         "iconColor": "red",
-        "expr": f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{JOB}}}[$__rate_interval])) > 0",
+        "expr": f"max by (job_name) (increase(flink_jobmanager_job_restarts_total{{{JOB}}}[$__rate_interval])) > 0",
         "titleFormat": "{{job_name}} restarts",
         "step": "",
     }

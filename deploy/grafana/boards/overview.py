@@ -50,13 +50,13 @@ CLUSTER_OVERVIEW = Dashboard(
                 _stat(
                     "Restarts",
                     "Restarts of all jobs within the time range.",
-                    f"sum(max by (job_id) (increase(flink_jobmanager_job_numRestarts{{{SITE}}}[$__range])))",
+                    f"sum(max by (job_id) (increase(flink_jobmanager_job_restarts_total{{{SITE}}}[$__range])))",
                     thresholds=((None, "green"), (1, "orange"), (5, "red")),
                 ),
                 _stat(
                     "Failed checkpoints",
                     "Checkpoints of all jobs that failed within the time range.",
-                    f"sum(max by (job_id) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{SITE}}}[$__range])))",
+                    f"sum(max by (job_id) (increase(flink_jobmanager_job_checkpoint_failures_total{{{SITE}}}[$__range])))",
                     thresholds=((None, "green"), (1, "orange"), (5, "red")),
                 ),
                 _stat(
@@ -72,7 +72,7 @@ CLUSTER_OVERVIEW = Dashboard(
             (
                 Panel(
                     "Jobs",
-                    "Each job with the time it has run without interruption, restarts since its submission, and its last checkpoint.",
+                    "Each job with the time it has run without interruption, restarts since its submission, and its last checkpoint: how long it took, and how long ago it completed.",
                     "short",
                     (
                         q(
@@ -86,6 +86,10 @@ CLUSTER_OVERVIEW = Dashboard(
                         q(
                             f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_lastCheckpointDuration{{{SITE}}}) / 1000",
                             "last checkpoint, s",
+                        ),
+                        q(
+                            f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_last_completed_checkpoint_age_seconds{{{SITE}}})",
+                            "checkpoint age, s",
                         ),
                         q(
                             f"max by (cluster, namespace, job_name, job_id) (flink_jobmanager_job_numberOfFailedCheckpoints{{{SITE}}})",
@@ -114,7 +118,7 @@ CLUSTER_OVERVIEW = Dashboard(
                     "short",
                     (
                         q(
-                            f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{SITE}}}[$__rate_interval]))",
+                            f"max by (job_name) (increase(flink_jobmanager_job_restarts_total{{{SITE}}}[$__rate_interval]))",
                             "{{job_name}}",
                         ),
                     ),
@@ -125,7 +129,7 @@ CLUSTER_OVERVIEW = Dashboard(
                     "percentunit",
                     (
                         q(
-                            f"max by (job_name) (flink_taskmanager_job_task_backPressuredTimeMsPerSecond{{{SITE}}}) / 1000",
+                            f"max by (job_name) (flink_taskmanager_job_task_backpressured_ratio{{{SITE}}})",
                             "{{job_name}}",
                         ),
                     ),
@@ -153,7 +157,7 @@ CLUSTER_OVERVIEW = Dashboard(
                     "short",
                     (
                         q(
-                            f"sum(flink_jobmanager_taskSlotsTotal{{{SITE}}}) - sum(flink_jobmanager_taskSlotsAvailable{{{SITE}}})",
+                            f"sum(flink_jobmanager_task_slots_used{{{SITE}}})",
                             "in use",
                         ),
                         q(f"sum(flink_jobmanager_taskSlotsAvailable{{{SITE}}})", "free"),
@@ -177,7 +181,7 @@ CLUSTER_OVERVIEW = Dashboard(
                     "Heap in use as a share of its maximum. Up and down is normal; what counts is the bottom of the saw.",
                     "percentunit",
                     both(
-                        f"flink_{{}}_Status_JVM_Memory_Heap_Used{{{SITE}}} / (flink_{{}}_Status_JVM_Memory_Heap_Max{{{SITE}}} > 0)",
+                        f"flink_{{}}_memory_heap_used_ratio{{{SITE}}}",
                         "{{instance}}",
                     ),
                     width=8,
@@ -240,7 +244,7 @@ JOB_OVERVIEW = Dashboard(
                 _stat(
                     "Restarts",
                     "Restarts within the time range.",
-                    f"sum(max by (job_id) (increase(flink_jobmanager_job_numRestarts{{{JOB}}}[$__range])))",
+                    f"sum(max by (job_id) (increase(flink_jobmanager_job_restarts_total{{{JOB}}}[$__range])))",
                     width=4,
                     thresholds=((None, "green"), (1, "orange"), (3, "red")),
                 ),
@@ -253,7 +257,7 @@ JOB_OVERVIEW = Dashboard(
                 _stat(
                     "Failed checkpoints",
                     "Checkpoints that failed within the time range.",
-                    f"sum(max by (job_id) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__range])))",
+                    f"sum(max by (job_id) (increase(flink_jobmanager_job_checkpoint_failures_total{{{JOB}}}[$__range])))",
                     width=4,
                     thresholds=((None, "green"), (1, "orange"), (3, "red")),
                 ),
@@ -265,10 +269,10 @@ JOB_OVERVIEW = Dashboard(
                     thresholds=((None, "green"), (1, "orange")),
                 ),
                 _stat(
-                    "Last checkpoint",
-                    "Time that the last checkpoint took.",
-                    f"max(flink_jobmanager_job_lastCheckpointDuration{{{JOB}}} >= 0)",
-                    "ms",
+                    "Checkpoint age",
+                    "Time since the last checkpoint completed: what a failure would repeat now.",
+                    f"max(flink_jobmanager_job_last_completed_checkpoint_age_seconds{{{JOB}}})",
+                    "s",
                     width=4,
                 ),
             ),
@@ -335,7 +339,7 @@ JOB_OVERVIEW = Dashboard(
                     "percentunit",
                     (
                         q(
-                            f"max by (job_name, task_name) (flink_taskmanager_job_task_busyTimeMsPerSecond{{{JOB}}}) / 1000",
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_busy_ratio{{{JOB}}})",
                             "{{task_name}}",
                         ),
                     ),
@@ -348,7 +352,7 @@ JOB_OVERVIEW = Dashboard(
                     "percentunit",
                     (
                         q(
-                            f"max by (job_name, task_name) (flink_taskmanager_job_task_backPressuredTimeMsPerSecond{{{JOB}}}) / 1000",
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_backpressured_ratio{{{JOB}}})",
                             "{{task_name}}",
                         ),
                     ),
@@ -361,7 +365,7 @@ JOB_OVERVIEW = Dashboard(
                     "s",
                     (
                         q(
-                            f"time() - min by (job_name, task_name) (flink_taskmanager_job_task_currentInputWatermark{{{JOB}}} > 0 < 9e18) / 1000",
+                            f"max by (job_name, task_name) (flink_taskmanager_job_task_watermark_lag_seconds{{{JOB}}})",
                             "{{task_name}}",
                         ),
                     ),
@@ -384,7 +388,7 @@ JOB_OVERVIEW = Dashboard(
                             "{{job_name}} completed",
                         ),
                         q(
-                            f"max by (job_name) (increase(flink_jobmanager_job_numberOfFailedCheckpoints{{{JOB}}}[$__rate_interval]))",
+                            f"max by (job_name) (increase(flink_jobmanager_job_checkpoint_failures_total{{{JOB}}}[$__rate_interval]))",
                             "{{job_name}} failed",
                         ),
                     ),
@@ -408,7 +412,7 @@ JOB_OVERVIEW = Dashboard(
                     "short",
                     (
                         q(
-                            f"max by (job_name) (increase(flink_jobmanager_job_numRestarts{{{JOB}}}[$__rate_interval]))",
+                            f"max by (job_name) (increase(flink_jobmanager_job_restarts_total{{{JOB}}}[$__rate_interval]))",
                             "{{job_name}}",
                         ),
                     ),

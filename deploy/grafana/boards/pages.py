@@ -37,6 +37,9 @@ A choice goes along to the other dashboards by the menu *Flink*.
 **Names.** Panels use the relay's [canonical names](metric-names.md), so they work for Flink 1.13 to 2.3. With `flink: {names: raw}` panels marked *canonical* stay empty; the others do not care, but for `operator`, which is
 `operator_name` with `labels: raw`. Panels that need a newer Flink than 1.14 say so by *newer*, as far as the test of 1.14 goes.
 
+**Derived series.** Shares, lags, ages and counts of restarts come from the relay's [derived series](flink.md#derived-series), which are the same for all versions. With one of them switched off in `flink.derived` its panels and
+alerts stay empty.
+
 **Series.** Panels without data on a healthy cluster, and what switches others on, are marked. The script `e2e/run` runs every query against VictoriaMetrics and Prometheus with a real Flink behind, and fails on a panel that is empty without
 such a mark.
 """

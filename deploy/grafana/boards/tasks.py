@@ -16,8 +16,8 @@ from .model import (
 )
 
 
-def _subtasks(title: str, what: str, metric: str, unit: str, divisor: str = "", **more) -> Panel:
-    expr = f"max by (task_name, subtask_index) ({metric}{{{TASK}}}){divisor}"
+def _subtasks(title: str, what: str, metric: str, unit: str, **more) -> Panel:
+    expr = f"max by (task_name, subtask_index) ({metric}{{{TASK}}})"
     return Panel(title, what, unit, (q(expr, "{{subtask_index}} {{task_name}}"),), **more)
 
 
@@ -26,8 +26,8 @@ def _skew(metric: str, over: str) -> str:
     return f"max by ({over}) ({rate}) / (avg by ({over}) ({rate}) > 0)"
 
 
-# NaN for sources of the old kind, which would make every mean NaN: hence `>= 0` where it is used.
-_BUSY = f"avg_over_time(flink_taskmanager_job_task_busyTimeMsPerSecond{{{TASK}}}[$__rate_interval])"
+# Sources of the old kind do not measure it, and are absent.
+_BUSY = f"avg_over_time(flink_taskmanager_job_task_busy_ratio{{{TASK}}}[$__rate_interval])"
 
 TASKS = Dashboard(
     "flinkrelay-task",
@@ -55,7 +55,7 @@ TASKS = Dashboard(
                     "none",
                     (
                         q(
-                            f"max by (job_name, task_name) ({_BUSY} >= 0) / (avg by (job_name, task_name) ({_BUSY} >= 0) > 0)",
+                            f"max by (job_name, task_name) ({_BUSY}) / (avg by (job_name, task_name) ({_BUSY}) > 0)",
                             "{{task_name}}",
                         ),
                     ),
@@ -90,27 +90,24 @@ TASKS = Dashboard(
                 _subtasks(
                     "Busy",
                     "Share of time that each subtask works.",
-                    "flink_taskmanager_job_task_busyTimeMsPerSecond",
+                    "flink_taskmanager_job_task_busy_ratio",
                     "percentunit",
-                    " / 1000",
                     width=8,
                     maximum=1,
                 ),
                 _subtasks(
                     "Back pressure",
                     "Share of time that each subtask is held back by its consumers.",
-                    "flink_taskmanager_job_task_backPressuredTimeMsPerSecond",
+                    "flink_taskmanager_job_task_backpressured_ratio",
                     "percentunit",
-                    " / 1000",
                     width=8,
                     maximum=1,
                 ),
                 _subtasks(
                     "Idle",
                     "Share of time that each subtask waits for input.",
-                    "flink_taskmanager_job_task_idleTimeMsPerSecond",
+                    "flink_taskmanager_job_task_idle_ratio",
                     "percentunit",
-                    " / 1000",
                     width=8,
                     maximum=1,
                 ),
@@ -120,7 +117,7 @@ TASKS = Dashboard(
                     "s",
                     (
                         q(
-                            f"time() - min by (task_name, subtask_index) (flink_taskmanager_job_task_currentInputWatermark{{{TASK}}} > 0 < 9e18) / 1000",
+                            f"max by (task_name, subtask_index) (flink_taskmanager_job_task_watermark_lag_seconds{{{TASK}}})",
                             "{{subtask_index}} {{task_name}}",
                         ),
                     ),
@@ -191,7 +188,7 @@ TASKS = Dashboard(
                     "s",
                     (
                         q(
-                            f"time() - min by (operator) (flink_taskmanager_job_task_operator_currentOutputWatermark{{{TASK}}} > 0 < 9e18) / 1000",
+                            f"max by (operator) (flink_taskmanager_job_task_operator_output_watermark_lag_seconds{{{TASK}}})",
                             "{{operator}}",
                         ),
                     ),
@@ -327,6 +324,25 @@ JVM = Dashboard(
                         ),
                     ),
                     width=8,
+                ),
+                Panel(
+                    "Heap in use",
+                    "Heap in use as a share of its maximum. What counts is the bottom of the saw.",
+                    "percentunit",
+                    both(f"flink_{{}}_memory_heap_used_ratio{{{PROCESS}}}", "{{instance}}"),
+                    maximum=1,
+                ),
+                Panel(
+                    "Managed memory in use",
+                    "Managed memory in use as a share of what there is. With RocksDB it is near 1 once its caches are full, which is as it should be.",
+                    "percentunit",
+                    (
+                        q(
+                            f"flink_taskmanager_memory_managed_used_ratio{{{PROCESS}}}",
+                            "{{tm_id}} {{instance}}",
+                        ),
+                    ),
+                    maximum=1,
                 ),
             ),
         ),
