@@ -375,14 +375,17 @@ async fn a_receiver_that_is_added_holds_up_nobody_while_its_spool_is_opened() {
         tokio::spawn(async move { relay.reload(both).await })
     };
     // A relay that waits for the disk would hang here, and this lets go of it, so that the test fails.
-    let (watch, watched) = (lock.clone(), Arc::new(AtomicBool::new(false)));
-    let in_time = Arc::clone(&watched);
-    let watchdog = std::thread::spawn(move || {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !in_time.load(Relaxed) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
+    let (seen, too_late) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let watchdog = std::thread::spawn({
+        let (seen, too_late) = (Arc::clone(&seen), Arc::clone(&too_late));
+        move || {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !seen.load(Relaxed) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            too_late.store(!seen.load(Relaxed), Relaxed);
+            let_go(&lock)
         }
-        let_go(&watch)
     });
     let before = flink.scrapes();
     until_true("scrapes go on", || {
@@ -390,8 +393,9 @@ async fn a_receiver_that_is_added_holds_up_nobody_while_its_spool_is_opened() {
         flink.scrapes() >= before + 3
     })
     .await;
+    assert!(!too_late.load(Relaxed), "nobody could look at the relay while the disk hung");
     assert!(!reload.is_finished(), "the disk hangs");
-    watched.store(true, Relaxed);
+    seen.store(true, Relaxed);
     let _other_end = watchdog.join().unwrap();
     let changes = reload.await.unwrap().unwrap();
     assert_eq!(changes.receivers_added, ["comes"]);
