@@ -23,7 +23,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{sync::Notify, time::Instant};
@@ -235,6 +235,11 @@ impl Receiver {
     /// not asked for that, or the time is over.
     pub fn retry_after(&self) -> Option<Duration> {
         self.gate().asked_pause(Instant::now())
+    }
+
+    /// The time at which that ends.
+    pub fn retry_at(&self) -> Option<SystemTime> {
+        SystemTime::now().checked_add(self.retry_after()?)
     }
 
     /// Asks the receiver at once if it is parked or wants to be left alone: something was changed that may

@@ -57,12 +57,14 @@ pub async fn survey(
     let receivers = receivers::look(config, relay, manner.send_sample, until);
     let (((targets, mut unfinished), clusters), receivers) = tokio::join!(flink, receivers);
     let receivers = receivers?;
+    let mut clusters = clusters?;
+    rest::look_into_logs(rest, &mut clusters, &targets, until).await?;
     let silent = receivers.iter().filter(|receiver| receiver.answer.is_none());
     unfinished.extend(silent.map(|receiver| receiver.config.url.to_string()));
     Ok(Evidence {
         targets,
         elsewhere: jobs.iter().map(|job| job.sources().elsewhere.len()).sum(),
-        clusters: clusters?,
+        clusters,
         receivers,
         data_dir: directory(config),
         now_ms: now_ms(),

@@ -114,6 +114,17 @@ pub struct Head {
     pub names: Vec<String>,
 }
 
+/// How many TaskManagers' pages these targets show.
+pub fn task_managers_shown<'e>(targets: impl Iterator<Item = &'e TargetLook>) -> usize {
+    let ports = targets.flat_map(|target| &target.ports);
+    ports
+        .filter(|port| match &port.answer {
+            PortAnswer::Flink(page) => matches!(page.role, Role::TaskManager | Role::Both),
+            _ => false,
+        })
+        .count()
+}
+
 /// A page of Flink's.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -239,6 +250,8 @@ pub struct ClusterLook {
     pub clocks_ms: Option<(i64, i64)>,
     /// The lines of the beginning of the JobManager's log that speak of reporters.
     pub log: Vec<String>,
+    /// The same of TaskManagers that show no page although they are on a target's host, each with that host.
+    pub task_manager_logs: Vec<(String, Vec<String>)>,
 }
 
 /// One receiver.

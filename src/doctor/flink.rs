@@ -7,8 +7,9 @@
 use super::{
     Finding, Id,
     Severity::{Problem, Warning},
-    evidence::{ClusterLook, Evidence, PortAnswer, TargetLook},
+    evidence::{ClusterLook, Evidence, PortAnswer, TargetLook, task_managers_shown},
     settings::{FACTORY, Kind, Reporter, Version, spelt, value},
+    targets::started_port,
 };
 use crate::flink::Role;
 
@@ -35,6 +36,7 @@ fn of_cluster(evidence: &Evidence, cluster: &ClusterLook) -> Vec<Finding> {
             findings.extend(about.keys(reporter));
         }
     }
+    findings.extend(jar_of_task_managers(cluster));
     findings.extend(unseen(evidence, cluster));
     findings.extend(clock(cluster));
     findings
@@ -343,16 +345,30 @@ const TELL_APART: [&str; 2] = ["subtask_index", "operator_id"];
 /// Ports beyond the first that a proposed range has.
 const PORTS_TO_SPARE: u16 = 10;
 
+/// Images of TaskManagers may lack what the JobManager's has.
+fn jar_of_task_managers(cluster: &ClusterLook) -> Option<Finding> {
+    let logs = cluster.task_manager_logs.iter();
+    let lacks = |line: &&String| line.contains("could not be found for reporter");
+    let (host, line) =
+        logs.filter_map(|(host, log)| log.iter().find(lacks).map(|line| (host, line))).next()?;
+    let version = cluster.version.as_deref().unwrap_or("VERSION");
+    let why = "the reporter's jar is not in this installation, so the TaskManager goes on without the reporter";
+    let subject = format!("the TaskManager on {host}");
+    Some(
+        Finding::new(Id::ReporterJar, Problem, subject, format!("its log: {line}"), why).fix(
+            "the TaskManagers' image or installation of Flink: put the jar of Flink's distribution there",
+            format!("plugins/metrics-prometheus/flink-metrics-prometheus-{version}.jar"),
+        ),
+    )
+}
+
 /// TaskManagers on a target's host that REST knows and no page is of.
 fn unseen(evidence: &Evidence, cluster: &ClusterLook) -> Option<Finding> {
     for target in &evidence.targets {
         let registered = cluster.task_managers.iter().filter(|(_, host)| *host == target.spec.host);
         let registered = registered.count();
         let on_host = evidence.targets.iter().filter(|other| other.spec.host == target.spec.host);
-        let shown = on_host
-            .flat_map(roles)
-            .filter(|role| matches!(role, Role::TaskManager | Role::Both))
-            .count();
+        let shown = task_managers_shown(on_host);
         // With none at all it is the target's own trouble.
         if shown > 0 && registered > shown {
             let host = &target.spec.host;
@@ -362,12 +378,14 @@ fn unseen(evidence: &Evidence, cluster: &ClusterLook) -> Option<Finding> {
             let why = "the others have taken a port that is no target, or found none";
             let first = target.spec.ports.start();
             let line = format!("--target {host}:{first}-{}", first.saturating_add(PORTS_TO_SPARE));
-            return Some(
-                Finding::new(Id::TaskManagersUnseen, Warning, &cluster.url, seen, why).fix(
-                    "the relay's command line: the whole range that the reporter may use",
-                    line,
-                ),
-            );
+            let finding = Finding::new(Id::TaskManagersUnseen, Warning, &cluster.url, seen, why);
+            let place = "the relay's command line: the whole range that the reporter may use";
+            let told = cluster.task_manager_logs.iter().filter(|(on, _)| on == host);
+            let ports = told.filter_map(|(_, log)| started_port(log));
+            return Some(ports.fold(finding.fix(place, line), |finding, port| {
+                let place = "or the port that the log of one of them tells";
+                finding.fix(place, format!("--target {host}:{port}"))
+            }));
         }
     }
     None

@@ -202,7 +202,7 @@ fn answered(receiver: &ReceiverLook, answer: &Answer) -> Option<Finding> {
             Finding { severity: Warning, ..finding(Id::ReceiverRefuses, why).fix("to know for certain, with one sample", "flinkrelay doctor --send-sample …") }
         }
         500..=599 => finding(Id::ReceiverFails, "it, or a proxy in front of it, is in trouble; samples wait and are sent again")
-            .fix("the receiver's own log, at this time", format!("curl -sv {}", origin(url))),
+            .fix("the receiver's own log, at this time", format!("curl -sv -X POST {}{}", origin(url), url.path())),
         _ => finding(Id::ReceiverRefuses, "what a receiver refuses is lost; its words say why")
             .fix("the relay's remote_write, so that one bad series does not cost a batch", "on_status: {400: bisect}"),
     })

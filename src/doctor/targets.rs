@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
+use hyper::Uri;
+
 use super::{
     Finding, Fix, Id,
     Severity::{Problem, Warning},
@@ -283,7 +285,7 @@ fn answered(
             format!("{url} answers HTTP {} to {}", head.status, head.location),
             "what is in front of the reporter sends clients elsewhere, to a login page for instance",
         )
-        .fix("the relay's command line: the address of the reporter itself", format!("--target http://{host}:{}/metrics", port.port)),
+        .fix("the relay's command line: the address of the reporter itself", format!("--target http://{host}:{}{}", port.port, path(url))),
         Foreign::Status => finding(
             Id::TargetStatus,
             format!("{url} answers HTTP {}{}", head.status, words(head)),
@@ -304,6 +306,11 @@ fn answered(
             .fix(WHICH_PORT, GREP)
         }
     }
+}
+
+/// The path that was asked for.
+fn path(url: &str) -> String {
+    url.parse::<Uri>().map_or_else(|_| "/metrics".to_owned(), |url| url.path().to_owned())
 }
 
 fn words(head: &Head) -> String {
@@ -341,9 +348,14 @@ fn other_port(evidence: &Evidence, target: &TargetLook) -> Option<Finding> {
         Finding::new(Id::TargetPort, Problem, subject(target), seen, why)
             .fix("the relay's command line", format!("--target {host}:{ports}"))
     };
-    if let Some(port) = started_port(cluster).filter(|port| !asked.contains(port)) {
-        let seen =
-            format!("the JobManager's log: Started PrometheusReporter HTTP server on port {port}");
+    let of_task_managers = cluster.task_manager_logs.iter().filter(|(on, _)| on == host);
+    let logs = of_task_managers.map(|(_, log)| ("the TaskManager's log", log));
+    let logs = logs.chain([("the JobManager's log", &cluster.log)]);
+    let mut started = logs.filter_map(|(whose, log)| Some((whose, started_port(log)?)));
+    let of_host = evidence.targets.iter().filter(|target| target.spec.host == *host);
+    let is_asked = |port: u16| of_host.clone().any(|target| target.spec.ports.contains(&port));
+    if let Some((whose, port)) = started.find(|(_, port)| !is_asked(*port)) {
+        let seen = format!("{whose}: Started PrometheusReporter HTTP server on port {port}");
         // Another process of the host has another port of the range.
         let ranges = configured_ports(cluster).map(|(_, ports)| ports).unwrap_or_default();
         let range = ranges.iter().find(|range| range.contains(&port)).map(spelt);
@@ -380,9 +392,9 @@ fn configured_ports(cluster: &ClusterLook) -> Option<(String, Vec<RangeInclusive
     Some((reporter.key("port"), reporter.ports()?))
 }
 
-/// Where the JobManager's reporter listens, by its log.
-fn started_port(cluster: &ClusterLook) -> Option<u16> {
-    let lines = cluster.log.iter();
+/// Where the reporter of a process listens, by its log.
+pub(super) fn started_port(log: &[String]) -> Option<u16> {
+    let lines = log.iter();
     let mut told =
         lines.filter_map(|line| line.split_once("PrometheusReporter HTTP server on port "));
     let (_, port) = told.next_back()?;

@@ -26,6 +26,9 @@ pub(super) struct Targets {
     active_targets: Vec<Target>,
     ranges: Vec<Range>,
     receivers: Vec<ReceiverState>,
+    /// By job, how many targets the last roll-ups across them are of; absent when there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rollup_targets: BTreeMap<String, usize>,
     /// Absent when it is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     flink_rest: Option<FlinkRest>,
@@ -204,6 +207,7 @@ pub(super) fn list(relay: &Relay) -> Targets {
         active_targets,
         ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
         receivers: relay.receivers().iter().map(|r| receiver(r)).collect(),
+        rollup_targets: relay.status.rollup_targets(),
         flink_rest: relay.rest().as_ref().map(|rest| flink_rest(rest)),
         budget: budget(relay.status.budget.state()),
     }
@@ -318,9 +322,7 @@ fn receiver(receiver: &Receiver) -> ReceiverState {
             words: answer.words,
             at: seconds(answer.at),
         }),
-        retry_after: receiver
-            .retry_after()
-            .and_then(|left| seconds(SystemTime::now().checked_add(left)?)),
+        retry_after: receiver.retry_at().and_then(seconds),
         requests_in_flight,
         shards,
         oldest_pending_seconds: receiver.oldest_pending().unwrap_or_default().as_secs_f64(),

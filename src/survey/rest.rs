@@ -1,4 +1,4 @@
-//! Flink's REST API: version, configuration, TaskManagers, and what its log says of reporters.
+//! Flink's REST API: version, configuration, TaskManagers, and what its logs say of reporters.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{ANSWER_MAX, CONNECT_MAX, LOOKS_IN_FLIGHT};
 use crate::{
     config::{Rest, RestEndpoints},
-    doctor::evidence::ClusterLook,
+    doctor::evidence::{ClusterLook, TargetLook, task_managers_shown},
     flink::rest::{Ask, Cluster},
     flink_rest::{get, request},
     http::{BuildError, Client, Reached, reach},
@@ -53,6 +53,37 @@ pub(super) async fn look(
     Ok(stream::iter(looks).buffered(LOOKS_IN_FLIGHT).collect().await)
 }
 
+/// Reads the logs of TaskManagers that should be on a page and are not. Few of them, and only then: Flink copies
+/// the whole log to the JobManager for that.
+///
+/// # Errors
+/// TLS files or headers that cannot be used.
+pub(super) async fn look_into_logs(
+    rest: &Rest,
+    clusters: &mut [ClusterLook],
+    targets: &[TargetLook],
+    until: Instant,
+) -> Result<(), BuildError> {
+    let client = Client::new(&rest.http, rest.timeout.min(ANSWER_MAX))?;
+    for cluster in clusters {
+        let Ok(url) = cluster.url.parse::<Uri>() else { continue };
+        let missing = |host: &str| {
+            let registered = cluster.task_managers.iter().filter(|(_, of)| of == host).count();
+            let mut on_host = targets.iter().filter(|target| target.spec.host == host).peekable();
+            on_host.peek().is_some() && task_managers_shown(on_host) < registered
+        };
+        let silent = cluster.task_managers.iter().filter(|(_, host)| missing(host));
+        let silent: Vec<_> = silent.take(TASK_MANAGER_LOGS_MAX).cloned().collect();
+        for (id, host) in silent {
+            let path = format!("/taskmanagers/{id}/log");
+            if let Ok(Some(lines)) = timeout_at(until, log(&client, &url, &path)).await {
+                cluster.task_manager_logs.push((host, lines));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether requests carry credentials, and hosts that nobody named are to be asked.
 pub(super) fn is_secret(rest: &Rest) -> bool {
     let is_open = rest.http.auth.is_none() && rest.http.headers.is_empty();
@@ -83,7 +114,7 @@ async fn of_endpoint(client: &Client, url: &Uri, mut look: ClusterLook) -> Clust
     if ask(client, url, &mut cluster, &Ask::Overview).await.is_ok() {
         look.clocks_ms = clocks(client, url, &cluster).await;
     }
-    look.log = log(client, url).await.unwrap_or_default();
+    look.log = log(client, url, "/jobmanager/log").await.unwrap_or_default();
     look
 }
 
@@ -121,9 +152,9 @@ async fn clocks(client: &Client, url: &Uri, cluster: &Cluster) -> Option<(i64, i
 
 /// The lines of the log's beginning that speak of reporters. Flink begins a new log when it starts, and
 /// sets up its reporters first.
-async fn log(client: &Client, url: &Uri) -> Option<Vec<String>> {
+async fn log(client: &Client, url: &Uri, path: &str) -> Option<Vec<String>> {
     let until = Instant::now() + ANSWER_MAX;
-    let sent = timeout_at(until, client.send(request(url, "/jobmanager/log"))).await;
+    let sent = timeout_at(until, client.send(request(url, path))).await;
     let answer = sent.ok()?.ok()?;
     if answer.status() != StatusCode::OK {
         return None;
@@ -154,6 +185,9 @@ const HOSTS_MAX: usize = 64;
 
 /// Bytes of a log that are read: the start of a JobManager writes some hundred KiB at most.
 const LOG_BYTES_MAX: usize = 1 << 20;
+
+/// TaskManagers of a cluster whose logs are read: what is wrong with one is mostly wrong with all.
+const TASK_MANAGER_LOGS_MAX: usize = 4;
 
 /// Characters of a line of it that are shown.
 const LINE_CHARS_MAX: usize = 300;

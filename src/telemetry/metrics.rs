@@ -62,19 +62,10 @@ impl Collector for RelayMetrics {
         targets(&self.0, &mut encoder)?;
         ranges(&self.0, &mut encoder)?;
         flink_rest(&self.0, &mut encoder)?;
-        rollups(&self.0, &mut encoder)?;
+        budget::rollups(&self.0.status, &mut encoder)?;
         budget::budget(&self.0.status.budget.state(), &mut encoder)?;
         receivers(&self.0, &mut encoder)
     }
-}
-
-fn rollups(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let help =
-        "Targets that are part of the roll-ups across the job's targets that were made last.";
-    family(encoder, "rollup_targets", help, Kind::Gauge, |family| {
-        let jobs = relay.status.rollup_targets();
-        jobs.iter().try_for_each(|(job, &targets)| family.add(&[("job", job)], targets as f64))
-    })
 }
 
 #[derive(Clone, Copy)]

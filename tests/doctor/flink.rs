@@ -4,10 +4,13 @@ use serde_json::json;
 
 use crate::{
     fakes::{
+        flink::FakeFlink,
         http::Answer,
         rest::{FakeCluster, FakeRest},
     },
-    world::{FACTORY, Receiver, closed, doctor, job_manager_page, processes, rest},
+    world::{
+        FACTORY, Receiver, closed, doctor, job_manager_page, processes, rest, task_manager_page,
+    },
 };
 
 const FACTORY_KEY: &str = "metrics.reporter.prom.factory.class";
@@ -167,4 +170,54 @@ async fn a_rest_api_that_cannot_be_asked_is_a_warning() {
     let said = doctor(&["--target", &manager.address(), "--flink-rest", &url]).await;
     assert_eq!(said.code, 0);
     said.has_warning("rest-unreachable", "refused", "--flink-rest http://JOBMANAGER:8081");
+}
+
+/// The JobManager is well, and the TaskManagers on its host are not: what is wrong stands in their own logs.
+#[tokio::test]
+async fn the_logs_of_task_managers_without_a_page_are_read() {
+    let (manager, worker) = processes().await;
+    let ids = ["tm-1", "tm-2", "tm-3"];
+    let cluster = ids.into_iter().fold(FakeCluster::default(), FakeCluster::with_task_manager);
+    let logs = std::sync::Arc::new(std::sync::Mutex::new(("", "")));
+    let rest = FakeRest::of(cluster).await;
+    let told = std::sync::Arc::clone(&logs);
+    rest.script(move |request| match request.target.as_str() {
+        "/taskmanagers" => {
+            let row = |n| json!({"id": format!("tm-{n}"), "path": format!("pekko.tcp://flink@127.0.0.1:{n}/user/rpc/taskmanager_0")});
+            Some(Answer::new(200, &[], json!({"taskmanagers": [row(1), row(2)]}).to_string()))
+        }
+        "/taskmanagers/tm-1/log" => Some(Answer::new(200, &[], told.lock().unwrap().0)),
+        "/taskmanagers/tm-2/log" => Some(Answer::new(200, &[], told.lock().unwrap().1)),
+        _ => None,
+    });
+    let started =
+        "INFO  PrometheusReporter [] - Started PrometheusReporter HTTP server on port 9.\n";
+    let lacks =
+        "WARN  ReporterSetup [] - The reporter factory (x) could not be found for reporter prom.\n";
+    let ask = async |targets: &[&str]| {
+        let rest = rest.url();
+        let mut arguments = vec!["--flink-rest", &rest];
+        targets.iter().for_each(|target| arguments.extend(["--target", target]));
+        doctor(&arguments).await
+    };
+    let (manager, worker) = (manager.address(), worker.address());
+
+    *logs.lock().unwrap() = (started, "");
+    let said = ask(&[&manager, &closed().await]).await;
+    said.has_problem("target-port", "the TaskManager's log: Started", "--target 127.0.0.1:9");
+    *logs.lock().unwrap() = ("", lacks);
+    let said = ask(&[&manager, &closed().await]).await;
+    let jar = "plugins/metrics-prometheus/flink-metrics-prometheus-2.3.0.jar";
+    said.has_problem("reporter-jar", lacks.trim(), jar);
+    // One of two is seen.
+    *logs.lock().unwrap() = (started, "");
+    let said = ask(&[&manager, &worker]).await;
+    said.has_warning("taskmanagers-unseen", "2 TaskManagers", "--target 127.0.0.1:9");
+
+    let asked = rest.paths().iter().filter(|path| path.ends_with("/log")).count();
+    let second = FakeFlink::with_page(&task_manager_page()).await;
+    let said = ask(&[&manager, &worker, &second.address()]).await;
+    assert!(!said.ids().contains(&"taskmanagers-unseen"), "{said:#?}");
+    let now = rest.paths().iter().filter(|path| path.contains("taskmanagers/")).count();
+    assert_eq!(now, asked - 3, "no log is read where nothing is missing");
 }

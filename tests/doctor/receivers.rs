@@ -94,7 +94,12 @@ async fn credentials_redirects_and_messages_are_told() {
         .await;
     check(Answer::words(422, "no more series"), "receiver-refuses", "no more series", bisect).await;
     let (said, origin) = answering(Answer::words(500, "at a loss"), "/api/v1/write").await;
-    said.has_problem("receiver-fails", "at a loss", &format!("curl -sv {origin}"));
+    let line = format!("curl -sv -X POST {origin}/api/v1/write");
+    said.has_problem("receiver-fails", "at a loss", &line);
+    let (said, origin) =
+        answering(Answer::words(500, "at a loss"), "/insert/0/prometheus/api/v1/write?key=s").await;
+    let line = format!("curl -sv -X POST {origin}/insert/0/prometheus/api/v1/write");
+    said.has_problem("receiver-fails", "at a loss", &line);
 }
 
 #[tokio::test]

@@ -5,14 +5,19 @@ use std::{
     fmt::Write as _,
 };
 
-use flinkrelay::{remote_write::proto::metric_metadata::MetricType, telemetry::metrics};
+use flinkrelay::{remote_write::proto::metric_metadata::MetricType, server, telemetry::metrics};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use crate::fakes::{
-    flink::FakeFlink,
-    http::Answer,
-    receiver::{FakeReceiver, Sample},
-    relay::{Running, config, job, receiver},
-    until_true,
+use crate::{
+    endpoints,
+    fakes::{
+        flink::FakeFlink,
+        http::Answer,
+        receiver::{FakeReceiver, Sample},
+        relay::{Running, config, job, receiver},
+        until_true,
+    },
 };
 
 const SUM: &str = "flink_taskmanager_job_task_numRecordsIn:task_sum";
@@ -88,6 +93,18 @@ fn check_markers(samples: &[Sample]) {
     }
 }
 
+/// What `/targets` says of the job.
+async fn shown_in_targets(running: &Running) -> u64 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let serving = tokio::spawn(server::serve(listener, running.relay.clone(), stop.clone()));
+    let (_, _, text) = endpoints::get(address, "/targets").await;
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    let targets: serde_json::Value = serde_json::from_str(&text).unwrap();
+    targets["rollupTargets"]["flink"].as_u64().expect("a number of targets")
+}
+
 #[tokio::test]
 async fn several_task_managers_come_to_one_series_and_one_that_dies_keeps_its_share() {
     for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
@@ -118,6 +135,7 @@ async fn several_task_managers_come_to_one_series_and_one_that_dies_keeps_its_sh
                 .contains("flinkrelay_rollup_targets{job=\"flink\"} 2")
         })
         .await;
+        assert_eq!(shown_in_targets(&running).await, 2);
         // It is back, and has begun anew.
         flinks[1].set_page(&page(1, &[(3, 4.0, 1000.0)]));
         until_true("it is back", || last(&remote, SUM) == Some(321.0)).await;

@@ -1,4 +1,5 @@
-//! How the budget of series is used. Without one there are no series of these families.
+//! Roll-ups across targets, and how the budget of series is used. Without them there are no series of these
+//! families.
 
 use std::fmt;
 
@@ -8,6 +9,7 @@ use super::{Kind, family};
 use crate::{
     flink::budget::JobBudget,
     scrape::{BudgetState, level_number},
+    status::Status,
 };
 
 /// A number of a degraded job.
@@ -26,6 +28,16 @@ const ROWS: [Row; 3] = [
         job.saved as f64
     }),
 ];
+
+/// Writes the family of roll-ups across targets.
+pub(super) fn rollups(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help =
+        "Targets that are part of the roll-ups across the job's targets that were made last.";
+    family(encoder, "rollup_targets", help, Kind::Gauge, |family| {
+        let jobs = status.rollup_targets();
+        jobs.iter().try_for_each(|(job, &targets)| family.add(&[("job", job)], targets as f64))
+    })
+}
 
 /// Writes the families of the budget.
 pub(super) fn budget(state: &BudgetState, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
