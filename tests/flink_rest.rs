@@ -31,6 +31,7 @@ fn cluster(version: &str) -> Cluster {
     let directory = recorded(version);
     let mut cluster = Cluster::default();
     let file = |ask: &Ask| match ask {
+        Ask::Attempts(..) => unreachable!("nobody wants starts"),
         Ask::Version => "rest_config.json".to_owned(),
         Ask::Overview => "rest_jobs_overview.json".to_owned(),
         Ask::TaskManagers => "rest_taskmanagers.json".to_owned(),
