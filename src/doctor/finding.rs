@@ -111,6 +111,8 @@ ids! {
     ReporterJar = "reporter-jar",
     /// Fewer ports than processes on a host.
     ReporterPorts = "reporter-ports",
+    /// The reporter does not start with its settings.
+    ReporterFails = "reporter-fails",
     /// `host` is no key of the reporter.
     ReporterHost = "reporter-host",
     /// The reporter's filters hide metrics.

@@ -188,7 +188,25 @@ impl About<'_> {
             );
         }
         findings.extend(self.ports(reporter));
+        findings.extend(self.settings_refused(reporter));
         findings
+    }
+
+    /// A setting that Flink cannot read costs the reporter, and nothing else.
+    fn settings_refused(&self, reporter: &Reporter<'_>) -> Option<Finding> {
+        let words = format!("Could not instantiate metrics reporter {}.", reporter.name);
+        let line = self.cluster.log.iter().find(|line| line.contains(&words))?;
+        if line.contains("on any configured port") {
+            return None;
+        }
+        let why = "Flink could not read one of the reporter's settings, and goes on without the reporter. Most often \
+                   a filter stands in quotation marks, which flink-conf.yaml takes for a part of it";
+        let key = reporter.key("filter.excludes");
+        let line = format!("the JobManager's log: {line}");
+        Some(self.finding(Id::ReporterFails, line, why).fix(
+            self.file(),
+            format!("{key}: *:numBuffers*   # without quotation marks in flink-conf.yaml"),
+        ))
     }
 
     fn class(&self, reporter: &Reporter<'_>, class: &str) -> Option<Finding> {

@@ -176,6 +176,11 @@ fn faults() -> Vec<(Id, Fault)> {
             w.settings(&[(KEY, FACTORY)]);
             w.evidence.clusters[0].log.push("x could not be found for reporter prom".to_owned());
         }),
+        (Id::ReporterFails, |w| {
+            w.settings(&[(KEY, FACTORY)]);
+            w.evidence.clusters[0].log =
+                vec!["Could not instantiate metrics reporter prom. What: no".to_owned()];
+        }),
         (Id::ReporterPorts, |w| {
             w.settings(&[(KEY, FACTORY)]);
             w.evidence.clusters[0]

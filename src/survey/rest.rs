@@ -1,6 +1,6 @@
 //! Flink's REST API: version, configuration, TaskManagers, and what its logs say of reporters.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
@@ -168,14 +168,29 @@ async fn log(client: &Client, url: &Uri, path: &str) -> Option<Vec<String>> {
         }
     }
     let text = String::from_utf8_lossy(&bytes);
-    let telling = text.lines().filter(|line| {
-        line.contains("PrometheusReporter HTTP server")
-            || line.contains("could not be found for reporter")
-            || line.contains("no longer supported approach")
-            || line.contains("No reporter factory set")
-    });
-    Some(telling.map(|line| line.chars().take(LINE_CHARS_MAX).collect()).collect())
+    let mut lines = text.lines();
+    let mut told = Vec::new();
+    while let Some(line) = lines.next() {
+        let line = if line.contains("Could not instantiate metrics reporter") {
+            // Why stands in the exception behind it.
+            Cow::from(format!("{line} {}", lines.next().unwrap_or_default()))
+        } else if TELLING.iter().any(|words| line.contains(words)) {
+            Cow::from(line)
+        } else {
+            continue;
+        };
+        told.push(line.chars().take(LINE_CHARS_MAX).collect());
+    }
+    Some(told)
 }
+
+/// What Flink says of reporters, in lines of their own.
+const TELLING: [&str; 4] = [
+    "PrometheusReporter HTTP server",
+    "could not be found for reporter",
+    "no longer supported approach",
+    "No reporter factory set",
+];
 
 /// Flink's REST port unless `rest.port` says otherwise.
 const REST_PORT: u16 = 8081;

@@ -78,6 +78,19 @@ async fn a_jar_that_is_missing_is_told_from_the_log() {
 }
 
 #[tokio::test]
+async fn a_setting_that_the_reporter_cannot_read_is_told_with_the_exception() {
+    let log = "INFO starting\n\
+        ERROR ReporterSetup [] - Could not instantiate metrics reporter prom. Metrics might not be exposed/reported.\n\
+        java.lang.IllegalArgumentException: Could not parse value for enum class MetricType.\n\
+        \tat org.apache.flink.configuration.ConfigurationUtils\n";
+    let settings =
+        [(FACTORY_KEY, FACTORY), ("metrics.reporter.prom.filter.excludes", "\"*:a;b:c\"")];
+    let said = of("1.17.2", &settings, log).await;
+    let line = "metrics.reporter.prom.filter.excludes: *:numBuffers*   # without quotation marks in flink-conf.yaml";
+    said.has_problem("reporter-fails", "Could not parse value for enum class", line);
+}
+
+#[tokio::test]
 async fn another_port_than_the_target_s_is_told_from_configuration_and_log() {
     let said = of("2.3.0", &[(FACTORY_KEY, FACTORY), (PORT_KEY, "9-10")], "").await;
     said.has_problem("target-port", "metrics.reporter.prom.port: 9-10", "--target 127.0.0.1:9-10");
