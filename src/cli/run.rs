@@ -28,7 +28,8 @@ use crate::{
 pub struct Run {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Address of the relay's own endpoints: /metrics, /targets, /-/healthy, /-/ready; empty for none
+    /// Address of the relay's own endpoints: /metrics, /targets, /-/healthy, /-/ready, /-/reload; empty
+    /// for none, `:9480` for all addresses
     #[arg(
         long,
         value_name = "ADDRESS",
