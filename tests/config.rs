@@ -8,6 +8,8 @@
     reason = "the lints spare test functions, not the functions they call"
 )]
 
+#[path = "config/discovery.rs"]
+mod discovery;
 #[path = "config/documents.rs"]
 mod documents;
 #[path = "config/errors.rs"]

@@ -35,6 +35,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/cli.rs",
             "src/cli/reload.rs",
             "src/disk.rs",
+            "src/discovery/dns.rs",
+            "src/discovery/file.rs",
             "src/disk/inspect.rs",
             "src/http/secret.rs",
             "src/telemetry/process.rs",
@@ -43,8 +45,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["tokio::net", "std::net::TcpStream", "std::net::UdpSocket"],
-        &["src/cli/", "src/http/", "src/server.rs"],
-        "listeners belong to the command line and the server, outgoing sockets to http",
+        &["src/cli/", "src/discovery/dns/ask.rs", "src/http/", "src/server.rs"],
+        "listeners belong to the command line and the server, outgoing sockets to http and to DNS",
     ),
     (
         &["hyper_util::client", "hyper::client"],
@@ -67,6 +69,8 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/cli/",
             "src/disk.rs",
             "src/disk/",
+            "src/discovery/dns/ask.rs",
+            "src/discovery/source.rs",
             "src/http/",
             "src/scrape/names.rs",
             "src/scrape/parts.rs",

@@ -65,6 +65,10 @@ section!(RawScrape = "scrape_configs" {
     probe_interval: Scalar,
     forget_after: Scalar,
     static_configs: At<Vec<At<RawStatic>>>,
+    file_sd_configs: Vec<At<RawFileSd>>,
+    http_sd_configs: Vec<At<RawHttpSd>>,
+    dns_sd_configs: Vec<At<RawDnsSd>>,
+    flink_sd_configs: Vec<At<RawFlinkSd>>,
     relabel_configs: Vec<At<RawRelabel>>,
     metric_relabel_configs: Vec<At<RawRelabel>>,
     basic_auth: At<RawBasicAuth>,
@@ -86,6 +90,59 @@ section!(RawScrape = "scrape_configs" {
 section!(RawStatic = "static_configs" {
     targets: At<Vec<Scalar>>,
     labels: Pairs<Scalar>,
+});
+
+section!(RawFileSd = "file_sd_configs" {
+    files: At<Vec<Scalar>>,
+    refresh_interval: Scalar,
+});
+
+section!(RawHttpSd = "http_sd_configs" {
+    url: Scalar,
+    refresh_interval: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
+});
+
+section!(RawDnsSd = "dns_sd_configs" {
+    names: At<Vec<Scalar>>,
+    r#type: Scalar,
+    port: Scalar,
+    refresh_interval: Scalar,
+});
+
+section!(RawFlinkSd = "flink_sd_configs" {
+    source: Scalar,
+    url: Scalar,
+    ports: Scalar,
+    job_manager: Scalar,
+    refresh_interval: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 section!(RawRelabel = "relabel_configs" {
@@ -338,6 +395,10 @@ pub const SECTIONS: &[Section] = &[
     RawGlobal::SECTION,
     RawScrape::SECTION,
     RawStatic::SECTION,
+    RawFileSd::SECTION,
+    RawHttpSd::SECTION,
+    RawDnsSd::SECTION,
+    RawFlinkSd::SECTION,
     RawRelabel::SECTION,
     RawBasicAuth::SECTION,
     RawAuthorization::SECTION,
