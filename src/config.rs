@@ -10,6 +10,7 @@ mod client;
 mod duration;
 mod error;
 mod expand;
+mod kubernetes;
 mod overrides;
 mod raw;
 mod size;
@@ -25,6 +26,9 @@ pub use self::{
     },
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
+    kubernetes::{
+        FlinkKubernetes, KubernetesApi, KubernetesRole, KubernetesSd, Namespaces, Selector,
+    },
     overrides::{Overrides, Purpose, SHORTCUT_JOB},
     raw::{SECTIONS, Section},
     size::{ByteSize, SizeError},
