@@ -92,6 +92,10 @@ pub const RESTORE_AFTER: Duration = Duration::from_secs(10 * 60);
 /// runs more than one relay.
 pub const REST_ENDPOINTS_MAX: usize = 256;
 
+/// Largest list of targets that is read from a file or over HTTP. A target with its labels has some
+/// hundred bytes, so this is a hundred thousand of them.
+pub const LIST_BYTES_MAX: usize = 32 << 20;
+
 /// Groups of the user's in `flink.metrics`. A filter over groups is one word of 64 bits, of which the
 /// built-in groups have half.
 pub const OWN_GROUPS_MAX: usize = 32;
