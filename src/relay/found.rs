@@ -33,6 +33,8 @@ pub(super) struct Finds {
 struct Followed {
     source: Arc<Source>,
     found: watch::Receiver<Option<Groups>>,
+    /// Whether it has found something that was not taken yet.
+    is_news: bool,
     /// By the address of the group, which lives as long as its entry.
     resolved: HashMap<usize, (Arc<Group>, Resolved)>,
     /// The first invalid target that the log has told of.
@@ -71,7 +73,9 @@ impl Finds {
             std::future::pending::<()>().await;
         }
         // The sender is the source's, which is held here.
-        let (_changed, ..) = select_all(changes).await;
+        let (_changed, at, _) = select_all(changes).await;
+        // The receiver takes it for seen from now on.
+        self.followed.iter_mut().skip(at).take(1).for_each(|followed| followed.is_news = true);
     }
 
     /// Takes what the sources have found; `again` resolves also what is as it was.
@@ -114,13 +118,12 @@ impl Finds {
 impl Followed {
     fn new(source: Arc<Source>, cancel: CancellationToken) -> Self {
         // What it found before it was followed is news, too.
-        let mut found = source.found();
-        found.mark_changed();
-        Self { source, found, resolved: HashMap::new(), told: None, cancel }
+        let found = source.found();
+        Self { source, found, is_news: true, resolved: HashMap::new(), told: None, cancel }
     }
 
     fn take(&mut self, plan: &JobPlan, again: bool) {
-        if !self.found.has_changed().unwrap_or_default() && !again {
+        if !std::mem::take(&mut self.is_news) && !again {
             return;
         }
         let Some(groups) = self.found.borrow_and_update().clone() else { return };
