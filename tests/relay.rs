@@ -18,6 +18,8 @@ mod broken_pages;
 mod budgets;
 #[path = "relay/delivery.rs"]
 mod delivery;
+#[path = "relay/discovery.rs"]
+mod discovery;
 #[path = "relay/endpoints.rs"]
 mod endpoints;
 #[path = "relay/failures.rs"]

@@ -168,7 +168,7 @@ pub fn paths(pattern: &Path) -> io::Result<Vec<PathBuf>> {
         return Ok(pattern.exists().then(|| pattern.to_owned()).into_iter().collect());
     }
     let Some(matches) = glob(&name) else { return Ok(Vec::new()) };
-    let directory = pattern.parent().unwrap_or(Path::new(""));
+    let directory = pattern.parent().unwrap_or_else(|| Path::new(""));
     let of = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let entries = match fs::read_dir(of) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -92,7 +92,7 @@ fn yaml_error(error: &serde_saphyr::Error) -> ListError {
 
 /// A group as it is written.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a group: a map with `targets` and `labels`")]
 struct RawGroup {
     #[serde(default)]
     targets: Option<Vec<String>>,
@@ -176,7 +176,10 @@ mod tests {
         check(r#"[{"targets": []}, {"labels": {"x": ""}}]"#, " {};  {}");
         check(r#"[{"targets": null, "labels": null}]"#, " {}");
         check("", "error: 1:0: EOF while parsing a value");
-        check("[null]", "error: 1:5: invalid type: null, expected struct RawGroup");
+        check(
+            "[null]",
+            "error: 1:5: invalid type: null, expected a group: a map with `targets` and `labels`",
+        );
         check(
             "[\n {\"targets\": [9249]}\n]",
             "error: 2:18: invalid type: integer `9249`, expected a string",

@@ -71,8 +71,8 @@ pub struct SourceState {
     pub refreshes: u64,
     /// See `refreshes`.
     pub failures: u64,
-    /// Targets found, before relabelling; a port range is one.
-    pub targets: usize,
+    /// Targets found, before relabelling; a port range is one. `None` before the first answer.
+    pub targets: Option<usize>,
     /// What became of them, told by the relay.
     pub left_out: LeftOut,
 }
@@ -193,7 +193,7 @@ impl Report {
         if failure.is_none() {
             state.last_refresh = Some(SystemTime::now());
         }
-        state.targets = targets;
+        state.targets = Some(targets);
         let before = std::mem::replace(&mut state.failure, failure.clone());
         drop(state);
         let is_first = self.found.borrow().is_none();
@@ -226,7 +226,7 @@ impl Report {
         let targets = state.targets;
         drop(state);
         if before.as_ref() != Some(&why) {
-            self.warn(&why, targets);
+            self.warn(&why, targets.unwrap_or_default());
         }
         if self.found.borrow().is_none() {
             // For who waits for the first answer.
@@ -385,7 +385,7 @@ mod tests {
         report.found(Vec::new());
         assert!(changed() && report.is_known(), "nothing is an answer, too");
         let state = report.state().clone();
-        assert_eq!((state.refreshes, state.failures, state.targets), (6, 2, 0));
+        assert_eq!((state.refreshes, state.failures, state.targets), (6, 2, Some(0)));
     }
 
     #[tokio::test(start_paused = true)]

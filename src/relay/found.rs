@@ -33,8 +33,8 @@ pub(super) struct Finds {
 struct Followed {
     source: Arc<Source>,
     found: watch::Receiver<Option<Groups>>,
-    /// Whether it has found something that was not taken yet.
-    is_news: bool,
+    /// What is resolved.
+    taken: Option<Groups>,
     /// By the address of the group, which lives as long as its entry.
     resolved: HashMap<usize, (Arc<Group>, Resolved)>,
     /// The first invalid target that the log has told of.
@@ -73,9 +73,7 @@ impl Finds {
             std::future::pending::<()>().await;
         }
         // The sender is the source's, which is held here.
-        let (_changed, at, _) = select_all(changes).await;
-        // The receiver takes it for seen from now on.
-        self.followed.iter_mut().skip(at).take(1).for_each(|followed| followed.is_news = true);
+        let (_changed, ..) = select_all(changes).await;
     }
 
     /// Takes what the sources have found; `again` resolves also what is as it was.
@@ -117,16 +115,15 @@ impl Finds {
 
 impl Followed {
     fn new(source: Arc<Source>, cancel: CancellationToken) -> Self {
-        // What it found before it was followed is news, too.
         let found = source.found();
-        Self { source, found, is_news: true, resolved: HashMap::new(), told: None, cancel }
+        Self { source, found, taken: None, resolved: HashMap::new(), told: None, cancel }
     }
 
     fn take(&mut self, plan: &JobPlan, again: bool) {
-        if !std::mem::take(&mut self.is_news) && !again {
+        let Some(groups) = self.found.borrow_and_update().clone() else { return };
+        if !again && self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &groups)) {
             return;
         }
-        let Some(groups) = self.found.borrow_and_update().clone() else { return };
         let mut before = std::mem::take(&mut self.resolved);
         for group in &*groups {
             let place = Arc::as_ptr(group).addr();
@@ -134,6 +131,7 @@ impl Followed {
             let resolved = known.unwrap_or_else(|| resolve(plan, group));
             self.resolved.insert(place, (Arc::clone(group), resolved));
         }
+        self.taken = Some(groups);
         self.tell();
     }
 
