@@ -4,6 +4,7 @@
 `e2e/tools.py` builds what is missing, in several minutes; with everything there it takes no time.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,11 @@ class Tool:
     name: str
     package: str
     version: str
+    # Version of the modules that its go.mod replaces by directories of its own repository: whoever requires the
+    # tool's module does not inherit that.
+    staging: str = ""
+    # The variable that holds the version, where the command is of no use without it.
+    stamp: str = ""
 
     def path(self, cache: Path) -> Path:
         """Named for its version, so that another version is another file."""
@@ -38,7 +44,24 @@ VICTORIA_METRICS = Tool(
 PROMTOOL = Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", "v0.315.0")
 VMALERT = Tool("vmalert", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", "v1.143.0")
 HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
-TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, HELM)
+# The API server tells its version, and helm refuses one that it cannot read. Its build takes five minutes on two
+# cores with empty caches, kubectl's one more.
+KUBE_APISERVER = Tool(
+    "kube-apiserver",
+    "k8s.io/kubernetes/cmd/kube-apiserver",
+    "v1.35.4",
+    staging="v0.35.4",
+    stamp="k8s.io/component-base/version.gitVersion",
+)
+KUBECTL = Tool(
+    "kubectl",
+    "k8s.io/kubernetes/cmd/kubectl",
+    "v1.35.4",
+    staging="v0.35.4",
+    stamp="k8s.io/component-base/version.gitVersion",
+)
+# Without kubectl, which some machines have: it is built where there is none.
+TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, HELM, KUBE_APISERVER)
 
 
 def cache() -> Path:
@@ -65,18 +88,32 @@ def build(tool: Tool, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as directory:
         built = Path(directory) / "built"
-        for argv in (
-            ["mod", "init", "build"],
-            ["get", f"{tool.package}@{tool.version}"],
-            ["build", "-o", str(built), tool.package],
-        ):
-            done = subprocess.run(
-                [go, *argv], cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True
-            )
-            if done.returncode != 0:
-                raise SetupError(f"go {argv[0]} {tool.package} failed: {done.stderr.strip()[-2000:]}")
+        run_go(go, directory, "mod", "init", "build")
+        for module in staged(go, directory, tool) if tool.staging else ():
+            run_go(go, directory, "mod", "edit", "-replace", f"{module}={module}@{tool.staging}")
+        run_go(go, directory, "get", f"{tool.package}@{tool.version}")
+        stamp = [f"-ldflags=-X {tool.stamp}={tool.version}"] if tool.stamp else []
+        run_go(go, directory, "build", *stamp, "-o", str(built), tool.package)
         # Renamed when complete: a build that is interrupted leaves nothing that looks like a tool.
         built.rename(path)
+
+
+def staged(go: str, directory: str, tool: Tool) -> list[str]:
+    """The modules that the tool's own go.mod replaces by directories beside it."""
+    root = "/".join(tool.package.split("/")[:2])
+    told = run_go(go, directory, "mod", "download", "-json", f"{root}@{tool.version}")
+    replaced = json.loads(run_go(go, directory, "mod", "edit", "-json", json.loads(told)["GoMod"]))["Replace"]
+    return [entry["Old"]["Path"] for entry in replaced if entry["New"]["Path"].startswith("./")]
+
+
+def run_go(go: str, directory: str, *arguments: str) -> str:
+    """What a go command wrote to its standard output."""
+    done = subprocess.run(
+        [go, *arguments], cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise SetupError(f"go {' '.join(arguments)} failed: {done.stderr.strip()[-2000:]}")
+    return done.stdout
 
 
 def main() -> int:

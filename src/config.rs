@@ -11,6 +11,7 @@ mod discovery;
 mod duration;
 mod error;
 mod expand;
+mod kubernetes;
 mod overrides;
 mod raw;
 mod size;
@@ -27,6 +28,9 @@ pub use self::{
     discovery::{Discovery, DnsRecord, DnsSd, FileSd, FlinkPorts, FlinkRestSd, FlinkSd, HttpSd},
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
+    kubernetes::{
+        FlinkKubernetes, KubernetesApi, KubernetesRole, KubernetesSd, Namespaces, Selector,
+    },
     overrides::{Overrides, Purpose, SHORTCUT_JOB},
     raw::{SECTIONS, Section},
     size::{ByteSize, SizeError},

@@ -17,6 +17,7 @@ mod fetch;
 pub mod file;
 pub mod flink_rest;
 pub mod http;
+pub mod kubernetes;
 pub mod lists;
 pub mod probe;
 pub mod range;

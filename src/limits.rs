@@ -103,3 +103,15 @@ pub const LIST_BYTES_MAX: usize = 32 << 20;
 /// Groups of the user's in `flink.metrics`. A filter over groups is one word of 64 bits, of which the
 /// built-in groups have half.
 pub const OWN_GROUPS_MAX: usize = 32;
+
+/// Largest answer of the Kubernetes API to a list. Objects are asked for in pages of 500; a pod has 6 to
+/// 15 KiB, seldom 100, so this is far above any page and below what a relay should hold.
+pub const KUBERNETES_LIST_BYTES_MAX: usize = 256 << 20;
+
+/// Largest event of a watch. Kubernetes stores no object above 1.5 MiB (etcd's limit), 3 MiB where it was
+/// raised.
+pub const KUBERNETES_EVENT_BYTES_MAX: usize = 8 << 20;
+
+/// Namespaces that are watched one by one. Each takes a connection's stream and a request a few minutes; who
+/// has more watches all of them at once.
+pub const KUBERNETES_NAMESPACES_MAX: usize = 64;

@@ -14,6 +14,8 @@ mod discovery;
 mod documents;
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/kubernetes.rs"]
+mod kubernetes;
 #[path = "config/values.rs"]
 mod values;
 

@@ -30,6 +30,8 @@ mod fakes;
 mod final_scrape;
 #[path = "relay/hour.rs"]
 mod hour;
+#[path = "relay/kubernetes.rs"]
+mod kubernetes;
 #[path = "relay/names.rs"]
 mod names;
 #[path = "relay/negotiation.rs"]

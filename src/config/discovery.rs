@@ -4,7 +4,7 @@ use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use hyper::Uri;
 
-use super::HttpClient;
+use super::{FlinkKubernetes, HttpClient, KubernetesSd};
 
 /// One entry of one of a job's `…_sd_configs`.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Discovery {
     Http(Box<HttpSd>),
     /// `dns_sd_configs`
     Dns(DnsSd),
+    /// `kubernetes_sd_configs`
+    Kubernetes(Box<KubernetesSd>),
     /// `flink_sd_configs`
     Flink(FlinkSd),
 }
@@ -72,6 +74,8 @@ pub enum DnsRecord {
 pub enum FlinkSd {
     /// The REST API of a JobManager.
     Rest(Box<FlinkRestSd>),
+    /// The API of Kubernetes.
+    Kubernetes(Box<FlinkKubernetes>),
 }
 
 /// `source: rest`
@@ -105,6 +109,7 @@ impl Discovery {
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
             Self::Dns(_) => "dns_sd_configs",
+            Self::Kubernetes(_) => "kubernetes_sd_configs",
             Self::Flink(_) => "flink_sd_configs",
         }
     }
@@ -115,7 +120,9 @@ impl Discovery {
             Self::File(_) => "file",
             Self::Http(_) => "http",
             Self::Dns(_) => "dns",
+            Self::Kubernetes(_) => "kubernetes",
             Self::Flink(FlinkSd::Rest(_)) => "flink_rest",
+            Self::Flink(FlinkSd::Kubernetes(_)) => "flink_kubernetes",
         }
     }
 }
@@ -146,7 +153,11 @@ impl fmt::Display for Discovery {
             }
             Self::Http(config) => f.write_str(&url(&config.url)),
             Self::Dns(config) => write!(f, "{} {}", config.record.as_str(), config.names.join(" ")),
+            Self::Kubernetes(config) => write!(f, "{}, {}", config.api, config.namespaces),
             Self::Flink(FlinkSd::Rest(config)) => f.write_str(&url(&config.url)),
+            Self::Flink(FlinkSd::Kubernetes(config)) => {
+                write!(f, "{}, {}", config.api, config.namespaces)
+            }
         }
     }
 }

@@ -68,6 +68,7 @@ section!(RawScrape = "scrape_configs" {
     file_sd_configs: Vec<At<RawFileSd>>,
     http_sd_configs: Vec<At<RawHttpSd>>,
     dns_sd_configs: Vec<At<RawDnsSd>>,
+    kubernetes_sd_configs: Vec<At<RawKubernetesSd>>,
     flink_sd_configs: Vec<At<RawFlinkSd>>,
     relabel_configs: Vec<At<RawRelabel>>,
     metric_relabel_configs: Vec<At<RawRelabel>>,
@@ -123,12 +124,51 @@ section!(RawDnsSd = "dns_sd_configs" {
     refresh_interval: Scalar,
 });
 
+section!(RawKubernetesSd = "kubernetes_sd_configs" {
+    role: Scalar,
+    api_server: Scalar,
+    kubeconfig_file: Scalar,
+    namespaces: RawNamespaces,
+    selectors: Vec<At<RawSelector>>,
+    attach_metadata: Pairs<Scalar>,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
+});
+
+section!(RawNamespaces = "namespaces" {
+    own_namespace: Scalar,
+    names: Vec<Scalar>,
+});
+
+section!(RawSelector = "selectors" {
+    role: Scalar,
+    label: Scalar,
+    field: Scalar,
+});
+
 section!(RawFlinkSd = "flink_sd_configs" {
     source: Scalar,
     url: Scalar,
     ports: Scalar,
     job_manager: Scalar,
     refresh_interval: Scalar,
+    namespaces: RawNamespaces,
+    selector: Scalar,
+    with_sidecar: Scalar,
+    api_server: Scalar,
+    kubeconfig_file: Scalar,
     basic_auth: At<RawBasicAuth>,
     authorization: At<RawAuthorization>,
     bearer_token: Scalar,
@@ -398,6 +438,9 @@ pub const SECTIONS: &[Section] = &[
     RawFileSd::SECTION,
     RawHttpSd::SECTION,
     RawDnsSd::SECTION,
+    RawKubernetesSd::SECTION,
+    RawNamespaces::SECTION,
+    RawSelector::SECTION,
     RawFlinkSd::SECTION,
     RawRelabel::SECTION,
     RawBasicAuth::SECTION,

@@ -25,7 +25,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Group, Groups, dns::Lookups, file::Files, flink_rest::FlinkRest, http::Lists};
+use super::{
+    Group, Groups, dns::Lookups, file::Files, flink_rest::FlinkRest, http::Lists,
+    kubernetes::Kubernetes,
+};
 use crate::{config, http::BuildError};
 
 /// A source of targets.
@@ -43,6 +46,7 @@ enum Kind {
     File(Files),
     Http(Box<Lists>),
     Dns(Lookups),
+    Kubernetes(Kubernetes),
     FlinkRest(Box<FlinkRest>),
 }
 
@@ -103,6 +107,10 @@ impl Source {
             config::Discovery::File(config) => Kind::File(Files::new(config)),
             config::Discovery::Http(config) => Kind::Http(Box::new(Lists::new(config)?)),
             config::Discovery::Dns(config) => Kind::Dns(Lookups::new(config)),
+            config::Discovery::Kubernetes(config) => Kind::Kubernetes(Kubernetes::new(config)),
+            config::Discovery::Flink(config::FlinkSd::Kubernetes(config)) => {
+                Kind::Kubernetes(Kubernetes::of_flink(config))
+            }
             config::Discovery::Flink(config::FlinkSd::Rest(config)) => {
                 Kind::FlinkRest(Box::new(FlinkRest::new(config)?))
             }
@@ -117,6 +125,7 @@ impl Source {
                 Kind::File(files) => files.run(&self.report).await,
                 Kind::Http(lists) => lists.run(&self.report).await,
                 Kind::Dns(lookups) => lookups.run(&self.report).await,
+                Kind::Kubernetes(kubernetes) => kubernetes.run(&self.report).await,
                 Kind::FlinkRest(rest) => rest.run(&self.report).await,
             }
         };

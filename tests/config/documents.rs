@@ -159,6 +159,18 @@ fn around(section: &str, line: &str) -> Option<String> {
             job(&format!("http_sd_configs: [{}]", inline(line, "url: 'http://a'")))
         }
         "dns_sd_configs" => job(&format!("dns_sd_configs: [{}]", inline(line, "names: [a]"))),
+        "kubernetes_sd_configs" => job(&format!(
+            "kubernetes_sd_configs: [{}]",
+            inline(line, "role: pod, api_server: 'https://a'")
+        )),
+        "namespaces" => job(&format!(
+            "kubernetes_sd_configs: [{{role: pod, namespaces: {}}}]",
+            inline(line, "")
+        )),
+        "selectors" => job(&format!(
+            "kubernetes_sd_configs: [{{role: pod, selectors: [{}]}}]",
+            inline(line, "role: pod")
+        )),
         "flink_sd_configs" => job(&format!(
             "flink_sd_configs: [{}]",
             inline(line, "source: rest, url: 'http://a:8081'")

@@ -34,6 +34,7 @@ pub(super) fn has_discovery(raw: &RawScrape) -> bool {
         raw.file_sd_configs.as_ref().map(Vec::len),
         raw.http_sd_configs.as_ref().map(Vec::len),
         raw.dns_sd_configs.as_ref().map(Vec::len),
+        raw.kubernetes_sd_configs.as_ref().map(Vec::len),
         raw.flink_sd_configs.as_ref().map(Vec::len),
     ];
     lists.into_iter().flatten().any(|entries| entries > 0)
@@ -51,6 +52,9 @@ impl Checker<'_> {
         }
         for entry in raw.dns_sd_configs.iter().flatten() {
             found.push(Discovery::Dns(self.dns_sd(entry)));
+        }
+        for entry in raw.kubernetes_sd_configs.iter().flatten() {
+            found.push(Discovery::Kubernetes(Box::new(self.kubernetes_sd(entry))));
         }
         for entry in raw.flink_sd_configs.iter().flatten() {
             found.extend(self.flink_sd(entry).map(Discovery::Flink));
@@ -146,15 +150,45 @@ impl Checker<'_> {
         let At { value: raw, origin } = entry;
         let Some(source) = &raw.source else {
             let message = "flink_sd_configs needs a `source`".to_owned();
-            self.note_with_help(*origin, message, "`source: rest` asks a JobManager's REST API");
+            self.note_with_help(
+                *origin,
+                message,
+                "`kubernetes` or `rest`: who knows where it runs",
+            );
             return None;
         };
-        let noted = self.findings.len();
-        self.choice(Some(source), &[("rest", ())], ());
-        if self.findings.len() > noted {
-            return None;
+        let choices = [("rest", Some(false)), ("kubernetes", Some(true))];
+        let of_kubernetes = self.choice(Some(source), &choices, None)?;
+        self.flink_keys_fit(raw, of_kubernetes);
+        Some(match of_kubernetes {
+            true => FlinkSd::Kubernetes(Box::new(self.flink_kubernetes(raw))),
+            false => FlinkSd::Rest(Box::new(self.flink_rest_sd(raw, *origin)?)),
+        })
+    }
+
+    /// Notes keys that only the other source has.
+    fn flink_keys_fit(&mut self, raw: &RawFlinkSd, of_kubernetes: bool) {
+        let namespaces = raw.namespaces.as_ref();
+        let own = namespaces.and_then(|namespaces| namespaces.own_namespace.as_ref());
+        let name = namespaces.and_then(|namespaces| namespaces.names.as_ref()?.first());
+        let keys = [
+            ("url", raw.url.as_ref(), false),
+            ("job_manager", raw.job_manager.as_ref(), false),
+            ("refresh_interval", raw.refresh_interval.as_ref(), false),
+            ("namespaces", own.or(name), true),
+            ("selector", raw.selector.as_ref(), true),
+            ("with_sidecar", raw.with_sidecar.as_ref(), true),
+            ("api_server", raw.api_server.as_ref(), true),
+            ("kubeconfig_file", raw.kubeconfig_file.as_ref(), true),
+        ];
+        for (key, scalar, is_of_kubernetes) in keys {
+            if let Some(scalar) = scalar
+                && is_of_kubernetes != of_kubernetes
+            {
+                let other = if is_of_kubernetes { "kubernetes" } else { "rest" };
+                self.note(scalar.origin, format!("`{key}` is for `source: {other}`"));
+            }
         }
-        self.flink_rest_sd(raw, *origin).map(Box::new).map(FlinkSd::Rest)
     }
 
     fn flink_rest_sd(&mut self, raw: &RawFlinkSd, origin: Origin) -> Option<FlinkRestSd> {
