@@ -7,9 +7,11 @@
 
 mod check;
 mod client;
+mod discovery;
 mod duration;
 mod error;
 mod expand;
+mod kubernetes;
 mod overrides;
 mod raw;
 mod size;
@@ -23,8 +25,12 @@ pub use self::{
         Auth, Authorization, AwsKeys, AwsRole, BasicAuth, Connections, HttpClient, OAuth2, Proxy,
         ProxyServer, Secret, Sigv4, Tls, TlsVersions,
     },
+    discovery::{Discovery, FileSd},
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
+    kubernetes::{
+        FlinkKubernetes, KubernetesApi, KubernetesRole, KubernetesSd, Namespaces, Selector,
+    },
     overrides::{Overrides, Purpose, SHORTCUT_JOB},
     raw::{SECTIONS, Section},
     size::{ByteSize, SizeError},
@@ -124,6 +130,8 @@ pub struct Scrape {
     pub forget_after: Duration,
     /// The targets, with the labels they share.
     pub static_configs: Vec<StaticConfig>,
+    /// Where more targets are looked for.
+    pub discovery: Vec<Discovery>,
     /// Rules for target labels.
     pub relabel_configs: Vec<relabel::Rule>,
     /// Rules for the labels of samples.

@@ -21,6 +21,8 @@ pub mod exposition;
 pub mod flink;
 pub mod flink_rest;
 pub mod http;
+pub mod kube_api;
+pub mod kubernetes;
 pub mod labels;
 pub mod limits;
 pub mod push;

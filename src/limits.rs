@@ -92,6 +92,18 @@ pub const RESTORE_AFTER: Duration = Duration::from_secs(10 * 60);
 /// runs more than one relay.
 pub const REST_ENDPOINTS_MAX: usize = 256;
 
+/// Largest list of targets that is read from a file or over HTTP. A target with its labels has some
+/// hundred bytes, so this is a hundred thousand of them.
+pub const LIST_BYTES_MAX: usize = 32 << 20;
+
 /// Groups of the user's in `flink.metrics`. A filter over groups is one word of 64 bits, of which the
 /// built-in groups have half.
 pub const OWN_GROUPS_MAX: usize = 32;
+
+/// Largest answer of the Kubernetes API to a list. Objects are asked for in pages of 500; a pod has 6 to
+/// 15 KiB, seldom 100, so this is far above any page and below what a relay should hold.
+pub const KUBERNETES_LIST_BYTES_MAX: usize = 256 << 20;
+
+/// Largest event of a watch. Kubernetes stores no object above 1.5 MiB (etcd's limit), 3 MiB where it was
+/// raised.
+pub const KUBERNETES_EVENT_BYTES_MAX: usize = 8 << 20;

@@ -12,6 +12,7 @@
 
 mod across;
 mod crew;
+mod found;
 mod job;
 mod look;
 mod outlet;
@@ -57,6 +58,7 @@ use crate::{
     scrape::{BudgetState, Scraped, Scraper},
     spool::Reason,
     status::{RangeState, Status},
+    target::Target,
 };
 
 /// Everything that runs, and what is known about it.
@@ -90,6 +92,8 @@ type Command = (Box<Config>, oneshot::Sender<Result<Changes, ReloadError>>);
 pub struct Once {
     /// Port ranges, by their spelling in the config.
     pub ranges: Vec<(String, RangeState)>,
+    /// Sources of targets that cannot tell, and found targets that cannot be scraped: where, and why.
+    pub failures: Vec<(String, String)>,
     /// The targets with their outcome; the scraper still holds the page's series.
     pub targets: Vec<(Scraper, Scraped)>,
     /// What budgets did.
@@ -321,11 +325,12 @@ impl Relay {
         let (mut once, mut done) = (Once::default(), Vec::new());
         let plan = self.plan();
         for job in &plan.jobs {
-            let (ranges, targets) = job.find_once().await;
-            once.ranges.extend(ranges);
+            let found = job.find_once().await;
+            once.ranges.extend(found.ranges);
+            once.failures.extend(found.failures);
             let mut scrapes = JoinSet::new();
-            for target in targets {
-                let mut scraper = job.scraper(target);
+            for target in found.targets {
+                let mut scraper = job.scraper(Target::clone(&target));
                 scrapes.spawn(async move {
                     let scraped = scraper.scrape(now_ms()).await;
                     (scraper, scraped)

@@ -173,6 +173,11 @@ impl Status {
         lock(&self.ranges).remove(&(job.to_owned(), spec.to_owned()));
     }
 
+    /// Removes a job's ranges that are not to be kept.
+    pub fn keep_ranges(&self, job: &str, keep: impl Fn(&str) -> bool) {
+        lock(&self.ranges).retain(|(of_job, spec), _| of_job != job || keep(spec));
+    }
+
     /// All ranges, by job and by their spelling in the config.
     pub fn ranges(&self) -> BTreeMap<(String, String), RangeState> {
         lock(&self.ranges).clone()

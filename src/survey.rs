@@ -14,14 +14,15 @@ mod targets;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::Config,
     disk,
-    doctor::evidence::{DirectoryLook, Evidence, Trouble, TroubleKind},
+    doctor::evidence::{DirectoryLook, Evidence, SourceLook, Trouble, TroubleKind},
     http::{self, BuildError, ErrorKind, Reached},
-    relay::{Relay, now_ms},
+    relay::{JobLook, Relay, now_ms},
 };
 
 /// How to look.
@@ -43,7 +44,8 @@ pub async fn survey(
     manner: Manner,
 ) -> Result<Evidence, BuildError> {
     let until = Instant::now() + manner.time_max;
-    let (jobs, rest) = (relay.jobs(), &config.flink.rest);
+    let (mut jobs, rest) = (relay.jobs(), &config.flink.rest);
+    let discovery = discover(&mut jobs, until).await;
     let flink = async {
         if rest::is_secret(rest) {
             // Credentials go where `run` would send them: to JobManagers.
@@ -61,13 +63,32 @@ pub async fn survey(
     unfinished.extend(silent.map(|receiver| receiver.config.url.to_string()));
     Ok(Evidence {
         targets,
-        elsewhere: jobs.iter().map(|job| job.sources().elsewhere.len()).sum(),
+        discovery,
+        elsewhere: jobs.iter().map(elsewhere).sum(),
         clusters: clusters?,
         receivers,
         data_dir: directory(config),
         now_ms: now_ms(),
         unfinished,
     })
+}
+
+/// Asks where targets are looked for, all at once.
+async fn discover(jobs: &mut [JobLook], until: Instant) -> Vec<SourceLook> {
+    let asked = jobs.iter_mut().map(async |job| {
+        let name = job.scrape().job_name.clone();
+        // Bounded by itself, too.
+        let told = timeout_at(until, job.look_for_targets()).await.unwrap_or_default();
+        let look = |(source, found)| SourceLook { job: name.clone(), source, found };
+        told.into_iter().map(look).collect::<Vec<_>>()
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// How many ports of a job's targets fall to other relays.
+fn elsewhere(job: &JobLook) -> usize {
+    let seeds = job.groups().iter().flat_map(|group| &group.seeds);
+    seeds.map(|seed| seed.ports().filter(|&port| !job.owns(seed, port)).count()).sum()
 }
 
 fn directory(config: &Config) -> Option<DirectoryLook> {

@@ -3,9 +3,10 @@
 //! Labels are made as Prometheus makes them: `job`, `__address__`, `__scheme__`, `__metrics_path__`,
 //! `__param_NAME`, `__scrape_interval__`, `__scrape_timeout__` and the config's own labels go through
 //! `relabel_configs`; then `instance` defaults to the address and all labels that begin with `__` go.
-//! Ports that were found in a range also carry `__meta_flink_role` (`jobmanager`, `taskmanager`).
+//! Ports that were found in a range also carry `__meta_flink_role` (`jobmanager`, `taskmanager`), and what
+//! discovery has found brings `__meta_…` labels of its own, which rules can read and nobody else sees.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{ops::RangeInclusive, time::Duration};
 
 use hyper::Uri;
 use xxhash_rust::xxh3::xxh3_64;
@@ -33,6 +34,27 @@ pub struct Target {
     pub key: shard::Key,
 }
 
+/// A target before relabelling, as it is configured or as discovery has found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// Where it is.
+    pub address: Address,
+    /// Its own labels, `__meta_…` among them; they win over those of its group and of its job.
+    pub labels: Labels<'static>,
+    /// For a range: how many of its ports are known to be instances once all are up, such as 1 for the
+    /// pod of a TaskManager. When so many are found, the others are seldom probed. `None` is unknown.
+    pub instances: Option<usize>,
+}
+
+/// Where a target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Host with a port or a range of ports.
+    Spec(TargetSpec),
+    /// What has no port, or is no address at all, until `relabel_configs` make it one.
+    Text(Box<str>),
+}
+
 /// A target that cannot be scraped as configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -52,27 +74,86 @@ pub enum TargetError {
     },
 }
 
+impl Seed {
+    /// A target that is configured, or found without more than where it is.
+    pub const fn new(address: Address) -> Self {
+        Self { address, labels: Labels::new(), instances: None }
+    }
+
+    /// Its ports; the only one of an address without any is 0.
+    pub const fn ports(&self) -> RangeInclusive<u16> {
+        match &self.address {
+            Address::Spec(spec) => *spec.ports.start()..=*spec.ports.end(),
+            Address::Text(_) => 0..=0,
+        }
+    }
+
+    /// Whether its ports have to be probed.
+    pub const fn is_range(&self) -> bool {
+        match &self.address {
+            Address::Spec(spec) => *spec.ports.end() > *spec.ports.start(),
+            Address::Text(_) => false,
+        }
+    }
+
+    /// The key of one of its ports, see [`Target::key`].
+    pub fn key(&self, scrape: &Scrape, port: u16) -> shard::Key {
+        shard::key(&scrape.job_name, &self.address.at(port))
+    }
+}
+
+impl Address {
+    /// What a source names: `host:9249`, `host:9250-9260`, a URL, or whatever it is.
+    pub fn read(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Text(text.into()), Self::Spec)
+    }
+
+    /// `__address__` for one of its ports.
+    pub fn at(&self, port: u16) -> String {
+        match self {
+            Self::Spec(spec) => spec.address(port),
+            Self::Text(text) => text.to_string(),
+        }
+    }
+}
+
+/// As it is written, a range as a range.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Spec(spec) => spec.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 impl Target {
-    /// The target for one port of a target specification; `None` when `relabel_configs` drop it.
+    /// The target for one port of a seed, with the labels that its group shares; `None` when
+    /// `relabel_configs` drop it.
     ///
     /// # Errors
     /// Rules that leave no valid URL or durations.
     pub fn resolve(
         scrape: &Scrape,
-        spec: &TargetSpec,
+        shared: &Labels<'static>,
+        seed: &Seed,
         port: u16,
-        own_labels: &BTreeMap<String, String>,
         role: Option<Role>,
     ) -> Result<Option<Self>, TargetError> {
-        let mut labels = Labels::new();
-        labels.set("job", scrape.job_name.clone());
-        labels.set("__address__", spec.address(port));
-        labels.set("__scheme__", spec.scheme.unwrap_or(scrape.scheme).to_string());
-        labels.set("__metrics_path__", spec.path.as_ref().unwrap_or(&scrape.metrics_path).clone());
+        const NO_PARAMS: &[(String, String)] = &[];
+        let (scheme, path, own_params) = match &seed.address {
+            Address::Spec(spec) => (spec.scheme, spec.path.as_ref(), &*spec.params),
+            Address::Text(_) => (None, None, NO_PARAMS),
+        };
+        let mut labels = Labels::with_capacity(LABELS_USUAL + shared.len() + seed.labels.len());
+        labels.set("job", &*scrape.job_name);
+        labels.set("__address__", seed.address.at(port));
+        labels.set("__scheme__", scheme.unwrap_or(scrape.scheme).to_string());
+        labels.set("__metrics_path__", &**path.unwrap_or(&scrape.metrics_path));
         labels.set("__scrape_interval__", PromDuration(scrape.interval).to_string());
         labels.set("__scrape_timeout__", PromDuration(scrape.timeout).to_string());
-        let mut params = spec.params.clone();
-        params.extend(scrape.params.iter().filter(|(n, _)| !has(&spec.params, n)).cloned());
+        let mut params = own_params.to_vec();
+        params.extend(scrape.params.iter().filter(|(n, _)| !has(own_params, n)).cloned());
         for (name, value) in params.iter().rev() {
             // Of a parameter that is given several times, rules see the first value.
             labels.set(format!("__param_{name}"), value.clone());
@@ -80,8 +161,8 @@ impl Target {
         if let Some(role) = role {
             labels.set("__meta_flink_role", role.as_str());
         }
-        for (name, value) in own_labels {
-            labels.set(name.clone(), value.clone());
+        for (name, value) in shared.iter().chain(seed.labels.iter()) {
+            labels.set(name, value);
         }
         if !relabel::apply(&scrape.relabel_configs, &mut labels) {
             return Ok(None);
@@ -94,13 +175,8 @@ impl Target {
         }
         labels.retain(|label| !label.name.starts_with("__"));
         labels.sort();
-        let key = Self::key(scrape, spec, port);
+        let key = seed.key(scrape, port);
         Ok(Some(Self { url, labels: labels.into_owned(), interval, timeout, key }))
-    }
-
-    /// The key of a port of a target specification, see [`Target::key`].
-    pub fn key(scrape: &Scrape, spec: &TargetSpec, port: u16) -> shard::Key {
-        shard::key(&scrape.job_name, &spec.address(port))
     }
 
     /// The `job` label.
@@ -127,6 +203,9 @@ impl Target {
         Duration::from_millis((interval_ms - since_ms) % interval_ms)
     }
 }
+
+/// Labels that every target has before relabelling, with some room.
+const LABELS_USUAL: usize = 8;
 
 fn has(params: &[(String, String)], name: &str) -> bool {
     params.iter().any(|(n, _)| n == name)
@@ -164,7 +243,9 @@ fn url(labels: &Labels<'_>, params: &[(String, String)]) -> Result<Uri, TargetEr
     };
     let (scheme, address) = (part("__scheme__"), part("__address__"));
     let url = format!("{scheme}://{address}{slash}{path}{mark}{}", config::query(&asked));
-    url.parse().map_err(|_| TargetError::Url { url: url.clone() })
+    let fault = |_| TargetError::Url { url: url.clone() };
+    // A whole URL in its place would make another URL, of another host.
+    if address.contains('/') { Err(fault(())) } else { url.parse().map_err(|_| fault(())) }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! is wrong; the result counts only when nothing was noted.
 
 mod client;
+mod discovery;
 mod metrics;
 mod rest;
 mod rollups;

@@ -65,6 +65,7 @@ section!(RawScrape = "scrape_configs" {
     probe_interval: Scalar,
     forget_after: Scalar,
     static_configs: At<Vec<At<RawStatic>>>,
+    file_sd_configs: Vec<At<RawFileSd>>,
     relabel_configs: Vec<At<RawRelabel>>,
     metric_relabel_configs: Vec<At<RawRelabel>>,
     basic_auth: At<RawBasicAuth>,
@@ -86,6 +87,11 @@ section!(RawScrape = "scrape_configs" {
 section!(RawStatic = "static_configs" {
     targets: At<Vec<Scalar>>,
     labels: Pairs<Scalar>,
+});
+
+section!(RawFileSd = "file_sd_configs" {
+    files: At<Vec<Scalar>>,
+    refresh_interval: Scalar,
 });
 
 section!(RawRelabel = "relabel_configs" {
@@ -338,6 +344,7 @@ pub const SECTIONS: &[Section] = &[
     RawGlobal::SECTION,
     RawScrape::SECTION,
     RawStatic::SECTION,
+    RawFileSd::SECTION,
     RawRelabel::SECTION,
     RawBasicAuth::SECTION,
     RawAuthorization::SECTION,

@@ -12,6 +12,8 @@ use crate::{
 pub struct Evidence {
     /// The targets and ranges, in the order of the configuration.
     pub targets: Vec<TargetLook>,
+    /// Where targets are looked for.
+    pub discovery: Vec<SourceLook>,
     /// Targets that are configured and fall to other relays.
     pub elsewhere: usize,
     /// Flink's REST APIs.
@@ -56,6 +58,17 @@ pub enum TroubleKind {
     Proxy,
     /// A credential is not to be had.
     Secret,
+}
+
+/// What one source of targets has told.
+#[derive(Clone, Debug)]
+pub struct SourceLook {
+    /// The job it belongs to.
+    pub job: String,
+    /// Its kind, and what was asked.
+    pub source: String,
+    /// How many targets it knows, before relabelling; or why it cannot tell.
+    pub found: Result<usize, String>,
 }
 
 /// One target as configured: a port, or a range.

@@ -5,27 +5,35 @@
 //! labels, and for those that are left by job and address as configured, so that a target whose labels
 //! or path have changed goes on in one scraper, which knows what has to end.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, watch},
     task::{JoinError, JoinSet},
+    time::{Instant, sleep_until},
 };
 use tracing::{error, info};
 
 use super::{
     across::{self, Pool},
+    found::{Finds, resolve},
     range::{self, Prober},
     scraping::{Assignment, Ending, Order, scrape},
     wiring::Wiring,
 };
 use crate::{
     config::{self, Config, Scrape},
-    discovery::{Sources, range::Ports},
+    discovery::{Groups, Sources, range::Ports, source::Source},
     flink_rest::Rest,
     http::{BuildError, Client},
     scrape::{Budget, Scraper},
     series::Shaper,
+    shard::{self, Shard},
     status::{RangeState, Status, TargetStatus},
     target::{Target, TargetError},
 };
@@ -35,6 +43,10 @@ use crate::{
 pub(super) struct JobPlan {
     pub(super) scrape: Scrape,
     pub(super) sources: Sources,
+    /// Where more targets are looked for, in the order of the config.
+    pub(super) discovery: Vec<Arc<Source>>,
+    /// Which part of the targets is this relay's.
+    pub(super) shard: Option<Shard>,
     pub(super) client: Client,
     pub(super) shaper: Arc<Shaper>,
     pub(super) wiring: Arc<Wiring>,
@@ -42,6 +54,16 @@ pub(super) struct JobPlan {
     pub(super) final_scrape: bool,
     pub(super) status: Arc<Status>,
     pub(super) rest: Option<Arc<Rest>>,
+}
+
+/// What was found by looking once.
+#[derive(Debug, Default)]
+pub(super) struct FoundOnce {
+    /// By their spelling.
+    pub(super) ranges: Vec<(String, RangeState)>,
+    pub(super) targets: Vec<Arc<Target>>,
+    /// Sources that cannot tell, and targets that cannot be scraped: where, and why.
+    pub(super) failures: Vec<(String, String)>,
 }
 
 /// A scrape job that cannot start.
@@ -82,8 +104,19 @@ impl JobPlan {
             Some(before) => before.client.clone(),
             None => Client::new(&scrape.http, sources.timeout_max)?,
         };
+        // What is configured as before goes on with what it has found.
+        let mut known: Vec<_> =
+            before.map(|before| before.discovery.iter().collect()).unwrap_or_default();
+        let discovery = scrape.discovery.iter().map(|wanted| {
+            match known.iter().position(|source| source.config == *wanted) {
+                Some(at) => Ok(Arc::clone(known.swap_remove(at))),
+                None => Source::new(&scrape.job_name, wanted).map(Arc::new),
+            }
+        });
         let flink: &config::Flink = &config.flink;
         Ok(Self {
+            discovery: discovery.collect::<Result<_, _>>()?,
+            shard: config.shard,
             shaper: Arc::new(Shaper::new(scrape, flink, Arc::clone(&wiring.views))),
             scrape: scrape.clone(),
             sources,
@@ -95,19 +128,45 @@ impl JobPlan {
         })
     }
 
-    /// Finds the job's targets as they are now: probes each range once.
-    pub(super) async fn find_once(&self) -> (Vec<(String, RangeState)>, Vec<Target>) {
-        let (mut ranges, mut targets) = (Vec::new(), self.sources.targets.clone());
-        for source in &self.sources.ranges {
+    /// Finds the job's targets as they are now: asks each source and probes each range once.
+    pub(super) async fn find_once(&self) -> FoundOnce {
+        let mut found = FoundOnce { targets: self.sources.targets.clone(), ..FoundOnce::default() };
+        let mut ranges = self.sources.ranges.clone();
+        for (source, groups) in self.ask_sources().await {
+            match groups {
+                Ok(groups) => {
+                    for group in &*groups {
+                        let resolved = resolve(self, group);
+                        found.targets.extend(resolved.targets);
+                        ranges.extend(resolved.ranges);
+                        let invalid = resolved.invalid.into_iter();
+                        let told =
+                            |(address, error)| (source.clone(), format!("{address}: {error}"));
+                        found.failures.extend(invalid.map(told));
+                    }
+                }
+                Err(failure) => found.failures.push((source, failure)),
+            }
+        }
+        for range in &ranges {
             let ports = range::Shared::new(Ports::new(
-                source.ports.iter().copied(),
+                range.ports.iter().copied(),
                 self.scrape.forget_after,
             ));
-            range::probe_round(self, source, &ports).await;
-            targets.extend(range::instances(self, source, &ports));
-            ranges.push((source.spec.to_string(), range::state(self, &ports)));
+            range::probe_round(self, range, &ports, true).await;
+            found.targets.extend(range::instances(self, range, &ports));
+            found.ranges.push((range.seed.address.to_string(), range::state(self, &ports)));
         }
-        (ranges, targets)
+        found
+    }
+
+    /// What each source tells when it is asked once, by the source in words for people.
+    pub(super) async fn ask_sources(&self) -> Vec<(String, Result<Groups, String>)> {
+        let asked = self
+            .discovery
+            .iter()
+            .map(async |source| (source.config.to_string(), source.ask(FIRST_ANSWER_MAX).await));
+        join_all(asked).await
     }
 
     /// Whether the roll-ups of its targets are combined.
@@ -133,10 +192,17 @@ impl JobPlan {
 pub(super) struct Job {
     plan: Arc<JobPlan>,
     ending: Ending,
+    finds: Finds,
     probers: Vec<Prober>,
     /// Told by probers when their instances have changed.
     found: Arc<Notify>,
-    running: Vec<Running>,
+    /// When what was found is taken; changes until then are taken together.
+    due: Option<Instant>,
+    taken: Option<Instant>,
+    /// What falls to other relays.
+    elsewhere: HashSet<shard::Key>,
+    /// By the hash of the target.
+    running: HashMap<u64, Running>,
     /// What its targets share for roll-ups across them.
     pool: Arc<Pool>,
     tasks: JoinSet<()>,
@@ -153,9 +219,13 @@ impl Job {
         Self {
             plan,
             ending,
+            finds: Finds::default(),
             probers: Vec::new(),
             found: Arc::default(),
-            running: Vec::new(),
+            due: None,
+            taken: None,
+            elsewhere: HashSet::new(),
+            running: HashMap::new(),
             pool: Arc::default(),
             tasks: JoinSet::new(),
         }
@@ -166,26 +236,27 @@ impl Job {
         let (pool, plan) = (Arc::clone(&self.pool), Arc::clone(&self.plan));
         let stop = self.ending.stop.clone();
         self.tasks.spawn(across::combine(pool, plan, orders.clone(), stop));
-        self.start_probers();
-        self.reconcile();
+        self.adopt(Arc::clone(&self.plan));
         loop {
+            let due = self.due;
             tokio::select! {
                 () = self.ending.stop.cancelled() => break,
                 Ok(()) = orders.changed() => {
                     let order = orders.borrow_and_update().clone();
                     match order {
-                        JobOrder::Run(plan) => {
-                            self.plan = plan;
-                            self.start_probers();
-                            self.reconcile();
-                        }
+                        JobOrder::Run(plan) => self.adopt(plan),
                         JobOrder::End => {
                             self.end();
                             break;
                         }
                     }
                 }
-                () = self.found.notified() => self.reconcile(),
+                () = self.found.notified() => self.soon(),
+                () = self.finds.changed() => self.soon(),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.finds.take(&self.plan, false);
+                    self.reconcile(false);
+                }
                 Some(ended) = self.tasks.join_next() => log_panic(ended),
             }
         }
@@ -194,107 +265,146 @@ impl Job {
         }
     }
 
-    /// Starts a prober for each range. What an earlier one knew of the range goes to its successor.
-    fn start_probers(&mut self) {
-        let mut old = std::mem::take(&mut self.probers);
-        for (at, source) in self.plan.sources.ranges.iter().enumerate() {
-            let same = old.iter().position(|prober| prober.source.spec == source.spec);
-            let like = || old.iter().position(|prober| prober.is_like(source));
-            let old = same.or_else(like).map(|at| old.swap_remove(at));
-            let cancel = self.ending.stop.child_token();
-            let prober = Prober::new(source, &self.plan, old, cancel);
-            let probing = prober.probe(Arc::clone(&self.plan), at, Arc::clone(&self.found));
-            self.tasks.spawn(probing);
-            self.probers.push(prober);
-        }
-        for gone in old {
-            gone.end(&self.plan);
-        }
-        // Under its old spelling a range is gone even when its instances are kept.
-        let job = &self.plan.scrape.job_name;
-        for (of_job, spec) in self.plan.status.ranges().into_keys() {
-            let kept = self.probers.iter().any(|prober| prober.source.spec.to_string() == spec);
-            if of_job == *job && !kept {
-                self.plan.status.remove_range(job, &spec);
-            }
-        }
+    /// Goes on by this plan.
+    fn adopt(&mut self, plan: Arc<JobPlan>) {
+        self.plan = plan;
+        self.finds.follow(&self.plan, &mut self.tasks, &self.ending.stop);
+        self.finds.take(&self.plan, true);
+        self.reconcile(true);
     }
 
-    fn wanted(&self) -> BTreeMap<u64, Target> {
-        let mut wanted = self.plan.sources.targets.clone();
-        for prober in &self.probers {
-            wanted.extend(range::instances(&self.plan, &prober.source, &prober.ports));
+    /// What was found is taken at once, or with everything else that comes within [`TAKE_EVERY`].
+    fn soon(&mut self) {
+        let now = Instant::now();
+        let due = self.taken.map_or(now, |taken| now.max(taken + TAKE_EVERY));
+        self.due.get_or_insert(due);
+    }
+
+    /// Starts a prober for each range that has none; all of them by another plan. What an earlier one
+    /// knew of the range goes to its successor.
+    fn start_probers(&mut self, all: bool) {
+        let ranges: Vec<_> = self.plan.sources.ranges.iter().chain(self.finds.ranges()).collect();
+        let mut kept = Vec::with_capacity(ranges.len());
+        let mut old = HashMap::<_, Vec<Prober>>::new();
+        for prober in std::mem::take(&mut self.probers) {
+            old.entry(prober.range.seed.address.to_string()).or_default().push(prober);
         }
-        wanted.into_iter().map(|target| (target.hash(), target)).collect()
+        let (mut without, mut like) = (Vec::new(), HashMap::<_, Vec<Prober>>::new());
+        for range in ranges {
+            let same = old.get_mut(&range.seed.address.to_string()).and_then(Vec::pop);
+            match same {
+                Some(same) if !all && same.range == *range => kept.push(same),
+                same => without.push((Arc::clone(range), same)),
+            }
+        }
+        for left in old.into_values().flatten() {
+            like.entry(Prober::likeness(&left.range)).or_default().push(left);
+        }
+        for (range, same) in without {
+            let like = || like.get_mut(&Prober::likeness(&range))?.pop();
+            let cancel = self.ending.stop.child_token();
+            let prober = Prober::new(&range, &self.plan, same.or_else(like), cancel);
+            self.tasks.spawn(prober.probe(Arc::clone(&self.plan), Arc::clone(&self.found)));
+            kept.push(prober);
+        }
+        like.into_values().flatten().for_each(|gone| gone.end(&self.plan));
+        self.probers = kept;
+        // Under its old spelling a range is gone even when its instances are kept.
+        let job = &self.plan.scrape.job_name;
+        let present = self.probers.iter().map(|prober| prober.range.seed.address.to_string());
+        let present: HashSet<_> = present.collect();
+        self.plan.status.keep_ranges(job, |spec| present.contains(spec));
+    }
+
+    /// All that is to be scraped now, by hash.
+    fn wanted(&mut self) -> BTreeMap<u64, Arc<Target>> {
+        let known = self.plan.sources.targets.iter().chain(self.finds.targets());
+        let mut wanted: BTreeMap<_, _> =
+            known.map(|target| (target.hash(), Arc::clone(target))).collect();
+        for prober in &mut self.probers {
+            let targets = prober.targets(&self.plan).iter();
+            wanted.extend(targets.map(|target| (target.hash(), Arc::clone(target))));
+        }
+        wanted
     }
 
     /// Starts tasks for new targets, tells the others what has changed, and ends those of targets that
     /// are gone.
-    fn reconcile(&mut self) {
+    fn reconcile(&mut self, by_another_plan: bool) {
+        self.due = None;
+        self.taken = Some(Instant::now());
+        self.start_probers(by_another_plan);
+        let elsewhere = self.plan.sources.elsewhere.iter().copied();
+        self.elsewhere = elsewhere.chain(self.finds.elsewhere()).collect();
         let mut wanted = self.wanted();
         let mut left = Vec::new();
-        for mut running in std::mem::take(&mut self.running) {
-            match wanted.remove(&running.assignment.target().hash()) {
+        for (hash, mut running) in std::mem::take(&mut self.running) {
+            match wanted.remove(&hash) {
                 Some(target) => {
-                    self.assign(&mut running, target);
-                    self.running.push(running);
+                    self.assign(&mut running, &target);
+                    self.running.insert(hash, running);
                 }
                 None => left.push(running),
             }
         }
+        // In the order of their hashes, so that of several the same one is taken each time.
+        let mut by_key = HashMap::<_, Vec<u64>>::new();
+        for (hash, target) in wanted.iter().rev().filter(|_| !left.is_empty()) {
+            by_key.entry(target.key).or_default().push(*hash);
+        }
         for mut running in left {
-            let key = running.assignment.target().key;
-            let same = wanted.iter().find(|(_, target)| target.key == key).map(|(hash, _)| *hash);
-            match same.and_then(|hash| wanted.remove(&hash)) {
-                Some(target) => {
-                    self.assign(&mut running, target);
-                    self.running.push(running);
+            let same = by_key.get_mut(&running.assignment.target().key).and_then(Vec::pop);
+            match same.and_then(|hash| Some((hash, wanted.remove(&hash)?))) {
+                Some((hash, target)) => {
+                    self.assign(&mut running, &target);
+                    self.running.insert(hash, running);
                 }
                 None => self.let_go(&running),
             }
         }
-        for target in wanted.into_values() {
-            self.begin(target);
+        for (hash, target) in wanted {
+            self.begin(hash, Target::clone(&target));
         }
     }
 
-    fn begin(&mut self, target: Target) {
+    fn begin(&mut self, hash: u64, target: Target) {
         info!(job = target.job(), url = %target.url, "scraping a target");
         let status = self.plan.status.add(target);
         let assignment = Assignment { plan: Arc::clone(&self.plan), status };
         let (orders, told) = watch::channel(Order::Scrape(assignment.clone()));
         let contributor = self.pool.contributor();
         self.tasks.spawn(scrape(assignment.clone(), contributor, told, self.ending.clone()));
-        self.running.push(Running { assignment, orders });
+        self.running.insert(hash, Running { assignment, orders });
     }
 
-    fn assign(&self, running: &mut Running, target: Target) {
+    fn assign(&self, running: &mut Running, target: &Target) {
         let present = &running.assignment;
-        if *present.target() == target && Arc::ptr_eq(&present.plan, &self.plan) {
+        if present.target() == target && Arc::ptr_eq(&present.plan, &self.plan) {
             return;
         }
-        let status: Arc<TargetStatus> = if *present.target() == target {
+        let status: Arc<TargetStatus> = if present.target() == target {
             Arc::clone(&present.status)
         } else {
             info!(job = target.job(), url = %target.url, "a target has changed and goes on");
-            self.plan.status.succeed(&present.status, target)
+            self.plan.status.succeed(&present.status, target.clone())
         };
         running.assignment = Assignment { plan: Arc::clone(&self.plan), status };
         running.orders.send_replace(Order::Scrape(running.assignment.clone()));
     }
 
     fn let_go(&self, running: &Running) {
-        let moved = self.plan.sources.elsewhere.contains(&running.assignment.target().key);
+        let moved = self.elsewhere.contains(&running.assignment.target().key);
         running.orders.send_replace(if moved { Order::Leave } else { Order::End });
     }
 
     fn end(&mut self) {
-        for running in self.running.drain(..) {
+        for (_, running) in self.running.drain() {
             running.orders.send_replace(Order::End);
         }
         for prober in self.probers.drain(..) {
             prober.end(&self.plan);
         }
+        self.finds.end();
     }
 }
 
@@ -304,3 +414,10 @@ fn log_panic(ended: Result<(), JoinError>) {
         error!(%error, "a target or a port range is no longer looked after; restart the relay");
     }
 }
+
+/// What is found within this time is taken together: a burst of changes, such as that of a rolling
+/// update, is one look at all targets.
+const TAKE_EVERY: Duration = Duration::from_millis(250);
+
+/// Longest time for a source's first answer, where targets are looked for once.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);

@@ -5,43 +5,73 @@ use std::{sync::Arc, time::Duration};
 use super::{Relay, job::JobPlan};
 use crate::{
     config::{Receiver, Scrape},
-    discovery::Sources,
+    discovery::Group,
     http::Client,
     scrape::Scraper,
-    target::Target,
+    target::{Seed, Target},
 };
 
 /// One scrape job.
 #[derive(Clone, Debug)]
-pub struct JobLook(Arc<JobPlan>);
+pub struct JobLook {
+    plan: Arc<JobPlan>,
+    /// Static targets, and what discovery has found.
+    groups: Vec<Arc<Group>>,
+}
 
 impl JobLook {
     /// As configured.
     pub fn scrape(&self) -> &Scrape {
-        &self.0.scrape
+        &self.plan.scrape
     }
 
-    /// Its targets and ranges.
-    pub fn sources(&self) -> &Sources {
-        &self.0.sources
+    /// Its targets before relabelling: the static ones, and after [`JobLook::look_for_targets`] also
+    /// those that its sources have found.
+    pub fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+
+    /// Asks each source once. Returns what it answers: the source in words for people, and how many
+    /// targets it knows or why it cannot tell.
+    pub async fn look_for_targets(&mut self) -> Vec<(String, Result<usize, String>)> {
+        let mut told = Vec::new();
+        for (source, groups) in self.plan.ask_sources().await {
+            told.push((
+                source,
+                groups.map(|groups| {
+                    self.groups.extend(groups.iter().cloned());
+                    groups.iter().map(|group| group.seeds.len()).sum()
+                }),
+            ));
+        }
+        told
+    }
+
+    /// Whether this relay scrapes a port of a target, and no other.
+    pub fn owns(&self, seed: &Seed, port: u16) -> bool {
+        self.plan.shard.is_none_or(|shard| shard.owns(seed.key(&self.plan.scrape, port)))
     }
 
     /// What its targets are asked by.
     pub fn client(&self) -> &Client {
-        &self.0.client
+        &self.plan.client
     }
 
     /// A scraper of one of its targets, exactly as it would run, but for the time it may take.
     pub fn scraper(&self, target: Target, timeout_max: Duration) -> Scraper {
         let timeout = target.timeout.min(timeout_max);
-        self.0.scraper(Target { timeout, ..target })
+        self.plan.scraper(Target { timeout, ..target })
     }
 }
 
 impl Relay {
     /// The scrape jobs, in the order of the config.
     pub fn jobs(&self) -> Vec<JobLook> {
-        self.plan().jobs.iter().map(|job| JobLook(Arc::clone(job))).collect()
+        let look = |plan: &Arc<JobPlan>| JobLook {
+            plan: Arc::clone(plan),
+            groups: plan.sources.groups.clone(),
+        };
+        self.plan().jobs.iter().map(look).collect()
     }
 
     /// The receivers as configured, each with the number of its view of a scraper's series.

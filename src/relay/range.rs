@@ -5,38 +5,51 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::job::JobPlan;
 use crate::{
+    config::TargetSpec,
     discovery::{
         Range,
         probe::probe,
-        range::{Health, Ports},
+        range::{Health, Pace, Ports},
     },
     flink::Role,
     status::RangeState,
-    target::Target,
+    target::{Address, Target},
 };
 
 /// What is known of the ports of one range.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Ports>>);
+pub(super) struct Shared(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    ports: Mutex<Ports>,
+    /// Whether its instances have changed since they were made targets.
+    changed: AtomicBool,
+}
 
 /// A range that is probed.
 pub(super) struct Prober {
-    pub(super) source: Range,
-    pub(super) ports: Shared,
+    pub(super) range: Arc<Range>,
+    ports: Shared,
+    /// What its instances are, as of the last look.
+    targets: Vec<Arc<Target>>,
     /// Whether the last round found an instance, for the log.
     found_any: Arc<Mutex<Option<bool>>>,
     cancel: CancellationToken,
@@ -44,91 +57,108 @@ pub(super) struct Prober {
 
 impl Shared {
     pub(super) fn new(ports: Ports) -> Self {
-        Self(Arc::new(Mutex::new(ports)))
+        Self(Arc::new(Known { ports: Mutex::new(ports), changed: AtomicBool::new(true) }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Ports> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Prober {
     /// A prober of a range; with what is known from `old`, which ends.
     pub(super) fn new(
-        source: &Range,
+        range: &Arc<Range>,
         plan: &JobPlan,
         old: Option<Self>,
         cancel: CancellationToken,
     ) -> Self {
-        let (own, forget_after) = (source.ports.iter().copied(), plan.scrape.forget_after);
-        let source = source.clone();
+        let (own, forget_after) = (range.ports.iter().copied(), plan.scrape.forget_after);
+        let (range, targets) = (Arc::clone(range), Vec::new());
         let Some(old) = old else {
             let ports = Shared::new(Ports::new(own, forget_after));
-            return Self { source, ports, found_any: Arc::default(), cancel };
+            return Self { range, ports, targets, found_any: Arc::default(), cancel };
         };
         old.cancel.cancel();
         old.ports.lock().adopt(own, forget_after);
-        Self { source, ports: old.ports, found_any: old.found_any, cancel }
+        old.ports.0.changed.store(true, Relaxed);
+        Self { range, ports: old.ports, targets, found_any: old.found_any, cancel }
     }
 
-    /// Whether `source` is this range with other ports.
-    pub(super) fn is_like(&self, source: &Range) -> bool {
-        let (ours, theirs) = (&self.source.spec, &source.spec);
-        ours.host == theirs.host && ours.path == theirs.path && ours.scheme == theirs.scheme
+    /// Whether the range is this one with other ports, by what the two have in common.
+    pub(super) fn likeness(range: &Range) -> String {
+        match &range.seed.address {
+            Address::Spec(spec) => {
+                let ports = TargetSpec { ports: 0..=0, params: Vec::new(), ..spec.clone() };
+                ports.to_string()
+            }
+            Address::Text(text) => text.to_string(),
+        }
     }
 
-    /// Probes, and tells `found` when the instances have changed. `at` is the range's place in the
-    /// plan.
+    /// Probes, and tells `found` when the instances have changed.
     pub(super) fn probe(
         &self,
         plan: Arc<JobPlan>,
-        at: usize,
         found: Arc<Notify>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (ports, cancel) = (self.ports.clone(), self.cancel.clone());
+        let (range, ports, cancel) =
+            (Arc::clone(&self.range), self.ports.clone(), self.cancel.clone());
         let found_any = Arc::clone(&self.found_any);
         async move {
-            let Some(source) = plan.sources.ranges.get(at) else { return };
-            let mut rounds = interval(plan.scrape.probe_interval);
-            rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut pace = Pace::new(range.seed.instances, plan.scrape.probe_interval);
             loop {
-                let round = async {
-                    rounds.tick().await;
-                    probe_round(&plan, source, &ports).await
-                };
+                let began = Instant::now();
+                let probes = pace.probes(up(&plan, &range, &ports));
+                let round = probe_round(&plan, &range, &ports, probes);
                 let Some(changed) = cancel.run_until_cancelled(round).await else { return };
                 let state = state(&plan, &ports);
                 if cancel.is_cancelled() {
                     return;
                 }
-                tell(source, &state, &found_any);
-                plan.status.set_range(&source.spec.to_string(), state);
+                tell(&range, &state, &found_any);
+                plan.status.set_range(&range.seed.address.to_string(), state);
                 if changed {
+                    ports.0.changed.store(true, Relaxed);
                     found.notify_one();
+                }
+                let next = began + pace.next(up(&plan, &range, &ports));
+                if cancel.run_until_cancelled(sleep_until(next)).await.is_none() {
+                    return;
                 }
             }
         }
     }
 
+    /// The targets that its instances are; made anew when these have changed.
+    pub(super) fn targets(&mut self, plan: &JobPlan) -> &[Arc<Target>] {
+        if self.ports.0.changed.swap(false, Relaxed) {
+            self.targets = instances(plan, &self.range, &self.ports);
+        }
+        &self.targets
+    }
+
     /// Ends the probing.
     pub(super) fn end(self, plan: &JobPlan) {
         self.cancel.cancel();
-        plan.status.remove_range(&plan.scrape.job_name, &self.source.spec.to_string());
+        plan.status.remove_range(&plan.scrape.job_name, &self.range.seed.address.to_string());
     }
 }
 
 /// Says once when the range has nobody to scrape, and when that is over.
 fn tell(source: &Range, state: &RangeState, found_any: &Mutex<Option<bool>>) {
-    let range = &source.spec;
+    let range = &source.seed.address;
     debug!(%range, ?state, "probed");
     let finds = !state.instances.is_empty();
     let before = found_any.lock().unwrap_or_else(PoisonError::into_inner).replace(finds);
     // Of ports that several relays share, one may rightly find none.
-    let alone = source.ports.len() == range.ports.len();
-    if !finds && before != Some(false) && alone {
+    let alone = source.ports.len() == source.seed.ports().len();
+    // Who comes and goes with its host, such as a pod, has nobody for as long as it starts.
+    let stays = source.seed.instances.is_none();
+    if !finds && before != Some(false) && alone && stays {
         warn!(%range, closed = state.closed, ignored = ?state.ignored,
             "no port of the range answers with a Flink page; it is probed again and again");
-    } else if finds && before == Some(false) {
+    } else if finds && before == Some(false) && stays {
         info!(%range, "the range has a Flink page now");
     }
 }
@@ -139,39 +169,59 @@ pub(super) fn state(plan: &JobPlan, ports: &Shared) -> RangeState {
 }
 
 /// The targets that the range's instances are.
-pub(super) fn instances(plan: &JobPlan, source: &Range, ports: &Shared) -> Vec<Target> {
+pub(super) fn instances(plan: &JobPlan, range: &Range, ports: &Shared) -> Vec<Arc<Target>> {
     let instances: Vec<_> = ports.lock().instances().collect();
     let resolve = |(port, role)| {
-        let target = resolve(plan, source, port, Some(role))?;
+        let target = resolve(plan, range, port, Some(role))?;
         // So that names are known before the first scrape, whoever's turn that is.
         if let (Role::JobManager | Role::Both, Some(rest)) = (role, &plan.rest) {
             rest.found_job_manager(&target.url);
         }
-        Some(target)
+        Some(Arc::new(target))
     };
     instances.into_iter().filter_map(resolve).collect()
 }
 
-fn resolve(plan: &JobPlan, source: &Range, port: u16, role: Option<Role>) -> Option<Target> {
-    Target::resolve(&plan.scrape, &source.spec, port, &source.config.labels, role).ok()?
+fn resolve(plan: &JobPlan, range: &Range, port: u16, role: Option<Role>) -> Option<Target> {
+    let target = range.target(&plan.scrape, port, role)?;
+    let timeout = target.timeout.min(plan.sources.timeout_max);
+    Some(Target { timeout, ..target })
 }
 
-/// Looks at each port once. Returns whether the set of instances, or a role, has changed.
-pub(super) async fn probe_round(plan: &JobPlan, source: &Range, ports: &Shared) -> bool {
+fn health(plan: &JobPlan, range: &Range, ports: &Shared) -> impl Fn(u16) -> Option<Health> {
     let roles: HashMap<u16, _> = ports.lock().instances().collect();
-    let health = |port| {
-        let target = resolve(plan, source, port, roles.get(&port).copied())?;
+    move |port| {
+        let target = resolve(plan, range, port, roles.get(&port).copied())?;
         let state = plan.status.target(target.hash())?.state();
-        Some(Health { last_ok: state.last_ok, role: state.role })
-    };
+        let is_up = state.failure.is_none();
+        Some(Health { last_ok: state.last_ok, role: state.role, is_up })
+    }
+}
+
+/// How many of the range's instances answer.
+fn up(plan: &JobPlan, range: &Range, ports: &Shared) -> usize {
+    let health = health(plan, range, ports);
+    ports.lock().up(health)
+}
+
+/// Looks at each port once; without `probes` only at the instances. Returns whether the set of instances,
+/// or a role, has changed.
+pub(super) async fn probe_round(
+    plan: &JobPlan,
+    range: &Range,
+    ports: &Shared,
+    probes: bool,
+) -> bool {
+    let health = health(plan, range, ports);
     let (mut changed, to_probe) = {
         let mut ports = ports.lock();
-        (ports.review(Instant::now(), health), ports.to_probe())
+        let changed = ports.review(Instant::now(), health);
+        (changed, if probes { ports.to_probe() } else { Vec::new() })
     };
     let limit = plan.scrape.timeout.min(PROBE_TIMEOUT);
     let mut probes = stream::iter(to_probe)
         .map(|port| async move {
-            let url = resolve(plan, source, port, None)?.url;
+            let url = resolve(plan, range, port, None)?.url;
             Some((port, probe(&plan.client, &url, limit).await))
         })
         .buffer_unordered(PROBES_IN_FLIGHT);

@@ -13,8 +13,8 @@ use tokio::{
 
 use super::{ANSWER_MAX, CONNECT_MAX, LOOKS_IN_FLIGHT, PAGE_MAX, trouble, unreached};
 use crate::{
-    config::{StaticConfig, TargetSpec},
-    discovery::probe::with_names,
+    config::TargetSpec,
+    discovery::{Group, probe::with_names},
     doctor::evidence::{
         Head, LabelSizes, LongValue, Page, PageFailure, PageFailureKind, PortAnswer, PortLook,
         Samples, TargetLook, Trouble, TroubleKind, VALUE_STEPS, ViewLook,
@@ -26,7 +26,7 @@ use crate::{
     remote_write::v1,
     scrape::{Reason, Scraped, Scraper},
     series::{Dropped, Tally},
-    target::Target,
+    target::{Address, Seed, Target},
 };
 
 /// A port to look at.
@@ -36,15 +36,19 @@ struct Port<'j> {
     /// The number of its target among all.
     of: usize,
     job: &'j JobLook,
-    spec: &'j TargetSpec,
-    config: &'j StaticConfig,
+    group: &'j Group,
+    seed: &'j Seed,
+    host: String,
     port: u16,
 }
 
 /// The hosts of all targets.
 pub(super) fn hosts(jobs: &[JobLook]) -> BTreeSet<String> {
-    let specs = jobs.iter().flat_map(|job| &job.scrape().static_configs).flat_map(|c| &c.targets);
-    specs.map(|spec| spec.host.clone()).collect()
+    let seeds = jobs.iter().flat_map(|job| {
+        let groups = job.groups().iter();
+        groups.flat_map(|group| &group.seeds).filter_map(|seed| Some(spec(job, seed, None)?.host))
+    });
+    seeds.collect()
 }
 
 /// The hosts of those that show a JobManager's page.
@@ -62,20 +66,27 @@ pub(super) async fn look(jobs: &[JobLook], until: Instant) -> (Vec<TargetLook>, 
     let (mut looks, mut ports) = (Vec::new(), Vec::new());
     let pages = &Semaphore::new(PAGES_IN_FLIGHT);
     for job in jobs {
-        for config in &job.scrape().static_configs {
-            for spec in &config.targets {
-                let before = ports.len();
-                let own = |port: &u16| {
-                    !job.sources().elsewhere.contains(&Target::key(job.scrape(), spec, *port))
-                };
+        for group in job.groups() {
+            for seed in &group.seeds {
                 let of = looks.len();
-                let own = spec.ports.clone().filter(own);
+                let own = seed.ports().filter(|&port| job.owns(seed, port));
                 // What relabelling drops is no target.
-                let own = own.filter(|port| target(job, spec, config, *port, None).is_some());
-                ports.extend(own.map(|port| Port { pages, of, job, spec, config, port }));
-                if ports.len() > before {
-                    looks.push(empty(job, spec));
-                }
+                let own =
+                    own.filter_map(|port| Some((port, target(job, group, seed, port, None)?)));
+                let own: Vec<_> = own.collect();
+                let Some((_, first)) = own.first() else { continue };
+                let Some(spec) = spec(job, seed, Some(first)) else { continue };
+                let host = || spec.host.clone();
+                ports.extend(own.iter().map(|&(port, _)| Port {
+                    pages,
+                    of,
+                    job,
+                    group,
+                    seed,
+                    host: host(),
+                    port,
+                }));
+                looks.push(empty(job, spec));
             }
         }
     }
@@ -101,11 +112,24 @@ pub(super) async fn look(jobs: &[JobLook], until: Instant) -> (Vec<TargetLook>, 
     (looks, unfinished.into_iter().collect())
 }
 
-fn empty(job: &JobLook, spec: &TargetSpec) -> TargetLook {
+/// Where a seed is: as it is written, or, where only `relabel_configs` make it an address, what they make.
+fn spec(job: &JobLook, seed: &Seed, target: Option<&Target>) -> Option<TargetSpec> {
+    match (&seed.address, target) {
+        (Address::Spec(spec), _) => Some(spec.clone()),
+        (Address::Text(_), Some(target)) => target.url.to_string().parse().ok(),
+        (Address::Text(_), None) => {
+            let group = job.groups().iter().find(|group| group.seeds.contains(seed))?;
+            let target = self::target(job, group, seed, 0, None)?;
+            target.url.to_string().parse().ok()
+        }
+    }
+}
+
+fn empty(job: &JobLook, spec: TargetSpec) -> TargetLook {
     let url: Option<Uri> = format!("http://{}/", spec.address(*spec.ports.start())).parse().ok();
     let proxy = url.and_then(|url| job.client().proxy_for(&url));
     TargetLook {
-        spec: spec.clone(),
+        spec,
         job: job.scrape().job_name.clone(),
         timeout: job.scrape().timeout,
         proxy: proxy.map(|proxy| proxy.to_string()),
@@ -116,18 +140,18 @@ fn empty(job: &JobLook, spec: &TargetSpec) -> TargetLook {
 
 fn target(
     job: &JobLook,
-    spec: &TargetSpec,
-    config: &StaticConfig,
+    group: &Group,
+    seed: &Seed,
     port: u16,
     role: Option<Role>,
 ) -> Option<Target> {
-    Target::resolve(job.scrape(), spec, port, &config.labels, role).ok()?
+    Target::resolve(job.scrape(), &group.labels, seed, port, role).ok()?
 }
 
 /// The port's answer, and whether the same port on 127.0.0.1 is Flink's although this one is nobody's.
 async fn of_port(port: &Port<'_>) -> Option<(PortLook, bool)> {
-    let Port { pages, job, spec, config, port, .. } = *port;
-    let url = target(job, spec, config, port, None)?.url;
+    let Port { pages, job, group, seed, port, ref host, .. } = *port;
+    let url = target(job, group, seed, port, None)?.url;
     let (client, proxy) = (job.client(), job.client().proxy_for(&url));
     let reached = match proxy {
         Some(_) => None,
@@ -137,8 +161,8 @@ async fn of_port(port: &Port<'_>) -> Option<(PortLook, bool)> {
         Some(trouble) => PortAnswer::None(trouble),
         None => match first_answer(client, &url).await {
             Ok(Ok(role)) => {
-                let role_of_range = (spec.ports.start() != spec.ports.end()).then_some(role);
-                let target = target(job, spec, config, port, role_of_range)?;
+                let role_of_range = seed.is_range().then_some(role);
+                let target = target(job, group, seed, port, role_of_range)?;
                 let _place = pages.acquire().await;
                 PortAnswer::Flink(Box::new(page(job, target, role).await))
             }
@@ -150,8 +174,7 @@ async fn of_port(port: &Port<'_>) -> Option<(PortLook, bool)> {
     // Credentials are for the target's host, and not for whoever has that port here.
     let http = &job.scrape().http;
     let is_open = http.auth.is_none() && http.headers.is_empty();
-    let on_loopback =
-        nobody && is_open && is_elsewhere(&spec.host) && on_loopback(client, port).await;
+    let on_loopback = nobody && is_open && is_elsewhere(host) && on_loopback(client, port).await;
     Some((PortLook { port, url: url.to_string(), answer }, on_loopback))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Checker, Pace,
     client::{Side, client_keys},
+    discovery::has_discovery,
 };
 use crate::{
     config::{
@@ -103,7 +104,8 @@ impl Checker<'_> {
             ),
             probe_interval: self.positive_duration(raw.probe_interval.as_ref(), PROBE_INTERVAL),
             forget_after: self.duration(raw.forget_after.as_ref(), FORGET_AFTER),
-            static_configs: self.static_configs(raw.static_configs.as_ref(), *origin),
+            static_configs: self.static_configs(raw, *origin),
+            discovery: self.discovery(raw),
             relabel_configs: self.rules(raw.relabel_configs.as_ref()),
             metric_relabel_configs: self.rules(raw.metric_relabel_configs.as_ref()),
             http: self.client(&client_keys!(raw), &Side::Target),
@@ -166,17 +168,17 @@ impl Checker<'_> {
         }
     }
 
-    fn static_configs(
-        &mut self,
-        raw: Option<&At<Vec<At<RawStatic>>>>,
-        job: Origin,
-    ) -> Vec<StaticConfig> {
-        const HELP: &str = "add `static_configs` with `targets`, such as [localhost:9249]";
-        let Some(At { value: list, origin }) = raw else {
-            self.note_with_help(job, "the job has no targets".to_owned(), HELP);
+    fn static_configs(&mut self, raw: &RawScrape, job: Origin) -> Vec<StaticConfig> {
+        const HELP: &str = "add `static_configs` with `targets`, such as [localhost:9249], or a \
+                            source of targets such as `file_sd_configs`";
+        let is_looked_for = has_discovery(raw);
+        let Some(At { value: list, origin }) = &raw.static_configs else {
+            if !is_looked_for {
+                self.note_with_help(job, "the job has no targets".to_owned(), HELP);
+            }
             return Vec::new();
         };
-        if list.is_empty() {
+        if list.is_empty() && !is_looked_for {
             self.note_with_help(*origin, "the list of static_configs is empty".to_owned(), HELP);
         }
         list.iter().map(|entry| self.static_config(entry)).collect()
