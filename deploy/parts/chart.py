@@ -35,6 +35,15 @@ REFUSED = {
     "no target": (["targets=null"], "targets"),
     "a ServiceMonitor of sidecars": (["mode=sidecar", "serviceMonitor.enabled=true"], "podMonitor"),
     "a data directory for two": (["replicaCount=2", "persistence.enabled=true"], "statefulset"),
+    "an autoscaler of relays that do not share": (["autoscaling.enabled=true"], "statefulset"),
+    "an autoscaler whose word nobody hears": (
+        ["mode=statefulset", "autoscaling.enabled=true", "scaling.watch=false"],
+        "scaling.watch",
+    ),
+    "an autoscaler of less than nothing": (
+        ["mode=statefulset", "autoscaling.enabled=true", "autoscaling.maxReplicas=1"],
+        "minReplicas is above",
+    ),
     "sidecars as each other's replicas": (
         ["mode=sidecar", "config.global.external_labels.__replica__=a"],
         "Mimir would drop",
@@ -77,10 +86,16 @@ def _cases(presets: list[Path], everything: Path) -> Iterator[tuple[str, list[Pa
         yield (
             f"everything-{mode}",
             [everything],
-            [f"mode={mode}", f"serviceMonitor.enabled={str(mode != 'sidecar').lower()}"],
+            [
+                f"mode={mode}",
+                f"serviceMonitor.enabled={str(mode != 'sidecar').lower()}",
+                f"autoscaling.enabled={str(mode == 'statefulset').lower()}",
+            ],
         )
         for preset in presets:
             yield f"{mode}+{preset.stem}", [preset], values
+    fixed = ["mode=statefulset", "replicaCount=3", "scaling.watch=false", *TARGETS]
+    yield "statefulset-fixed", [prometheus], fixed
     for preset in presets:
         yield f"preset-{preset.stem}", [preset], TARGETS
 

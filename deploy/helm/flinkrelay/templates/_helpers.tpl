@@ -68,8 +68,33 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (hasKey (dig "external_labels" (dict) (default (dict) .Values.config.global)) "__replica__") (not (include "flinkrelay.replicated" .)) }}
 {{- fail "__replica__ is for replicas that scrape the same targets, mode deployment with replicaCount above 1: Mimir would drop the samples of all relays but one. Use replicaLabel" }}
 {{- end }}
+{{- if and .Values.autoscaling.enabled (not (include "flinkrelay.watched" .)) }}
+{{- fail "autoscaling.enabled needs mode statefulset and scaling.watch: other relays do not learn of their number" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" }}
+{{- end }}
 {{- if and (include "flinkrelay.replicated" .) .Values.persistence.enabled }}
 {{- fail "persistence.enabled with replicaCount above 1 needs mode statefulset: relays cannot share a data directory" }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether relays ask the API server how many they are. */}}
+{{- define "flinkrelay.watched" -}}
+{{- if and (eq .Values.mode "statefulset") .Values.scaling.watch }}true{{ end }}
+{{- end }}
+
+{{- /* Whether pods get a token of the API server. */}}
+{{- define "flinkrelay.asksApi" -}}
+{{- if or .Values.rbac.rules (include "flinkrelay.watched" .) }}true{{ end }}
+{{- end }}
+
+{{- /* Which part of the targets is a relay's. */}}
+{{- define "flinkrelay.shard" -}}
+{{- if include "flinkrelay.watched" . -}}
+${POD_NAME}/statefulset
+{{- else -}}
+${POD_NAME}/{{ int .Values.replicaCount }}
 {{- end }}
 {{- end }}
 
@@ -78,7 +103,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $config := include "flinkrelay.settings" . | fromYaml }}
 {{- if eq .Values.mode "statefulset" }}
 {{- /* In the file and not in the environment: the relays read it again and share the targets anew, none is replaced. */}}
-{{- $_ := set $config "global" (merge (dict "shard" (printf "${POD_NAME}/%d" (int .Values.replicaCount))) (default (dict) $config.global)) }}
+{{- $_ := set $config "global" (merge (dict "shard" (include "flinkrelay.shard" .)) (default (dict) $config.global)) }}
 {{- end }}
 {{- toYaml $config }}
 {{- end }}
@@ -151,7 +176,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     {{- if and (eq .Values.mode "statefulset") .Values.existingConfigMap }}
     # Which of the targets are this relay's: by the number at the end of the pod's name.
     - name: FLINKRELAY_SHARD
-      value: $(POD_NAME)/{{ .Values.replicaCount }}
+      value: {{ include "flinkrelay.shard" . | replace "${POD_NAME}" "$(POD_NAME)" }}
     {{- end }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
@@ -243,7 +268,7 @@ metadata:
   {{- end }}
 spec:
   serviceAccountName: {{ include "flinkrelay.serviceAccountName" . }}
-  automountServiceAccountToken: {{ not (empty .Values.rbac.rules) }}
+  automountServiceAccountToken: {{ not (empty (include "flinkrelay.asksApi" .)) }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   {{- with .Values.imagePullSecrets }}
