@@ -13,6 +13,7 @@
 //! for as long as the relay runs ([`range`]).
 
 pub mod file;
+pub mod kubernetes;
 pub mod lists;
 pub mod probe;
 pub mod range;

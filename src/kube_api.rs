@@ -15,6 +15,10 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
+use tokio::{
+    sync::Mutex,
+    time::{Interval, MissedTickBehavior, interval},
+};
 
 use self::bounded::{Bounded, Bounds};
 pub use self::object::Watched;
@@ -34,6 +38,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest pause within an answer that is no watch.
 const BODY_IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Shortest time between the beginnings of two watches of one client. A watch that ends without an error is begun
+/// again at once, and with a proxy in between that ends each at once, this is all that protects the API.
+const WATCH_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +85,13 @@ pub struct Api {
 /// Told when a watch has begun: with a quiet cluster it is the only sign that the API works again.
 pub type OnWatch = Arc<dyn Fn() + Send + Sync>;
 
+/// The watches of one client.
+struct Watches {
+    /// The next one begins at the next turn.
+    turns: Mutex<Interval>,
+    on_watch: Option<OnWatch>,
+}
+
 impl Api {
     /// Reads what is needed to ask; asks nothing. `env` gives variables of the environment.
     ///
@@ -99,9 +114,12 @@ impl Api {
     /// A client of kube's. Has to be called within a tokio runtime.
     pub fn client(&self, on_watch: Option<OnWatch>) -> kube::Client {
         let api = self.clone();
+        let mut turns = interval(WATCH_EVERY_MIN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watches = Arc::new(Watches { turns: turns.into(), on_watch });
         let service = tower::service_fn(move |request| {
-            let (api, on_watch) = (api.clone(), on_watch.clone());
-            async move { api.send(request, on_watch).await }
+            let (api, watches) = (api.clone(), Arc::clone(&watches));
+            async move { api.send(request, &watches).await }
         });
         kube::Client::new(service, "default")
     }
@@ -109,7 +127,7 @@ impl Api {
     async fn send(
         self,
         request: Request<kube::client::Body>,
-        on_watch: Option<OnWatch>,
+        watches: &Watches,
     ) -> Result<Response<Bounded<Incoming>>, tower::BoxError> {
         let (mut head, body) = request.into_parts();
         let is_watch = head.uri.query().is_some_and(|query| {
@@ -119,10 +137,13 @@ impl Api {
         let asked = head.uri.path_and_query().map_or("/", |asked| asked.as_str());
         head.uri = format!("{}{asked}", self.url.to_string().trim_end_matches('/')).parse()?;
         let body: Bytes = body.collect().await?.to_bytes();
+        if is_watch {
+            watches.turns.lock().await.tick().await;
+        }
         let answer = self.http.send(Request::from_parts(head, Full::new(body))).await?;
         let bounds = match is_watch && answer.status() == StatusCode::OK {
             true => {
-                on_watch.iter().for_each(|told| told());
+                watches.on_watch.iter().for_each(|told| told());
                 Bounds::Watch { bytes_max: limits::KUBERNETES_EVENT_BYTES_MAX }
             }
             false => Bounds::Whole {

@@ -107,3 +107,7 @@ pub const KUBERNETES_LIST_BYTES_MAX: usize = 256 << 20;
 /// Largest event of a watch. Kubernetes stores no object above 1.5 MiB (etcd's limit), 3 MiB where it was
 /// raised.
 pub const KUBERNETES_EVENT_BYTES_MAX: usize = 8 << 20;
+
+/// Namespaces that are watched one by one. Each takes a connection's stream and a request a few minutes; who
+/// has more watches all of them at once.
+pub const KUBERNETES_NAMESPACES_MAX: usize = 64;

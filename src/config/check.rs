@@ -5,6 +5,7 @@
 
 mod client;
 mod discovery;
+mod kubernetes;
 mod metrics;
 mod rest;
 mod rollups;

@@ -2,11 +2,17 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use super::{FlinkKubernetes, KubernetesSd};
+
 /// One entry of one of a job's `…_sd_configs`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Discovery {
     /// `file_sd_configs`
     File(FileSd),
+    /// `kubernetes_sd_configs`
+    Kubernetes(KubernetesSd),
+    /// `flink_sd_configs` with the source `kubernetes`.
+    FlinkKubernetes(FlinkKubernetes),
 }
 
 /// One entry of `file_sd_configs`.
@@ -23,6 +29,8 @@ impl Discovery {
     pub const fn key(&self) -> &'static str {
         match self {
             Self::File(_) => "file_sd_configs",
+            Self::Kubernetes(_) => "kubernetes_sd_configs",
+            Self::FlinkKubernetes(_) => "flink_sd_configs",
         }
     }
 }
@@ -34,6 +42,12 @@ impl fmt::Display for Discovery {
             Self::File(config) => {
                 let files: Vec<_> = config.files.iter().map(|p| p.display().to_string()).collect();
                 write!(f, "file {}", files.join(" "))
+            }
+            Self::Kubernetes(config) => {
+                write!(f, "kubernetes {}, {}", config.api, config.namespaces)
+            }
+            Self::FlinkKubernetes(config) => {
+                write!(f, "flink kubernetes {}, {}", config.api, config.namespaces)
             }
         }
     }

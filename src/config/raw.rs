@@ -66,6 +66,8 @@ section!(RawScrape = "scrape_configs" {
     forget_after: Scalar,
     static_configs: At<Vec<At<RawStatic>>>,
     file_sd_configs: Vec<At<RawFileSd>>,
+    kubernetes_sd_configs: Vec<At<RawKubernetesSd>>,
+    flink_sd_configs: Vec<At<RawFlinkSd>>,
     relabel_configs: Vec<At<RawRelabel>>,
     metric_relabel_configs: Vec<At<RawRelabel>>,
     basic_auth: At<RawBasicAuth>,
@@ -92,6 +94,64 @@ section!(RawStatic = "static_configs" {
 section!(RawFileSd = "file_sd_configs" {
     files: At<Vec<Scalar>>,
     refresh_interval: Scalar,
+});
+
+section!(RawKubernetesSd = "kubernetes_sd_configs" {
+    role: Scalar,
+    api_server: Scalar,
+    kubeconfig_file: Scalar,
+    namespaces: RawNamespaces,
+    selectors: Vec<At<RawSelector>>,
+    attach_metadata: Pairs<Scalar>,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
+});
+
+section!(RawNamespaces = "namespaces" {
+    own_namespace: Scalar,
+    names: Vec<Scalar>,
+});
+
+section!(RawSelector = "selectors" {
+    role: Scalar,
+    label: Scalar,
+    field: Scalar,
+});
+
+section!(RawFlinkSd = "flink_sd_configs" {
+    source: Scalar,
+    ports: Scalar,
+    namespaces: RawNamespaces,
+    selector: Scalar,
+    with_sidecar: Scalar,
+    api_server: Scalar,
+    kubeconfig_file: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
 });
 
 section!(RawRelabel = "relabel_configs" {
@@ -345,6 +405,10 @@ pub const SECTIONS: &[Section] = &[
     RawScrape::SECTION,
     RawStatic::SECTION,
     RawFileSd::SECTION,
+    RawKubernetesSd::SECTION,
+    RawNamespaces::SECTION,
+    RawSelector::SECTION,
+    RawFlinkSd::SECTION,
     RawRelabel::SECTION,
     RawBasicAuth::SECTION,
     RawAuthorization::SECTION,

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Group, Groups, file::Files};
+use super::{Group, Groups, file::Files, kubernetes::Kubernetes};
 use crate::{config, http::BuildError};
 
 /// A source of targets.
@@ -41,6 +41,7 @@ pub struct Source {
 #[derive(Debug)]
 enum Kind {
     File(Files),
+    Kubernetes(Kubernetes),
 }
 
 /// Where a source tells what it has found.
@@ -89,6 +90,10 @@ impl Source {
     pub fn new(job: &str, config: &config::Discovery) -> Result<Self, BuildError> {
         let kind = match config {
             config::Discovery::File(config) => Kind::File(Files::new(config)),
+            config::Discovery::Kubernetes(config) => Kind::Kubernetes(Kubernetes::new(config)),
+            config::Discovery::FlinkKubernetes(config) => {
+                Kind::Kubernetes(Kubernetes::of_flink(config))
+            }
         };
         Ok(Self { report: Report::new(job, config.to_string()), config: config.clone(), kind })
     }
@@ -98,6 +103,7 @@ impl Source {
         let run = async {
             match &self.kind {
                 Kind::File(files) => files.run(&self.report).await,
+                Kind::Kubernetes(kubernetes) => kubernetes.run(&self.report).await,
             }
         };
         cancel.run_until_cancelled(run).await;

@@ -5,7 +5,7 @@
 //! time, and few of them are behind a service that is scraped.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -17,13 +17,13 @@ use super::{
 };
 
 /// The slices of one namespace, or of all, with what they name.
-#[derive(Clone, Debug, Default)]
-pub struct Joined {
+#[derive(Clone, Debug)]
+pub struct Joined<G> {
     slices: Known<Arc<EndpointSlice>>,
     services: Known<Arc<Service>>,
     pods: Known<Arc<Pod>>,
     /// The targets of each slice as they were made last.
-    made: HashMap<Key, Arc<Found>>,
+    made: BTreeMap<Key, Arc<G>>,
     changed: Changed,
 }
 
@@ -46,7 +46,19 @@ pub enum Told {
     Pod(Event<Arc<Pod>>),
 }
 
-impl Joined {
+impl<G> Default for Joined<G> {
+    fn default() -> Self {
+        Self {
+            slices: Known::default(),
+            services: Known::default(),
+            pods: Known::default(),
+            made: BTreeMap::new(),
+            changed: Changed::default(),
+        }
+    }
+}
+
+impl<G: PartialEq> Joined<G> {
     /// Takes an event in. Says whether targets may have changed.
     pub fn apply(&mut self, told: Told) -> bool {
         let (keys, changed) = match told {
@@ -64,8 +76,8 @@ impl Joined {
         self.slices.is_complete() && self.services.is_complete() && self.pods.is_complete()
     }
 
-    /// The targets of all slices as they are now.
-    pub fn make(&mut self) -> impl Iterator<Item = &Arc<Found>> {
+    /// The targets of all slices as they are now, in the form that `form` gives them.
+    pub fn make(&mut self, form: impl Fn(Found) -> G) -> impl Iterator<Item = &Arc<G>> {
         let changed = std::mem::take(&mut self.changed);
         self.made.retain(|key, _| self.slices.get(key).is_some());
         let of = |namespace: &str, name: &str| (namespace.into(), name.into());
@@ -76,7 +88,7 @@ impl Joined {
             let services =
                 |namespace: &str, name: &str| Some(&**self.services.get(&of(namespace, name))?);
             let pods = |namespace: &str, name: &str| Some(&**self.pods.get(&of(namespace, name))?);
-            let found = slice::found(slice, &services, &pods);
+            let found = form(slice::found(slice, &services, &pods));
             if self.made.get(key).is_none_or(|made| **made != found) {
                 self.made.insert(key.clone(), Arc::new(found));
             }

@@ -10,7 +10,7 @@
 //! that breaks off changes nothing. What is equal to before stays the very same value, so that whoever looks
 //! for changes compares pointers.
 
-use std::{collections::HashMap, mem};
+use std::{collections::BTreeMap, mem};
 
 /// Namespace and name of an object.
 pub type Key = (Box<str>, Box<str>);
@@ -33,16 +33,16 @@ pub enum Event<T> {
 /// The objects of a watch, see the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Known<T> {
-    objects: HashMap<Key, T>,
+    objects: BTreeMap<Key, T>,
     /// Those of a list that is not complete.
-    listed: Option<HashMap<Key, T>>,
+    listed: Option<BTreeMap<Key, T>>,
     /// Whether there was a whole list.
     is_complete: bool,
 }
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), listed: None, is_complete: false }
+        Self { objects: BTreeMap::new(), listed: None, is_complete: false }
     }
 }
 
@@ -51,7 +51,7 @@ impl<T: Clone + PartialEq> Known<T> {
     pub fn apply(&mut self, event: Event<T>) -> Vec<Key> {
         match event {
             Event::Begin => {
-                self.listed = Some(HashMap::with_capacity(self.objects.len()));
+                self.listed = Some(BTreeMap::new());
                 Vec::new()
             }
             Event::Listed(key, object) => {
@@ -91,7 +91,7 @@ impl<T: Clone + PartialEq> Known<T> {
         self.objects.get(key)
     }
 
-    /// All objects, in no order.
+    /// All objects, in the order of their keys.
     pub fn objects(&self) -> impl Iterator<Item = (&Key, &T)> {
         self.objects.iter()
     }
@@ -165,8 +165,8 @@ mod tests {
             steps in prop::collection::vec((0u8..8, 0u8..6, 0u32..3), 0..60),
         ) {
             let mut known = Known::default();
-            let mut model: HashMap<Key, Arc<u32>> = HashMap::new();
-            let mut list: HashMap<Key, Arc<u32>> = HashMap::new();
+            let mut model: BTreeMap<Key, Arc<u32>> = BTreeMap::new();
+            let mut list: BTreeMap<Key, Arc<u32>> = BTreeMap::new();
             for (step, name, value) in steps {
                 let before = known.clone();
                 let (name, object) = (key(&name.to_string()), Arc::new(value));

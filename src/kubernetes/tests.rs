@@ -184,9 +184,9 @@ fn key<T: Object>(object: &T) -> Key {
 }
 
 /// The address and the pod's phase of each target, in order.
-fn joined(joined: &mut Joined) -> Vec<String> {
+fn joined(joined: &mut Joined<Found>) -> Vec<String> {
     let mut all = Vec::new();
-    for found in joined.make() {
+    for found in joined.make(|found| found) {
         for target in &found.targets {
             let phase = target.labels.get("__meta_kubernetes_pod_phase").unwrap_or("-");
             let team = found.labels.get("__meta_kubernetes_service_label_team").unwrap_or("-");
@@ -202,7 +202,7 @@ fn joined(joined: &mut Joined) -> Vec<String> {
 fn slices_change_with_what_they_name_and_only_then() {
     let mut known = Joined::default();
     let (slice, mut pod) = (Arc::new(endpoint_slice()), taskmanager());
-    let lists = |known: &mut Joined| {
+    let lists = |known: &mut Joined<Found>| {
         known.apply(Told::Service(Event::Complete));
         known.apply(Told::Pod(Event::Complete));
         assert!(!known.is_complete());
@@ -214,14 +214,14 @@ fn slices_change_with_what_they_name_and_only_then() {
     assert_eq!(joined(&mut known), ["10.244.3.27 - -", "10.9.9.9 - -"]);
     assert!(known.apply(Told::Pod(Event::Changed(key(&pod), Arc::new(pod.clone())))));
     assert_eq!(joined(&mut known), ["10.244.3.27 Running -", "10.9.9.9 - -"]);
-    let first: Vec<_> = known.make().cloned().collect();
+    let first: Vec<_> = known.make(|found| found).cloned().collect();
 
     // Another pod is none of its business, and the same is no change.
     let mut other = pod.clone();
     other.metadata.name = "other".to_owned();
     assert!(known.apply(Told::Pod(Event::Changed(key(&other), Arc::new(other.clone())))));
     assert!(!known.apply(Told::Pod(Event::Changed(key(&other), Arc::new(other)))));
-    let second: Vec<_> = known.make().cloned().collect();
+    let second: Vec<_> = known.make(|found| found).cloned().collect();
     assert!(first.iter().zip(&second).all(|(a, b)| Arc::ptr_eq(a, b)));
 
     pod.status.phase = "Failed".to_owned();

@@ -27,6 +27,48 @@ pub(super) struct RawClient<'r> {
     pub(super) http_headers: Option<&'r Pairs<RawHeader>>,
 }
 
+impl RawClient<'_> {
+    /// Where one of the keys stands, when any is given.
+    pub(super) fn given(&self) -> Option<Origin> {
+        let place = |name: Option<&Scalar>| name.map(|name| name.origin);
+        let RawProxy { proxy_url, no_proxy, proxy_from_environment, proxy_connect_header } =
+            &self.proxy;
+        let headers = self.headers.and_then(|headers| headers.0.first());
+        let http_headers = self.http_headers.and_then(|headers| headers.0.first());
+        let connect = proxy_connect_header.and_then(|headers| headers.0.first());
+        let tls = self.tls_config.and_then(RawTls::any);
+        [
+            self.basic_auth.map(|at| at.origin),
+            self.authorization.map(|at| at.origin),
+            place(self.bearer_token),
+            place(self.bearer_token_file),
+            self.oauth2.map(|at| at.origin),
+            place(tls),
+            place(*proxy_url),
+            place(*no_proxy),
+            place(*proxy_from_environment),
+            place(connect.map(|(name, _)| name)),
+            place(self.follow_redirects),
+            place(self.enable_http2),
+            place(headers.map(|(name, _)| name)),
+            place(http_headers.map(|(name, _)| name)),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    }
+}
+
+impl RawTls {
+    /// One of its keys, when any is given.
+    fn any(&self) -> Option<&Scalar> {
+        let files = [&self.ca_file, &self.cert_file, &self.key_file];
+        let texts = [&self.ca, &self.cert, &self.key, &self.server_name];
+        let others = [&self.insecure_skip_verify, &self.min_version, &self.max_version];
+        files.into_iter().chain(texts).chain(others).find_map(Option::as_ref)
+    }
+}
+
 /// The keys of a proxy.
 pub(super) struct RawProxy<'r> {
     pub(super) proxy_url: Option<&'r Scalar>,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::Checker;
 use crate::config::{
     Discovery, FileSd,
-    raw::{RawFileSd, RawScrape},
+    raw::{RawFileSd, RawFlinkSd, RawScrape},
     value::{At, Scalar},
 };
 
@@ -16,7 +16,12 @@ const FILE_ENDS: [&str; 6] = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"
 
 /// Whether a job looks for targets anywhere.
 pub(super) fn has_discovery(raw: &RawScrape) -> bool {
-    [raw.file_sd_configs.as_ref().is_some_and(|list| !list.is_empty())].contains(&true)
+    [
+        raw.file_sd_configs.as_ref().is_some_and(|list| !list.is_empty()),
+        raw.kubernetes_sd_configs.as_ref().is_some_and(|list| !list.is_empty()),
+        raw.flink_sd_configs.as_ref().is_some_and(|list| !list.is_empty()),
+    ]
+    .contains(&true)
 }
 
 impl Checker<'_> {
@@ -26,7 +31,27 @@ impl Checker<'_> {
         for entry in raw.file_sd_configs.iter().flatten() {
             found.push(Discovery::File(self.file_sd(entry)));
         }
+        for entry in raw.kubernetes_sd_configs.iter().flatten() {
+            found.push(Discovery::Kubernetes(self.kubernetes_sd(entry)));
+        }
+        for entry in raw.flink_sd_configs.iter().flatten() {
+            found.push(self.flink_sd(entry));
+        }
         found
+    }
+
+    fn flink_sd(&mut self, entry: &At<RawFlinkSd>) -> Discovery {
+        const SOURCES: [(&str, ()); 1] = [("kubernetes", ())];
+        let At { value: raw, origin } = entry;
+        if raw.source.is_none() {
+            self.note_with_help(
+                *origin,
+                "flink_sd_configs needs a `source`".to_owned(),
+                "who is asked where Flink's processes are: `source: kubernetes`",
+            );
+        }
+        self.choice(raw.source.as_ref(), &SOURCES, ());
+        Discovery::FlinkKubernetes(self.flink_kubernetes(raw))
     }
 
     fn file_sd(&mut self, entry: &At<RawFileSd>) -> FileSd {

@@ -1,0 +1,229 @@
+//! One watch: of the objects of one kind, in one namespace or in all.
+//!
+//! kube's watcher lists in pages, then watches from there, and goes on from where it was when a connection ends.
+//! Here it gets its pauses after failures, and a new beginning where it would ask for the same again
+//! and again: when the API server answers a watch with 410, because it no longer has what came since, or with
+//! 504, because it is itself behind what was seen, as after a restore of its etcd.
+
+use std::{fmt::Debug, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use kube::runtime::watcher::{self, DefaultBackoff, watcher};
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::sleep,
+};
+
+use super::picture::{Change, Failure};
+use crate::{
+    config::Selector,
+    kube_api::{Api, Watched},
+    kubernetes::{
+        known::{Event, Key},
+        object::Object,
+        refusal::{self, Asked},
+    },
+};
+
+/// Time after which the API server ends a watch and it is begun anew, from where it was. A connection whose
+/// other end has vanished is noticed a few seconds after that, at the latest.
+const WATCH_S: u32 = 120;
+
+/// Objects in one answer to a list, as other clients ask for them.
+const PAGE_OBJECTS: u32 = 500;
+
+/// Longest pause when the watcher names none; it always does.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What a watch tells.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Which watch.
+    pub(super) watch: usize,
+    /// What.
+    pub(super) news: News,
+}
+
+/// See [`Message`].
+#[derive(Debug)]
+pub(super) enum News {
+    /// Something about its objects.
+    Change(Change),
+    /// It has begun, or goes on.
+    Works,
+    /// It cannot go on; it tries again.
+    Failed(Failure),
+}
+
+/// A watch that is to be followed.
+pub(super) struct Follower {
+    client: kube::Client,
+    /// Told when the API server has agreed to a watch.
+    begun: Arc<Notify>,
+    watch: usize,
+    namespace: Option<String>,
+    config: watcher::Config,
+    tell: mpsc::Sender<Message>,
+}
+
+type Events<T> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<Watched<T>>>> + Send>>;
+
+/// What never comes: a watch has no end.
+pub(super) enum Never {}
+
+impl Follower {
+    pub(super) fn new(
+        api: &Api,
+        watch: usize,
+        namespace: Option<&str>,
+        selector: &Selector,
+        tell: mpsc::Sender<Message>,
+    ) -> Self {
+        let begun = Arc::new(Notify::new());
+        let on_watch = Arc::clone(&begun);
+        let config = watcher::Config {
+            label_selector: selector.label.clone(),
+            field_selector: selector.field.clone(),
+            timeout: Some(WATCH_S),
+            page_size: Some(PAGE_OBJECTS),
+            ..watcher::Config::default()
+        };
+        Self {
+            client: api.client(Some(Arc::new(move || on_watch.notify_one()))),
+            begun,
+            watch,
+            namespace: namespace.map(str::to_owned),
+            config,
+            tell,
+        }
+    }
+
+    /// Follows it for as long as it is polled. `value` makes of an object what is kept of it.
+    pub(super) async fn follow<T, V>(
+        self,
+        value: impl Fn(T) -> V,
+        change: impl Fn(Event<V>) -> Change,
+    ) -> Never
+    where
+        T: Object + DeserializeOwned + Clone + Debug + Send + 'static,
+    {
+        let mut events = self.events::<T>();
+        let mut pauses = DefaultBackoff::default();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.begun.notified() => {
+                    self.tell(News::Works).await;
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok(event)) => {
+                    self.tell(News::Change(change(translated(event, &value)))).await;
+                }
+                Some(Err(error)) => {
+                    if is_to_list(&error) {
+                        events = self.events();
+                    }
+                    let failure = self.failure::<T>(&error);
+                    self.tell(News::Failed(failure)).await;
+                    sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
+                }
+                None => events = self.events(),
+            }
+        }
+    }
+
+    fn events<T>(&self) -> Events<T>
+    where
+        T: Object + DeserializeOwned + Clone + Debug + Send + 'static,
+    {
+        let client = self.client.clone();
+        let api: kube::Api<Watched<T>> = match &self.namespace {
+            Some(namespace) => kube::Api::namespaced(client, namespace),
+            None => kube::Api::all(client),
+        };
+        watcher(api, self.config.clone()).boxed()
+    }
+
+    async fn tell(&self, news: News) {
+        // Who listens lives as long as this is polled.
+        let _heard = self.tell.send(Message { watch: self.watch, news }).await;
+    }
+
+    fn failure<T: Object>(&self, error: &watcher::Error) -> Failure {
+        let verb = match error {
+            watcher::Error::InitialListFailed(_) => "list",
+            _ => "watch",
+        };
+        let namespace = self.namespace.as_deref();
+        let asked = Asked { verb, group: T::GROUP, resource: T::RESOURCE, namespace };
+        match status(error) {
+            Some((code, said)) => Failure {
+                why: refusal::words(&asked, code, said),
+                is_final: refusal::is_final(code),
+            },
+            None => Failure { why: format!("cannot {asked}: {}", chain(error)), is_final: false },
+        }
+    }
+}
+
+fn translated<T: Object, V>(
+    event: watcher::Event<Watched<T>>,
+    value: &impl Fn(T) -> V,
+) -> Event<V> {
+    let key = |object: &T| -> Key {
+        let meta = object.meta();
+        (meta.namespace.as_str().into(), meta.name.as_str().into())
+    };
+    match event {
+        watcher::Event::Init => Event::Begin,
+        watcher::Event::InitApply(Watched { object, .. }) => {
+            Event::Listed(key(&object), value(object))
+        }
+        watcher::Event::InitDone => Event::Complete,
+        watcher::Event::Apply(Watched { object, .. }) => {
+            Event::Changed(key(&object), value(object))
+        }
+        watcher::Event::Delete(Watched { object, .. }) => Event::Gone(key(&object)),
+    }
+}
+
+/// The status of the API server's answer, if it is one, and its words.
+fn status(error: &watcher::Error) -> Option<(u16, &str)> {
+    let status = match error {
+        watcher::Error::WatchError(status) => status,
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
+        _ => return None,
+    };
+    Some((status.code, &status.message))
+}
+
+/// Whether the watch cannot be begun where it was.
+fn is_to_list(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(_))
+        && status(error).is_some_and(|(code, _)| matches!(code, 410 | 504))
+}
+
+/// What lies below kube's own words, which only say that a request has failed.
+fn chain(error: &watcher::Error) -> String {
+    let below = match error {
+        watcher::Error::InitialListFailed(below)
+        | watcher::Error::WatchStartFailed(below)
+        | watcher::Error::WatchFailed(below) => std::error::Error::source(below).unwrap_or(below),
+        other => other,
+    };
+    let mut words = below.to_string();
+    let mut next = below.source();
+    while let Some(error) = next {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        next = error.source();
+    }
+    words
+}
