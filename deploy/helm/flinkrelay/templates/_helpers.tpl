@@ -58,9 +58,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not .Values.config.remote_write }}
 {{- fail "config.remote_write is empty: name at least one receiver, for instance by a file of presets/" }}
 {{- end }}
-{{- if and (ne .Values.mode "sidecar") (not .Values.targets) (not .Values.config.scrape_configs) }}
-{{- fail "targets is empty: name Flink's processes, such as flink-jobmanager:9249, or jobs in config.scrape_configs" }}
+{{- if and (ne .Values.mode "sidecar") (not .Values.targets) (not .Values.config.scrape_configs) (not .Values.discovery.flink.enabled) }}
+{{- fail "targets is empty: name Flink's processes, such as flink-jobmanager:9249, or jobs in config.scrape_configs; or set discovery.flink.enabled" }}
 {{- end }}
+{{- end }}
+{{- if and .Values.discovery.flink.namespaces .Values.discovery.flink.allNamespaces }}
+{{- fail "discovery.flink.namespaces and discovery.flink.allNamespaces exclude each other" }}
 {{- end }}
 {{- if and (eq .Values.mode "sidecar") .Values.serviceMonitor.enabled }}
 {{- fail "mode sidecar has no Service: use podMonitor.enabled" }}
@@ -84,9 +87,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (eq .Values.mode "statefulset") .Values.scaling.watch }}true{{ end }}
 {{- end }}
 
+{{- /* Whether relays look for Flink's pods. */}}
+{{- define "flinkrelay.looks" -}}
+{{- if and (ne .Values.mode "sidecar") .Values.discovery.flink.enabled (not .Values.existingConfigMap) }}true{{ end }}
+{{- end }}
+
+{{- /* The namespaces that they look in, as JSON; an empty list for all. */}}
+{{- define "flinkrelay.looksIn" -}}
+{{- $flink := .Values.discovery.flink }}
+{{- ternary (list) ($flink.namespaces | default (list .Release.Namespace) | uniq) $flink.allNamespaces | toJson }}
+{{- end }}
+
 {{- /* Whether pods get a token of the API server. */}}
 {{- define "flinkrelay.asksApi" -}}
-{{- if or .Values.rbac.rules (include "flinkrelay.watched" .) }}true{{ end }}
+{{- if or .Values.rbac.rules (include "flinkrelay.watched" .) (include "flinkrelay.looks" .) }}true{{ end }}
 {{- end }}
 
 {{- /* Which part of the targets is a relay's. */}}
@@ -119,10 +133,20 @@ ${POD_NAME}/{{ int .Values.replicaCount }}
 {{- $static := dict "targets" (list (printf "127.0.0.1:%v" .Values.sidecar.port)) "labels" $labels }}
 {{- $rule := dict "source_labels" (list "__address__") "regex" "127\\.0\\.0\\.1:(\\d+)" "target_label" "instance" "replacement" "${POD_NAME}:$1" }}
 {{- $jobs = append $jobs (dict "job_name" "flink" "static_configs" (list $static) "relabel_configs" (list $rule)) }}
-{{- else if .Values.targets }}
+{{- else if or .Values.targets (include "flinkrelay.looks" .) }}
+{{- $job := dict "job_name" "flink" }}
+{{- if .Values.targets }}
 {{- $static := dict "targets" .Values.targets }}
 {{- if $labels }}{{- $_ := set $static "labels" $labels }}{{- end }}
-{{- $jobs = append $jobs (dict "job_name" "flink" "static_configs" (list $static)) }}
+{{- $_ := set $job "static_configs" (list $static) }}
+{{- end }}
+{{- if include "flinkrelay.looks" . }}
+{{- $source := dict "source" "kubernetes" "ports" (toString .Values.discovery.flink.ports) }}
+{{- with include "flinkrelay.looksIn" . | fromJsonArray }}{{- $_ := set $source "namespaces" (dict "names" .) }}{{- end }}
+{{- with .Values.discovery.flink.selector }}{{- $_ := set $source "selector" . }}{{- end }}
+{{- $_ := set $job "flink_sd_configs" (list $source) }}
+{{- end }}
+{{- $jobs = append $jobs $job }}
 {{- end }}
 {{- $_ := set $config "scrape_configs" (concat $jobs .Values.config.scrape_configs) }}
 {{- $external := dig "external_labels" (dict) (default (dict) $config.global) }}
