@@ -14,6 +14,7 @@ from pathlib import Path
 import crds
 import tools
 
+LOOKED_IN = ("flink", "streaming")
 MODES = ("deployment", "statefulset", "sidecar")
 TARGETS = ("targets[0]=flink-jobmanager:9249", "targets[1]=flink-taskmanager:9249-9259")
 # Which `helm template` cannot ask the server for.
@@ -59,6 +60,9 @@ def check(run) -> None:
     helm = Helm(run, tools.require(tools.HELM, tools.cache()))
     run.api.kubectl("apply", "--server-side", *(f"--filename={file}" for file in crds.monitoring(tools.cache())))
     run.report.eventually("the operator's kinds are known", "three", 30, lambda: _kinds(run))
+    # Where `everything` looks for Flink.
+    for namespace in LOOKED_IN:
+        run.api.make_namespace(namespace)
     presets = sorted((chart / "presets").glob("*.yaml"))
     run.report.equal("there are presets", 6, len(presets))
     for number, case in enumerate(cases(run.root, presets)):
@@ -87,6 +91,8 @@ def cases(root: Path, presets: list[Path]) -> Iterator[Case]:
         kept = ("persistence.enabled=true", *own)
         if mode != "sidecar":
             yield Case(f"{mode} with a volume", mode, (prometheus,), kept)
+            looking = ("discovery.flink.enabled=true", "discovery.flink.allNamespaces=true")
+            yield Case(f"{mode} that looks for Flink everywhere", mode, (prometheus,), looking)
     for preset in presets:
         yield Case(f"preset {preset.stem}", "deployment", (preset,), TARGETS)
 
@@ -201,11 +207,12 @@ def _kinds(run) -> tuple[bool, object]:
 
 
 def objects_of(run, namespace: str) -> list[str]:
-    """Everything in a namespace and everything of no namespace that a release could leave, as `Kind/name`."""
+    """Everything in the namespaces that a release writes to, and what it could leave in none, as `Kind/name`."""
     kinds = run.api.kubectl("api-resources", "--namespaced", "--verbs=list,delete", "--output=name").split()
     everywhere = ["clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"]
     found = []
-    for what, where in ((kinds, [f"--namespace={namespace}"]), (everywhere, [])):
+    spaces = [(kinds, [f"--namespace={one}"]) for one in (namespace, *LOOKED_IN)]
+    for what, where in (*spaces, (everywhere, [])):
         listed = json.loads(run.api.kubectl("get", ",".join(what), *where, "--output=json", "--ignore-not-found") or "{}")
         # A claim that is being deleted waits for a controller, which there is none of here.
         there = [one for one in listed.get("items", []) if "deletionTimestamp" not in one["metadata"]]

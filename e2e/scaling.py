@@ -36,7 +36,7 @@ def check(run) -> None:
     values.write_text(json.dumps(values_of(pages, receiver.write_url)))
     chart = run.root / "deploy/helm/flinkrelay"
     helm("install", "relay", chart, f"--namespace={NAMESPACE}", f"--values={values}")
-    cluster = StatefulSet(run.api, run.processes, NAMESPACE, NAME, start=lambda *pod: command(run, *pod))
+    cluster = StatefulSet(run.api, run.processes, NAMESPACE, NAME, start=lambda *pod: relay_of(run, NAMESPACE, "statefulsets", *pod))
     try:
         _without_rights(run, cluster)
         moments = _scaled(run, cluster, pages)
@@ -74,12 +74,12 @@ def values_of(pages: Pages, url: str) -> dict:
     }
 
 
-def command(run, name: str, listen: str) -> tuple[list[str], dict[str, str]]:
+def relay_of(run, namespace: str, kind: str, name: str, listen: str) -> tuple[list[str], dict[str, str]]:
     """The relay of a pod: the arguments of the chart with this machine's paths, its configuration, its account."""
-    spec = run.api.request("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}")["spec"]
+    spec = run.api.request("GET", f"/apis/apps/v1/namespaces/{namespace}/{kind}/{NAME}")["spec"]
     pod = spec["template"]["spec"]
-    maps = run.api.request("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}")
-    config = run.directory / "scaling.yaml"
+    maps = run.api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")
+    config = run.directory / f"{namespace}.yaml"
     if not config.exists():
         config.write_text(maps["data"]["flinkrelay.yaml"])
     mine = {"--config": config, "--listen": listen, "--data-dir": run.directory / f"{name}-data"}
@@ -87,9 +87,9 @@ def command(run, name: str, listen: str) -> tuple[list[str], dict[str, str]]:
     for argument in pod["containers"][0]["args"]:
         flag = argument.partition("=")[0]
         arguments.append(f"{flag}={mine[flag]}" if flag in mine else argument)
-    token = run.api.token(NAMESPACE, pod["serviceAccountName"])
+    token = run.api.token(namespace, pod["serviceAccountName"])
     kubeconfig = run.api.write_kubeconfig(name, token)
-    env = {"POD_NAME": name, "POD_NAMESPACE": NAMESPACE, "KUBECONFIG": str(kubeconfig)}
+    env = {"POD_NAME": name, "POD_NAMESPACE": namespace, "KUBECONFIG": str(kubeconfig)}
     return [str(run.relay), *arguments], env
 
 
@@ -196,7 +196,7 @@ def metric(cluster: StatefulSet, number: int, name: str) -> float:
 
 def _arrived(run, cluster: StatefulSet, receiver, began: float) -> None:
     """What the receiver holds. At the end one target goes for good, so that a marker is seen where there is one."""
-    config: Path = run.directory / "scaling.yaml"
+    config: Path = run.directory / f"{NAMESPACE}.yaml"
     gone = "127.0.1.1:"
     lines = config.read_text().splitlines(keepends=True)
     kept = [line for line in lines if gone not in line]

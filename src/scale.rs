@@ -152,7 +152,7 @@ impl Scale {
                 state.failures += 1;
                 if state.trouble.as_ref() != Some(&trouble) {
                     let relays = count.known();
-                    warn!(%statefulset, ?relays, %trouble,
+                    warn!(%statefulset, relays, %trouble,
                         "the StatefulSet of the relays cannot be watched; the number of relays stays as it is");
                 }
                 state.trouble = Some(trouble);
@@ -166,7 +166,7 @@ impl Scale {
         let before = count.known();
         if count.observe(replicas, is_patience_over) {
             let (Replicas { wanted, ready }, relays) = (replicas, count.known());
-            info!(%statefulset, wanted, ready, ?before, ?relays, "the number of relays has changed");
+            info!(%statefulset, wanted, ready, before, relays, "the number of relays has changed");
             self.counts.send_replace(relays);
         }
     }

@@ -155,3 +155,52 @@ fn trouble(error: &watcher::Error, namespace: &str) -> Option<String> {
 
 /// Between two tries to read a file that is missing or wrong.
 const OPEN_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status as Answer;
+
+    use super::*;
+
+    #[test]
+    fn a_statefulset_says_two_numbers() {
+        let check = |json: &str, wanted, ready| {
+            let set: StatefulSet = serde_json::from_str(json).unwrap();
+            assert_eq!(set.replicas(), Replicas { wanted, ready }, "{json}");
+        };
+        let status = r#""status": {"replicas": 4, "readyReplicas": 2, "observedGeneration": 7}"#;
+        check(&format!(r#"{{"spec": {{"replicas": 5, "serviceName": "a"}}, {status}}}"#), 5, 2);
+        check(r#"{"spec": {"replicas": 0}, "status": {"replicas": 0}}"#, 0, 0);
+        // The API fills in a number that is not written.
+        check(r#"{"metadata": {"name": "relay"}, "spec": {}}"#, 1, 0);
+    }
+
+    #[test]
+    fn trouble_says_what_to_do_and_what_the_watcher_repairs_is_none() {
+        let refused = |code| Box::new(Answer::failure("no", "Reason").with_code(code));
+        let check = |error: &watcher::Error, expect: Option<&str>| {
+            let told = trouble(error, "flink");
+            match expect {
+                Some(words) => {
+                    assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{told:?}")
+                }
+                None => assert_eq!(told, None),
+            }
+        };
+        check(&watcher::Error::WatchError(refused(410)), None);
+        check(
+            &watcher::Error::InitialListFailed(kube::Error::Api(refused(403))),
+            Some(
+                "cannot list statefulsets in namespace flink: not allowed (403 Forbidden); add to a Role in \
+                 namespace flink of the relay's ServiceAccount: {apiGroups: [\"apps\"], resources: \
+                 [statefulsets], verbs: [list, watch]}",
+            ),
+        );
+        check(
+            &watcher::Error::WatchStartFailed(kube::Error::Api(refused(403))),
+            Some("cannot watch statefulsets"),
+        );
+        check(&watcher::Error::WatchError(refused(500)), Some("the API server answers 500: no"));
+        check(&watcher::Error::NoResourceVersion, Some("resourceVersion"));
+    }
+}
