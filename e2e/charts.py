@@ -73,7 +73,7 @@ def check(run) -> None:
             for mode in MODES:
                 case = Case(f"{mode} with {preset.stem}", mode, (preset,), () if mode == "sidecar" else TARGETS)
                 manifest = helm("template", "x", chart, "--namespace=default", f"--kube-version={KUBE_VERSION}", *case.options)
-                run.report.equal(f"{case.name} is accepted", (0, ""), _dry_run(run, manifest, "default"))
+                run.report.equal(f"{case.name} is accepted", (0, ""), _dry_run(run, manifest))
     with run.report.section("chart: what the operator's kinds refuse"):
         _refused(run, helm, chart, presets[0])
 
@@ -108,21 +108,38 @@ def installed(run, helm: Helm, chart: Path, case: Case, namespace: str) -> None:
     report.equal("a dry run leaves nothing", before, objects_of(run, namespace))
     helm("install", "relay", chart, where, *case.options)
     manifest = helm("get", "manifest", "relay", where)
-    report.equal("no field is unknown", (0, ""), _dry_run(run, manifest, namespace))
+    report.equal("no field is unknown", (0, ""), _dry_run(run, manifest))
     _pods(run, case, namespace)
     _notes(run, helm("get", "notes", "relay", where), namespace)
     upgrade = ["--set=logLevel=debug", "--set=image.tag=next", "--set=image.digest="]
     helm("upgrade", "relay", chart, where, *case.options, *upgrade)
     if case.mode == "statefulset":
-        helm("upgrade", "relay", chart, where, *case.options, *upgrade, "--set=replicaCount=4")
+        _replicas(run, helm, chart, (where, *case.options, *upgrade), namespace)
     report.that("it is upgraded", True, "", "")
     helm("uninstall", "relay", where)
     report.equal("nothing is left behind", [], sorted(set(objects_of(run, namespace)) - set(before)))
 
 
-def _dry_run(run, manifest: str, namespace: str) -> tuple[int, str]:
+def _replicas(run, helm: Helm, chart: Path, options: tuple[str, ...], namespace: str) -> None:
+    """Who decides how many relays there are: the values, or an autoscaler, whose word an upgrade does not change."""
+    count = lambda: run.api.request(  # noqa: E731
+        "GET", f"/apis/apps/v1/namespaces/{namespace}/statefulsets/relay-flinkrelay"
+    )["spec"]["replicas"]
+    alone = "--set=autoscaling.enabled=false"
+    helm("upgrade", "relay", chart, *options, alone, "--set=replicaCount=4")
+    run.report.equal("an upgrade sets the number", 4, count())
+    # As an autoscaler does.
+    run.api.kubectl("scale", "statefulset/relay-flinkrelay", "--replicas=6", f"--namespace={namespace}")
+    for level in ("info", "warn"):
+        automatic = "--set=autoscaling.enabled=true"
+        helm("upgrade", "relay", chart, *options, automatic, f"--set=logLevel={level}")
+    run.report.equal("with an autoscaler an upgrade leaves the number alone", 6, count())
+
+
+def _dry_run(run, manifest: str) -> tuple[int, str]:
     """What the API server says of a manifest; strict, so that a field which it does not know is an error and not dropped."""
-    options = ["--dry-run=server", "--validate=strict", f"--namespace={namespace}"]
+    # Each object names its namespace, but for those of the values' own, which may be in any.
+    options = ["--dry-run=server", "--validate=strict"]
     done = run.api.try_kubectl("apply", "--filename=-", *options, stdin=manifest)
     # kubectl misses its own annotation on what it did not make.
     said = [line for line in done.stderr.splitlines() if "last-applied-configuration" not in line]
@@ -193,7 +210,7 @@ def _refused(run, helm: Helm, chart: Path, preset: Path) -> None:
     for name, values in bad.items():
         case = Case(name, "deployment", (preset,), (*TARGETS, *values))
         manifest = helm("template", "x", chart, "--namespace=default", f"--kube-version={KUBE_VERSION}", *case.options)
-        code, said = _dry_run(run, manifest, "default")
+        code, said = _dry_run(run, manifest)
         run.report.that(f"{name} that is wrong is refused", code != 0, "refused", said)
 
 

@@ -36,7 +36,7 @@ def check(run) -> None:
     listen = f"127.0.0.1:{free_port()}"
     argv, env = relay_of(run, NAMESPACE, "deployments", "relay-flinkrelay-7d9c-x", listen)
     # The one thing that is not as in a pod: where the API is.
-    config = run.directory / f"{NAMESPACE}.yaml"
+    config = run.directory / "relay-flinkrelay-7d9c-x.yaml"
     source = r"\1source: kubernetes\n\1kubeconfig_file: " + env["KUBECONFIG"]
     config.write_text(re.sub(r"(?m)^( *)source: kubernetes", source, config.read_text()))
     process = run.processes.start("found", argv, env)

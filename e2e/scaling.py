@@ -79,9 +79,8 @@ def relay_of(run, namespace: str, kind: str, name: str, listen: str) -> tuple[li
     spec = run.api.request("GET", f"/apis/apps/v1/namespaces/{namespace}/{kind}/{NAME}")["spec"]
     pod = spec["template"]["spec"]
     maps = run.api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")
-    config = run.directory / f"{namespace}.yaml"
-    if not config.exists():
-        config.write_text(maps["data"]["flinkrelay.yaml"])
+    config = run.directory / f"{name}.yaml"
+    config.write_text(maps["data"]["flinkrelay.yaml"])
     mine = {"--config": config, "--listen": listen, "--data-dir": run.directory / f"{name}-data"}
     arguments = []
     for argument in pod["containers"][0]["args"]:
@@ -175,11 +174,19 @@ def _without_api(run, cluster: StatefulSet, pages: Pages) -> None:
 
 
 def _stuck(run, cluster: StatefulSet, pages: Pages) -> None:
-    """There is no node for the last of five: four share the targets."""
+    """There is no node for the last of five: four share the targets. That the file is wrong meanwhile keeps none from its part."""
+    config: Path = run.directory / f"{NAME}-0.yaml"
+    good = config.read_text()
+    config.write_text(good + "nonsense: 1\n")
+    reloaded = lambda: metric(cluster, 0, "flinkrelay_config_last_reload_successful")  # noqa: E731
+    run.report.eventually("a wrong file is refused", "0", 60, lambda: (reloaded() == 0, reloaded()))
     cluster.pending_from = 4
     run.api.kubectl("scale", f"statefulset/{NAME}", "--replicas=5", f"--namespace={NAMESPACE}")
     wait_ready(cluster, 4)
     _exactly_one(run, cluster, pages, 4)
+    run.report.equal("the file is still refused", 0, reloaded())
+    config.write_text(good)
+    run.report.eventually("until it is right", "1", 60, lambda: (reloaded() == 1, reloaded()))
 
 
 def gaps(pages: Pages, since: float) -> Iterator[float]:
@@ -196,12 +203,13 @@ def metric(cluster: StatefulSet, number: int, name: str) -> float:
 
 def _arrived(run, cluster: StatefulSet, receiver, began: float) -> None:
     """What the receiver holds. At the end one target goes for good, so that a marker is seen where there is one."""
-    config: Path = run.directory / f"{NAMESPACE}.yaml"
     gone = "127.0.1.1:"
-    lines = config.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if gone not in line]
-    run.report.equal("one target is taken out", 1, len(lines) - len(kept))
-    config.write_text("".join(kept))
+    for pod in cluster.pods:
+        config: Path = run.directory / f"{pod.name}.yaml"
+        lines = config.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if gone not in line]
+        run.report.equal(f"one target is taken out of {config.name}", 1, len(lines) - len(kept))
+        config.write_text("".join(kept))
     ended = lambda: {instance for instance, _, values in exported(receiver, began) if None in values}  # noqa: E731
     run.report.eventually("its series have ended", gone, 60, lambda: (bool(ended()), ended()))
     others = sorted(instance for instance in ended() if not instance.startswith(gone))

@@ -186,7 +186,7 @@ mod tests {
 
     use futures_util::stream;
     use tokio::{
-        sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        sync::mpsc::{self, channel},
         task::yield_now,
     };
 
@@ -201,9 +201,9 @@ mod tests {
     }
 
     /// Runs `talk` beside a watch whose words it says.
-    async fn with_watch(scale: &Scale, talk: impl AsyncFnOnce(&UnboundedSender<Word>)) {
-        let (say, heard) = unbounded_channel();
-        let heard: RefCell<Option<UnboundedReceiver<Word>>> = RefCell::new(Some(heard));
+    async fn with_watch(scale: &Scale, talk: impl AsyncFnOnce(&mpsc::Sender<Word>)) {
+        let (say, heard) = channel(4);
+        let heard: RefCell<Option<mpsc::Receiver<Word>>> = RefCell::new(Some(heard));
         let watching = scale.run(|_| {
             let heard = heard.borrow_mut().take();
             let words = stream::unfold(heard, async |heard| {
@@ -233,7 +233,7 @@ mod tests {
         let mut counts = scale.counts();
         with_watch(&scale, async |say| {
             let mut check = async |word: Word, expect: Option<u32>, is_new: bool| {
-                say.send(word.clone()).unwrap();
+                say.try_send(word.clone()).unwrap();
                 settle().await;
                 assert_eq!(scale.part(), Some(member(1).part(expect)), "{word:?}");
                 assert_eq!(counts.has_changed().unwrap(), is_new, "{word:?}");
@@ -257,8 +257,8 @@ mod tests {
         let scale = Scale::default();
         scale.follow(Some(&member(0)));
         with_watch(&scale, async |say| {
-            say.send(replicas(5, 0)).unwrap();
-            say.send(replicas(5, 1)).unwrap();
+            say.try_send(replicas(5, 0)).unwrap();
+            say.try_send(replicas(5, 1)).unwrap();
             sleep(PATIENCE - Duration::from_millis(1)).await;
             assert_eq!(scale.part(), Some(member(0).part(None)));
             sleep(Duration::from_millis(2)).await;
@@ -272,7 +272,7 @@ mod tests {
         let scale = Scale::default();
         scale.follow(Some(&member(0)));
         with_watch(&scale, async |say| {
-            say.send(replicas(2, 1)).unwrap();
+            say.try_send(replicas(2, 1)).unwrap();
             settle().await;
             scale.follow(Some(&member(0)));
             assert_eq!(scale.part(), Some(member(0).part(Some(2))));
