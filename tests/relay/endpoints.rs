@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Asks for a path; returns status, content type and body.
-async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String, String) {
+pub(crate) async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
