@@ -25,7 +25,7 @@ pub use self::{
         Auth, Authorization, AwsKeys, AwsRole, BasicAuth, Connections, HttpClient, OAuth2, Proxy,
         ProxyServer, Secret, Sigv4, Tls, TlsVersions,
     },
-    discovery::{Discovery, FileSd},
+    discovery::{Discovery, DnsRecord, DnsSd, FileSd, FlinkPorts, FlinkRestSd, FlinkSd, HttpSd},
     duration::{DurationError, PromDuration},
     error::{ConfigError, Fault, Place},
     kubernetes::{

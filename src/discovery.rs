@@ -12,13 +12,18 @@
 //! relay by sharding is left out here. Static targets are known at once; the ports of a range are probed
 //! for as long as the relay runs ([`range`]).
 
+pub mod dns;
+mod fetch;
 pub mod file;
+pub mod flink_rest;
+pub mod http;
 pub mod kubernetes;
 pub mod lists;
 pub mod probe;
 pub mod range;
 pub mod source;
 
+use self::range::Probed;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use crate::{
@@ -28,6 +33,9 @@ use crate::{
     shard::{self, Shard},
     target::{Address, Seed, Target, TargetError},
 };
+
+/// By which rules and sources tell whose page it is.
+pub const ROLE_LABEL: &str = "__meta_flink_role";
 
 /// Targets that belong together, such as the ports of one pod, with the labels that they share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -160,6 +168,18 @@ impl Resolved {
 }
 
 impl Range {
+    /// What a probe has found, for this range: where its source says whose ports these are, an instance
+    /// of another role is somebody else's.
+    pub fn expects(&self, probed: Probed) -> Probed {
+        let said = self.seed.labels.get(ROLE_LABEL).or_else(|| self.labels.get(ROLE_LABEL));
+        match (probed, said) {
+            (Probed::Flink(role), Some(said)) if role != Role::Both && role.as_str() != said => {
+                Probed::Foreign(format!("a page of a {}, not of a {said}", role.as_str()))
+            }
+            (probed, _) => probed,
+        }
+    }
+
     /// The target that one of its ports is; `None` when rules drop it or leave it invalid.
     pub fn target(&self, scrape: &Scrape, port: u16, role: Option<Role>) -> Option<Target> {
         Target::resolve(scrape, &self.labels, &self.seed, port, role).ok()?

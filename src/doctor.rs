@@ -14,6 +14,7 @@
 //! | [`evidence`] | none: what was seen, as plain data |
 //! | `flink` | Flink's configuration, version and log, as REST tells them |
 //! | `settings` | what its reporters' keys mean in which version |
+//! | `discovery` | where targets are looked for |
 //! | `targets` | targets without a Flink page |
 //! | `foreign` | what answers there instead |
 //! | `pages` | pages that fail, or of which nothing is left |
@@ -27,6 +28,7 @@
 //! and runbooks name it.
 
 mod clock;
+mod discovery;
 pub mod evidence;
 mod finding;
 mod flink;
@@ -76,6 +78,7 @@ impl Diagnosis {
 /// Draws the conclusions.
 pub fn examine(evidence: &Evidence, config: &Config) -> Diagnosis {
     let mut findings = flink::findings(evidence);
+    findings.extend(discovery::findings(evidence));
     findings.extend(targets::findings(evidence));
     findings.extend(pages::findings(evidence, config));
     findings.extend(receivers::findings(evidence));

@@ -46,7 +46,7 @@ use self::{
 };
 pub use self::{
     job::JobError,
-    look::JobLook,
+    look::{JobLook, SourceLook},
     reload::{AskError, Changes, ReloadRequest, ReloadState, Reloads},
 };
 use crate::{

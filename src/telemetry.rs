@@ -20,6 +20,10 @@ pub enum LogFormat {
 /// Levels of the log.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// What others say that the relay says itself, once and in its own words. A longer target in the filter, such
+/// as `kube_runtime=debug`, goes before it.
+const OTHERS: &str = "kube=off";
+
 /// Starts logging to stderr. `filter` is a level (`info`) or a list of `target=level` pairs.
 ///
 /// # Errors
@@ -36,7 +40,7 @@ pub fn init(
             format!("unknown level `{unknown}`, expected one of {}", LEVELS.join(", ")).into()
         );
     }
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("{OTHERS},{filter}"))?;
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

@@ -8,10 +8,14 @@
     reason = "the lints spare test functions, not the functions they call"
 )]
 
+#[path = "config/discovery.rs"]
+mod discovery;
 #[path = "config/documents.rs"]
 mod documents;
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/kubernetes.rs"]
+mod kubernetes;
 #[path = "config/values.rs"]
 mod values;
 

@@ -77,6 +77,7 @@ fn the_metrics_page_has_every_family_and_no_other() {
     let sections = [
         "## The relay's own metrics",
         "### Targets",
+        "### Discovery",
         "### Port ranges",
         "### Names",
         "### Roll-ups",

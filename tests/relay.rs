@@ -18,6 +18,8 @@ mod broken_pages;
 mod budgets;
 #[path = "relay/delivery.rs"]
 mod delivery;
+#[path = "relay/discovery.rs"]
+mod discovery;
 #[path = "relay/endpoints.rs"]
 mod endpoints;
 #[path = "relay/failures.rs"]
@@ -28,6 +30,8 @@ mod fakes;
 mod final_scrape;
 #[path = "relay/hour.rs"]
 mod hour;
+#[path = "relay/kubernetes.rs"]
+mod kubernetes;
 #[path = "relay/names.rs"]
 mod names;
 #[path = "relay/negotiation.rs"]

@@ -5,10 +5,15 @@ use std::{
     path::PathBuf,
 };
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::{ConfigArgs, Failed, print};
-use crate::{config::Purpose, relay::Relay};
+use crate::{
+    config::{Config, Discovery, Purpose},
+    discovery::file,
+    relay::Relay,
+};
 
 /// Validate a configuration file.
 #[derive(Debug, Args)]
@@ -41,6 +46,7 @@ impl Check {
                 self.config.display()
             );
         }
+        self.target_files(&config)?;
         print(|out| {
             writeln!(
                 out,
@@ -50,6 +56,35 @@ impl Check {
                 config.receivers.len()
             )
         })
+    }
+}
+
+impl Check {
+    /// Reads the files of `file_sd_configs`, as the relay will. A path that stands for no file is worth a
+    /// warning: they may come later.
+    fn target_files(&self, config: &Config) -> Result<(), Failed> {
+        let sources = config.scrapes.iter().flat_map(|job| &job.discovery);
+        let files = sources.filter_map(|source| match source {
+            Discovery::File(file) => Some(&file.files),
+            _ => None,
+        });
+        for pattern in files.flatten() {
+            let context = || format!("{}: {}", self.config.display(), pattern.display());
+            let paths = file::paths(pattern).with_context(context).map_err(Failed::Usage)?;
+            for path in &paths {
+                file::read(path).map_err(|error| Failed::Usage(error.into()))?;
+            }
+            if paths.is_empty() {
+                let config = self.config.display();
+                // Nobody is left to tell when stderr is closed.
+                let _closed = writeln!(
+                    io::stderr(),
+                    "{config}: warning: no file is there for {} of file_sd_configs",
+                    pattern.display()
+                );
+            }
+        }
+        Ok(())
     }
 }
 

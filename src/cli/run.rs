@@ -131,6 +131,7 @@ impl Run {
     /// One line that tells a person what this relay does, and where to look.
     fn log_start(&self, relay: &Relay, config: &Config, listener: Option<&TcpListener>) {
         let (targets, ranges) = relay.configured_targets();
+        let sources = relay.discovery().len();
         let receivers: Vec<_> = config.receivers.iter().map(|r| r.name.as_str()).collect();
         let all = config.flink.catalogue.groups();
         let groups: Vec<_> = config.flink.groups.among(all).map(Group::as_str).collect();
@@ -142,7 +143,7 @@ impl Run {
         let data_dir = config.spool.directory.as_ref();
         let data_dir = data_dir.map_or_else(|| "none".into(), |path| path.display().to_string());
         info!(version = env!("CARGO_PKG_VERSION"), %listen, %file, receivers = receivers.join(","),
-            %groups, targets, ranges, %shard, %data_dir, "started");
+            %groups, targets, ranges, sources, %shard, %data_dir, "started");
         if config.spool.directory.is_none() {
             info!(
                 "without a data directory samples wait in memory: a restart loses what no receiver has \

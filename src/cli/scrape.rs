@@ -61,6 +61,8 @@ enum Format {
 /// Everything that one round of scrapes found.
 struct Report {
     ranges: Vec<(String, RangeState)>,
+    /// Where targets were looked for in vain, and why.
+    undiscovered: Vec<(String, String)>,
     targets: Vec<TargetReport>,
     budget: BudgetState,
 }
@@ -137,7 +139,8 @@ impl Report {
             once.targets.into_iter().map(|(scraper, scraped)| TargetReport::new(&scraper, scraped));
         let mut targets: Vec<_> = targets.collect();
         targets.sort_by_key(|report| report.target.url.to_string());
-        Self { ranges: once.ranges, targets, budget: once.budget }
+        let (ranges, undiscovered) = (once.ranges, once.failures);
+        Self { ranges, undiscovered, targets, budget: once.budget }
     }
 
     fn is_good(&self) -> bool {
@@ -151,7 +154,8 @@ impl Report {
             let failure = report.scraped.result.as_ref().err()?;
             Some(format!("{}: {}: {failure}", report.target.url, failure.reason.as_str()))
         });
-        empty.chain(failed)
+        let undiscovered = self.undiscovered.iter().map(|(source, why)| format!("{source}: {why}"));
+        undiscovered.chain(empty).chain(failed)
     }
 }
 

@@ -66,6 +66,8 @@ section!(RawScrape = "scrape_configs" {
     forget_after: Scalar,
     static_configs: At<Vec<At<RawStatic>>>,
     file_sd_configs: Vec<At<RawFileSd>>,
+    http_sd_configs: Vec<At<RawHttpSd>>,
+    dns_sd_configs: Vec<At<RawDnsSd>>,
     kubernetes_sd_configs: Vec<At<RawKubernetesSd>>,
     flink_sd_configs: Vec<At<RawFlinkSd>>,
     relabel_configs: Vec<At<RawRelabel>>,
@@ -93,6 +95,32 @@ section!(RawStatic = "static_configs" {
 
 section!(RawFileSd = "file_sd_configs" {
     files: At<Vec<Scalar>>,
+    refresh_interval: Scalar,
+});
+
+section!(RawHttpSd = "http_sd_configs" {
+    url: Scalar,
+    refresh_interval: Scalar,
+    basic_auth: At<RawBasicAuth>,
+    authorization: At<RawAuthorization>,
+    bearer_token: Scalar,
+    bearer_token_file: Scalar,
+    oauth2: At<RawOAuth2>,
+    tls_config: RawTls,
+    proxy_url: Scalar,
+    no_proxy: Scalar,
+    proxy_from_environment: Scalar,
+    proxy_connect_header: Pairs<Vec<Scalar>>,
+    follow_redirects: Scalar,
+    enable_http2: Scalar,
+    headers: Pairs<Scalar>,
+    http_headers: Pairs<RawHeader>,
+});
+
+section!(RawDnsSd = "dns_sd_configs" {
+    names: At<Vec<Scalar>>,
+    r#type: Scalar,
+    port: Scalar,
     refresh_interval: Scalar,
 });
 
@@ -132,7 +160,10 @@ section!(RawSelector = "selectors" {
 
 section!(RawFlinkSd = "flink_sd_configs" {
     source: Scalar,
+    url: Scalar,
     ports: Scalar,
+    job_manager: Scalar,
+    refresh_interval: Scalar,
     namespaces: RawNamespaces,
     selector: Scalar,
     with_sidecar: Scalar,
@@ -405,6 +436,8 @@ pub const SECTIONS: &[Section] = &[
     RawScrape::SECTION,
     RawStatic::SECTION,
     RawFileSd::SECTION,
+    RawHttpSd::SECTION,
+    RawDnsSd::SECTION,
     RawKubernetesSd::SECTION,
     RawNamespaces::SECTION,
     RawSelector::SECTION,

@@ -206,7 +206,8 @@ fn split_host(authority: &str) -> Result<(&str, Option<&str>), TargetError> {
     if valid { Ok((host, port)) } else { Err(TargetError::Host(host.to_owned())) }
 }
 
-fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, TargetError> {
+/// A port or a range of ports.
+pub(super) fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, TargetError> {
     let port = |port: &str| match port.parse::<u16>() {
         Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
         _ => Err(TargetError::Port(text.to_owned())),

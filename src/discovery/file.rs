@@ -168,7 +168,7 @@ pub fn paths(pattern: &Path) -> io::Result<Vec<PathBuf>> {
         return Ok(pattern.exists().then(|| pattern.to_owned()).into_iter().collect());
     }
     let Some(matches) = glob(&name) else { return Ok(Vec::new()) };
-    let directory = pattern.parent().unwrap_or(Path::new(""));
+    let directory = pattern.parent().unwrap_or_else(|| Path::new(""));
     let of = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let entries = match fs::read_dir(of) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -232,3 +232,99 @@ fn stamp(metadata: &Metadata) -> Stamp {
 
 /// How often files are looked at. A person who saves one sees the change before they look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_a_path_s_last_element() {
+        let check = |pattern: &str, name: &str, expected: bool| {
+            assert_eq!(glob(pattern).unwrap().is_match(name), expected, "{pattern} {name}");
+        };
+        check("*.yaml", "a.yaml", true);
+        check("*.yaml", ".yaml", true);
+        check("*.yaml", "a.yamlx", false);
+        check("*.yaml", "axyaml", false);
+        check("tg_*_?.json", "tg_a_1.json", true);
+        check("tg_*_?.json", "tg_a_12.json", false);
+        check("[a-c].yml", "b.yml", true);
+        check("[^a-c].yml", "b.yml", false);
+        check("[^a-c].yml", "d.yml", true);
+        check("a\\*.yml", "a*.yml", true);
+        check("a\\*.yml", "ab.yml", false);
+        check("*(1)+.yml", "x(1)+.yml", true);
+        assert!(glob("[a.yml").is_none(), "Go's refuses it, too");
+    }
+
+    #[test]
+    fn files_come_change_break_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let files = Files {
+            patterns: vec![path("*.yaml"), path("one.json")],
+            refresh_interval: Duration::from_secs(300),
+        };
+        let mut tree = Tree::default();
+        let mut look = || {
+            let changed = files.look(&mut tree, false);
+            let targets: Vec<_> = tree
+                .files
+                .values()
+                .flat_map(|file| &file.groups)
+                .flat_map(|group| &group.seeds)
+                .map(|seed| seed.address.to_string())
+                .collect();
+            let failures: Vec<_> =
+                tree.files.values().filter_map(|file| file.failure.clone()).collect();
+            (changed, targets.join(" "), failures.join(" "))
+        };
+        let good = |changed, targets: &str| (changed, targets.to_owned(), String::new());
+        assert_eq!(look(), good(false, ""));
+        fs::write(path("a.yaml"), "- targets: [a:1]").unwrap();
+        fs::write(path("one.json"), r#"[{"targets": ["j:1"]}]"#).unwrap();
+        fs::write(path("other.json"), r#"[{"targets": ["no:1"]}]"#).unwrap();
+        assert_eq!(look(), good(true, "a:1 j:1"));
+        assert_eq!(look(), good(false, "a:1 j:1"));
+        // Replaced as a whole, by the same number of bytes.
+        fs::write(path("new"), "- targets: [b:1]").unwrap();
+        fs::rename(path("new"), path("a.yaml")).unwrap();
+        assert_eq!(look(), good(true, "b:1 j:1"));
+        fs::write(path("a.yaml"), "- targets: [b:1]\n  lables: {}\n").unwrap();
+        let (changed, targets, failure) = look();
+        assert!(changed && targets == "b:1 j:1", "what it last said stays: {targets}");
+        assert!(failure.starts_with(&format!("{}:2:3: ", path("a.yaml").display())), "{failure}");
+        assert!(!look().0, "told once");
+        // Emptied by an editor that is about to write it, and then for good.
+        fs::write(path("a.yaml"), "").unwrap();
+        let (changed, targets, _) = look();
+        assert!(!changed && targets == "b:1 j:1", "{targets}");
+        assert_eq!(look(), good(true, "j:1"));
+        fs::remove_file(path("one.json")).unwrap();
+        assert_eq!(look(), good(true, ""));
+    }
+
+    #[test]
+    fn a_directory_of_a_config_map_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (at, host) in [("v1", "a"), ("v2", "b")] {
+            fs::create_dir(path(at)).unwrap();
+            fs::write(path(at).join("t.yaml"), format!("- targets: ['{host}:1']")).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", path("data")).unwrap();
+        std::os::unix::fs::symlink("data/t.yaml", path("t.yaml")).unwrap();
+        let files = Files { patterns: vec![path("*.yaml")], refresh_interval: LOOK_EVERY };
+        let mut tree = Tree::default();
+        let mut look = || {
+            let changed = files.look(&mut tree, false);
+            let group = Arc::clone(&tree.files.values().next().unwrap().groups[0]);
+            (changed, group.seeds[0].address.to_string())
+        };
+        assert_eq!(look(), (true, "a:1".to_owned()));
+        std::os::unix::fs::symlink("v2", path("next")).unwrap();
+        fs::rename(path("next"), path("data")).unwrap();
+        assert_eq!(look(), (true, "b:1".to_owned()));
+        assert_eq!(look(), (false, "b:1".to_owned()));
+    }
+}

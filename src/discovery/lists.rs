@@ -92,7 +92,7 @@ fn yaml_error(error: &serde_saphyr::Error) -> ListError {
 
 /// A group as it is written.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a group: a map with `targets` and `labels`")]
 struct RawGroup {
     #[serde(default)]
     targets: Option<Vec<String>>,
@@ -137,5 +137,81 @@ impl From<RawGroup> for Group {
             labels: raw.labels.unwrap_or_default().0,
             seeds: targets.iter().map(|text| Seed::new(Address::read(text))).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, format: Format) -> String {
+        match read(text, format) {
+            Err(error) => format!("error: {error}"),
+            Ok(groups) => {
+                let line = |group: &Group| {
+                    let labels = group.labels.iter().map(|(n, v)| format!("{n}={v}"));
+                    let labels: Vec<_> = labels.collect();
+                    let seeds = group.seeds.iter().map(|seed| match &seed.address {
+                        Address::Spec(spec) => spec.to_string(),
+                        Address::Text(text) => format!("{text:?}"),
+                    });
+                    let seeds: Vec<_> = seeds.collect();
+                    format!("{} {{{}}}", seeds.join(" "), labels.join(","))
+                };
+                groups.iter().map(line).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+
+    #[test]
+    fn lists_in_json() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(shown(text, Format::Json), expected, "{text}");
+        };
+        check("[]", "");
+        check(
+            r#"[{"targets": ["a:9249", "b:9250-9260", "c", "[::1]:1"], "labels": {"x": "1"}}]"#,
+            "a:9249 b:9250-9260 \"c\" [::1]:1 {x=1}",
+        );
+        check(r#"[{"targets": []}, {"labels": {"x": ""}}]"#, " {};  {}");
+        check(r#"[{"targets": null, "labels": null}]"#, " {}");
+        check("", "error: 1:0: EOF while parsing a value");
+        check(
+            "[null]",
+            "error: 1:5: invalid type: null, expected a group: a map with `targets` and `labels`",
+        );
+        check(
+            "[\n {\"targets\": [9249]}\n]",
+            "error: 2:18: invalid type: integer `9249`, expected a string",
+        );
+        check(
+            "[{\"target\": []}]",
+            "error: 1:10: unknown field `target`, expected `targets` or `labels`",
+        );
+        check(r#"[{"labels": {"a b": "x"}}]"#, "error: 1:24: `a b` is not a label name");
+        check(
+            r#"[{"labels": {"a": 1}}]"#,
+            "error: 1:19: invalid type: integer `1`, expected a string",
+        );
+    }
+
+    #[test]
+    fn lists_in_yaml() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(shown(text, Format::Yaml), expected, "{text}");
+        };
+        check("", "");
+        check("# nothing yet\n---\n", "");
+        check("[]", "");
+        check(
+            "- targets: ['a:9249', b:9250-9260]\n  labels: {x: 1, y: true, z: 'a b'}\n- targets: [c]\n",
+            "a:9249 b:9250-9260 {x=1,y=true,z=a b}; \"c\" {}",
+        );
+        // What is JSON is YAML, too.
+        check(r#"[{"targets": ["a:1"], "labels": {"x": "1"}}]"#, "a:1 {x=1}");
+        let error = shown("- targets: [a:1]\n  label: {}\n", Format::Yaml);
+        assert!(error.starts_with("error: 2:3: ") && error.contains("label"), "{error}");
+        let error = shown("- targets: [a:1\n", Format::Yaml);
+        assert!(error.starts_with("error: "), "{error}");
     }
 }

@@ -25,7 +25,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Group, Groups, file::Files, kubernetes::Kubernetes};
+use super::{
+    Group, Groups, dns::Lookups, file::Files, flink_rest::FlinkRest, http::Lists,
+    kubernetes::Kubernetes,
+};
 use crate::{config, http::BuildError};
 
 /// A source of targets.
@@ -41,7 +44,10 @@ pub struct Source {
 #[derive(Debug)]
 enum Kind {
     File(Files),
+    Http(Box<Lists>),
+    Dns(Lookups),
     Kubernetes(Kubernetes),
+    FlinkRest(Box<FlinkRest>),
 }
 
 /// Where a source tells what it has found.
@@ -65,8 +71,8 @@ pub struct SourceState {
     pub refreshes: u64,
     /// See `refreshes`.
     pub failures: u64,
-    /// Targets found, before relabelling; a port range is one.
-    pub targets: usize,
+    /// Targets found, before relabelling; a port range is one. `None` before the first answer.
+    pub targets: Option<usize>,
     /// What became of them, told by the relay.
     pub left_out: LeftOut,
 }
@@ -90,9 +96,14 @@ impl Source {
     pub fn new(job: &str, config: &config::Discovery) -> Result<Self, BuildError> {
         let kind = match config {
             config::Discovery::File(config) => Kind::File(Files::new(config)),
+            config::Discovery::Http(config) => Kind::Http(Box::new(Lists::new(config)?)),
+            config::Discovery::Dns(config) => Kind::Dns(Lookups::new(config)),
             config::Discovery::Kubernetes(config) => Kind::Kubernetes(Kubernetes::new(config)),
-            config::Discovery::FlinkKubernetes(config) => {
+            config::Discovery::Flink(config::FlinkSd::Kubernetes(config)) => {
                 Kind::Kubernetes(Kubernetes::of_flink(config))
+            }
+            config::Discovery::Flink(config::FlinkSd::Rest(config)) => {
+                Kind::FlinkRest(Box::new(FlinkRest::new(config)?))
             }
         };
         Ok(Self { report: Report::new(job, config.to_string()), config: config.clone(), kind })
@@ -103,7 +114,10 @@ impl Source {
         let run = async {
             match &self.kind {
                 Kind::File(files) => files.run(&self.report).await,
+                Kind::Http(lists) => lists.run(&self.report).await,
+                Kind::Dns(lookups) => lookups.run(&self.report).await,
                 Kind::Kubernetes(kubernetes) => kubernetes.run(&self.report).await,
+                Kind::FlinkRest(rest) => rest.run(&self.report).await,
             }
         };
         cancel.run_until_cancelled(run).await;
@@ -152,7 +166,7 @@ impl Source {
 }
 
 impl Report {
-    fn new(job: &str, whom: String) -> Self {
+    pub(super) fn new(job: &str, whom: String) -> Self {
         let (found, _) = watch::channel(None);
         Self { job: job.to_owned(), whom, found, state: Mutex::default() }
     }
@@ -179,7 +193,7 @@ impl Report {
         if failure.is_none() {
             state.last_refresh = Some(SystemTime::now());
         }
-        state.targets = targets;
+        state.targets = Some(targets);
         let before = std::mem::replace(&mut state.failure, failure.clone());
         drop(state);
         let is_first = self.found.borrow().is_none();
@@ -212,7 +226,7 @@ impl Report {
         let targets = state.targets;
         drop(state);
         if before.as_ref() != Some(&why) {
-            self.warn(&why, targets);
+            self.warn(&why, targets.unwrap_or_default());
         }
         if self.found.borrow().is_none() {
             // For who waits for the first answer.
@@ -262,30 +276,68 @@ fn first_address(group: &Group) -> Option<String> {
     group.seeds.first().map(|seed| seed.address.to_string())
 }
 
+/// What there is now, and what keeps parts of it from being up to date.
+pub(super) type Told = (Vec<Arc<Group>>, Vec<String>);
+
 /// Asks at each interval, at once at first. After a failure it asks again sooner, with growing pauses
 /// that end at the interval.
-pub(super) async fn refresh<E: fmt::Display>(
+pub(super) async fn refresh<F: Future<Output = Result<Vec<Group>, String>>>(
     report: &Report,
-    mut ask: impl AsyncFnMut() -> Result<(Vec<Group>, Duration), E>,
+    mut ask: impl FnMut() -> F,
     interval: Duration,
 ) {
-    let mut pause = AGAIN_FIRST;
+    let mut pauses = Pauses::new(interval);
     loop {
         let began = Instant::now();
-        let next = match ask().await {
-            Ok((groups, next)) => {
-                report.found(groups);
-                pause = AGAIN_FIRST;
-                next
-            }
-            Err(error) => {
-                report.failed(error);
-                let now = pause.min(interval);
-                pause = pause.saturating_mul(2);
-                now
-            }
-        };
-        sleep_until(began + next).await;
+        let asked = ask().await;
+        let is_good = asked.is_ok();
+        match asked {
+            Ok(groups) => report.found(groups),
+            Err(error) => report.failed(error),
+        }
+        sleep_until(began + pauses.next(is_good)).await;
+    }
+}
+
+/// The same for who keeps what it knew of each part. While nothing is known at all, a failure is one of
+/// the whole.
+pub(super) async fn refresh_partly<F: Future<Output = Told>>(
+    report: &Report,
+    mut ask: impl FnMut() -> F,
+    interval: Duration,
+) {
+    let mut pauses = Pauses::new(interval);
+    loop {
+        let began = Instant::now();
+        let (groups, failures) = ask().await;
+        if groups.is_empty() && !failures.is_empty() && !report.is_known() {
+            report.failed(failures.join("; "));
+        } else {
+            report.found_partly(groups, failures.join("; "));
+        }
+        sleep_until(began + pauses.next(failures.is_empty())).await;
+    }
+}
+
+/// The time from one refresh to the next.
+struct Pauses {
+    interval: Duration,
+    again: Duration,
+}
+
+impl Pauses {
+    const fn new(interval: Duration) -> Self {
+        Self { interval, again: AGAIN_FIRST }
+    }
+
+    fn next(&mut self, is_good: bool) -> Duration {
+        if is_good {
+            self.again = AGAIN_FIRST;
+            return self.interval;
+        }
+        let pause = self.again.min(self.interval);
+        self.again = self.again.saturating_mul(2);
+        pause
     }
 }
 
@@ -294,6 +346,8 @@ const AGAIN_FIRST: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
     use crate::target::{Address, Seed};
 
@@ -331,7 +385,7 @@ mod tests {
         report.found(Vec::new());
         assert!(changed() && report.is_known(), "nothing is an answer, too");
         let state = report.state().clone();
-        assert_eq!((state.refreshes, state.failures, state.targets), (6, 2, 0));
+        assert_eq!((state.refreshes, state.failures, state.targets), (6, 2, Some(0)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -339,15 +393,15 @@ mod tests {
         let report = Report::new("flink", "a test".to_owned());
         let began = Instant::now();
         let mut asked = Vec::new();
-        let ask = async || {
+        let ask = || {
             asked.push(began.elapsed().as_secs());
-            match asked.len() {
-                5 | 6 => Ok((Vec::new(), Duration::from_secs(60))),
-                _ => Err("no"),
-            }
+            ready(match asked.len() {
+                5 | 6 => Ok(Vec::new()),
+                _ => Err("no".to_owned()),
+            })
         };
         let run = refresh(&report, ask, Duration::from_secs(30));
         let _ended = tokio::time::timeout(Duration::from_secs(300), run).await;
-        assert_eq!(asked, [0, 5, 15, 35, 65, 125, 185, 190, 200, 220, 250, 280]);
+        assert_eq!(asked, [0, 5, 15, 35, 65, 95, 125, 130, 140, 160, 190, 220, 250, 280]);
     }
 }

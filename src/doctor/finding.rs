@@ -127,6 +127,10 @@ ids! {
     TaskManagersUnseen = "taskmanagers-unseen",
     /// No target falls to this relay.
     TargetNone = "target-none",
+    /// A source of targets cannot tell.
+    DiscoveryFails = "discovery-fails",
+    /// A source of targets names none.
+    DiscoveryEmpty = "discovery-empty",
     /// A target's name has no address.
     TargetDns = "target-dns",
     /// Nobody listens.

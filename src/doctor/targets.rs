@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use super::{
     Finding, Fix, Id,
     Severity::{Problem, Warning},
+    discovery::explains_none,
     evidence::{
         ClusterLook, Evidence, Head, PortAnswer, PortLook, TargetLook, Trouble, TroubleKind,
     },
@@ -18,7 +19,7 @@ use super::{
 /// All findings about targets without a page.
 pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
     if evidence.targets.is_empty() {
-        return vec![none(evidence)];
+        return if explains_none(evidence) { Vec::new() } else { vec![none(evidence)] };
     }
     let blind =
         evidence.targets.iter().filter(|target| !is_seen(target) && !target.ports.is_empty());

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     evidence::{
         Answer, ClusterLook, DirectoryLook, Evidence, Head, LongValue, Page, PageFailure,
-        PageFailureKind, PortAnswer, PortLook, ReceiverLook, Samples, TargetLook, Trouble,
-        TroubleKind, ViewLook,
+        PageFailureKind, PortAnswer, PortLook, ReceiverLook, Samples, SourceLook, TargetLook,
+        Trouble, TroubleKind, ViewLook,
     },
     settings::FACTORY,
     *,
@@ -50,6 +50,11 @@ impl World {
 
     fn diagnosis(&self) -> Diagnosis {
         examine(&self.evidence, &self.config)
+    }
+
+    fn source(&mut self, found: Result<usize, String>) {
+        let (job, source) = ("flink".to_owned(), "file /etc/targets/*.yaml".to_owned());
+        self.evidence.discovery.push(SourceLook { job, source, found });
     }
 
     fn port(&mut self, answer: PortAnswer) {
@@ -205,6 +210,8 @@ fn faults() -> Vec<(Id, Fault)> {
             w.evidence.clusters[0].task_managers = registered.into();
         }),
         (Id::TargetNone, |w| w.evidence.targets.clear()),
+        (Id::DiscoveryFails, |w| w.source(Err("no".to_owned()))),
+        (Id::DiscoveryEmpty, |w| w.source(Ok(0))),
         (Id::TargetDns, |w| w.trouble(TroubleKind::Dns)),
         (Id::TargetRefused, |w| w.trouble(TroubleKind::Refused)),
         (Id::TargetSilent, |w| w.trouble(TroubleKind::Silent)),

@@ -1,8 +1,10 @@
 //! What is as it should be, so that a person sees what was looked at.
 
 use super::{
-    Well,
-    evidence::{ClusterLook, DirectoryLook, Evidence, PortAnswer, ReceiverLook, TargetLook},
+    Well, discovery,
+    evidence::{
+        ClusterLook, DirectoryLook, Evidence, PortAnswer, ReceiverLook, SourceLook, TargetLook,
+    },
     here::size,
     receivers,
     settings::{Kind, Reporter},
@@ -11,13 +13,20 @@ use super::{
 
 pub(super) fn all(evidence: &Evidence) -> Vec<Well> {
     let targets = evidence.targets.iter().filter_map(target);
+    let sources = evidence.discovery.iter().filter_map(source);
     let clusters = evidence.clusters.iter().filter_map(cluster);
     let receivers = evidence.receivers.iter().filter_map(receiver);
-    targets
+    sources
+        .chain(targets)
         .chain(clusters)
         .chain(receivers)
         .chain(evidence.data_dir.iter().filter_map(directory))
         .collect()
+}
+
+fn source(look: &SourceLook) -> Option<Well> {
+    let targets = look.found.as_ref().ok().filter(|targets| **targets > 0)?;
+    Some(Well { subject: discovery::subject(look), seen: format!("{targets} target(s) found") })
 }
 
 fn target(target: &TargetLook) -> Option<Well> {

@@ -33,6 +33,8 @@ pub(super) struct Finds {
 struct Followed {
     source: Arc<Source>,
     found: watch::Receiver<Option<Groups>>,
+    /// What is resolved.
+    taken: Option<Groups>,
     /// By the address of the group, which lives as long as its entry.
     resolved: HashMap<usize, (Arc<Group>, Resolved)>,
     /// The first invalid target that the log has told of.
@@ -113,17 +115,15 @@ impl Finds {
 
 impl Followed {
     fn new(source: Arc<Source>, cancel: CancellationToken) -> Self {
-        // What it found before it was followed is news, too.
-        let mut found = source.found();
-        found.mark_changed();
-        Self { source, found, resolved: HashMap::new(), told: None, cancel }
+        let found = source.found();
+        Self { source, found, taken: None, resolved: HashMap::new(), told: None, cancel }
     }
 
     fn take(&mut self, plan: &JobPlan, again: bool) {
-        if !self.found.has_changed().unwrap_or_default() && !again {
+        let Some(groups) = self.found.borrow_and_update().clone() else { return };
+        if !again && self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &groups)) {
             return;
         }
-        let Some(groups) = self.found.borrow_and_update().clone() else { return };
         let mut before = std::mem::take(&mut self.resolved);
         for group in &*groups {
             let place = Arc::as_ptr(group).addr();
@@ -131,6 +131,7 @@ impl Followed {
             let resolved = known.unwrap_or_else(|| resolve(plan, group));
             self.resolved.insert(place, (Arc::clone(group), resolved));
         }
+        self.taken = Some(groups);
         self.tell();
     }
 

@@ -1,11 +1,11 @@
 //! A relay's parts for who looks at them one by one, and does not run it: `flinkrelay doctor`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Relay, job::JobPlan};
 use crate::{
     config::{Receiver, Scrape},
-    discovery::Group,
+    discovery::{Group, source::Source},
     http::Client,
     scrape::Scraper,
     target::{Seed, Target},
@@ -64,7 +64,34 @@ impl JobLook {
     }
 }
 
+/// One entry of a job's `…_sd_configs`.
+#[derive(Clone, Debug)]
+pub struct SourceLook {
+    /// The job.
+    pub job: String,
+    /// Its place in the configuration, such as `file_sd_configs[0]`.
+    pub config: String,
+    /// The source itself.
+    pub source: Arc<Source>,
+}
+
 impl Relay {
+    /// Where targets are looked for, in the order of the config.
+    pub fn discovery(&self) -> Vec<SourceLook> {
+        let mut looks = Vec::new();
+        for job in &self.plan().jobs {
+            let mut counts = BTreeMap::<_, usize>::new();
+            for source in &job.discovery {
+                let key = source.config.key();
+                let at = counts.entry(key).or_default();
+                let (job, config) = (job.scrape.job_name.clone(), format!("{key}[{at}]"));
+                *at += 1;
+                looks.push(SourceLook { job, config, source: Arc::clone(source) });
+            }
+        }
+        looks
+    }
+
     /// The scrape jobs, in the order of the config.
     pub fn jobs(&self) -> Vec<JobLook> {
         let look = |plan: &Arc<JobPlan>| JobLook {

@@ -222,7 +222,7 @@ pub(super) async fn probe_round(
     let mut probes = stream::iter(to_probe)
         .map(|port| async move {
             let url = resolve(plan, range, port, None)?.url;
-            Some((port, probe(&plan.client, &url, limit).await))
+            Some((port, range.expects(probe(&plan.client, &url, limit).await)))
         })
         .buffer_unordered(PROBES_IN_FLIGHT);
     while let Some(probed) = probes.next().await {

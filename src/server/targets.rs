@@ -1,6 +1,8 @@
 //! `/targets`: what is scraped and how it goes, as JSON. Field names follow Prometheus'
 //! `/api/v1/targets` where it has one.
 
+mod discovery;
+
 use std::{
     collections::BTreeMap,
     time::{SystemTime, UNIX_EPOCH},
@@ -26,6 +28,9 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(super) struct Targets {
     active_targets: Vec<Target>,
+    /// Absent when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    discovery: Vec<discovery::Source>,
     ranges: Vec<Range>,
     receivers: Vec<ReceiverState>,
     /// Absent when it is off.
@@ -230,6 +235,7 @@ pub(super) fn list(relay: &Relay) -> Targets {
     active_targets.sort_by(|a, b| a.scrape_url.cmp(&b.scrape_url));
     Targets {
         active_targets,
+        discovery: relay.discovery().iter().map(discovery::source).collect(),
         ranges: ranges.map(|((_, spec), state)| range(spec, state)).collect(),
         receivers: relay.receivers().iter().map(|r| receiver(r)).collect(),
         flink_rest: relay.rest().as_ref().map(|rest| flink_rest(rest)),

@@ -6,6 +6,7 @@
 //! `docs/metrics.md` lists them; `tests/docs.rs` holds the two together.
 
 mod budget;
+mod discovery;
 mod own;
 mod spool;
 
@@ -62,6 +63,7 @@ impl Collector for RelayMetrics {
         own::reloads(&self.0, &mut encoder)?;
         own::shard(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
+        discovery::discovery(&self.0, &mut encoder)?;
         ranges(&self.0, &mut encoder)?;
         flink_rest(&self.0, &mut encoder)?;
         rollups(&self.0, &mut encoder)?;

@@ -27,7 +27,7 @@ fn is_default(line: &str) -> bool {
 #[test]
 fn the_example_is_valid_as_it_is() {
     let config = good(EXAMPLE);
-    assert_eq!(config.scrapes.len(), 2);
+    assert_eq!(config.scrapes.len(), 3);
     assert_eq!(config.receivers.len(), 5);
 }
 
@@ -152,6 +152,29 @@ fn around(section: &str, line: &str) -> Option<String> {
             "[{targets: [localhost:9249]}]",
             &format!("[{}]", inline(line, "targets: [localhost:9249]")),
         ),
+        "file_sd_configs" => {
+            job(&format!("file_sd_configs: [{}]", inline(line, "files: [a.json]")))
+        }
+        "http_sd_configs" => {
+            job(&format!("http_sd_configs: [{}]", inline(line, "url: 'http://a'")))
+        }
+        "dns_sd_configs" => job(&format!("dns_sd_configs: [{}]", inline(line, "names: [a]"))),
+        "kubernetes_sd_configs" => job(&format!(
+            "kubernetes_sd_configs: [{}]",
+            inline(line, "role: pod, api_server: 'https://a'")
+        )),
+        "namespaces" => job(&format!(
+            "kubernetes_sd_configs: [{{role: pod, namespaces: {}}}]",
+            inline(line, "")
+        )),
+        "selectors" => job(&format!(
+            "kubernetes_sd_configs: [{{role: pod, selectors: [{}]}}]",
+            inline(line, "role: pod")
+        )),
+        "flink_sd_configs" => job(&format!(
+            "flink_sd_configs: [{}]",
+            inline(line, "source: rest, url: 'http://a:8081'")
+        )),
         "relabel_configs" => {
             job(&format!("relabel_configs: [{}]", inline(line, "target_label: a")))
         }

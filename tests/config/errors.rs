@@ -32,7 +32,7 @@ fn unknown_keys() {
     insta::assert_snapshot!(report(&[
         "globals: {}\n",
         "global:\n  scrape_intervall: 15s\n",
-        &job("kubernetes_sd_configs: []"),
+        &job("consul_sd_configs: []"),
         &job("basic_auth: {usernam: a, pasword: hunter2}"),
         &receiver("queue_config:\n  max_retries: 1"),
         "flink:\n  groups:\n    exlude: [io]\n",

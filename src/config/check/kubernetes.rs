@@ -9,8 +9,9 @@ use super::{
 use crate::{
     config::{
         FlinkKubernetes, HttpClient, KubernetesApi, KubernetesRole, KubernetesSd, Namespaces,
-        Selector, TargetSpec,
+        Selector,
         raw::{RawFlinkSd, RawKubernetesSd, RawNamespaces, RawSelector},
+        target::parse_ports,
         value::{At, Origin, Pairs, Scalar},
     },
     limits,
@@ -98,14 +99,14 @@ impl Checker<'_> {
     }
 
     /// One port or a range, as behind the colon of a target.
-    pub(super) fn ports(&mut self, scalar: Option<&Scalar>) -> RangeInclusive<u16> {
+    fn ports(&mut self, scalar: Option<&Scalar>) -> RangeInclusive<u16> {
         let default = REPORTER_PORT..=REPORTER_PORT;
         let Some(scalar) = scalar else { return default };
         let Some(text) = self.text(scalar) else { return default };
-        match format!("host:{text}").parse::<TargetSpec>() {
-            Ok(spec) => spec.ports,
+        match parse_ports(&text) {
+            Ok(ports) => ports,
             Err(error) => {
-                self.note(scalar.origin, format!("`{text}`: {error}"));
+                self.note(scalar.origin, error.to_string());
                 default
             }
         }

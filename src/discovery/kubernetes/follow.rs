@@ -123,11 +123,14 @@ impl Follower {
                     self.tell(News::Change(change(translated(event, &value)))).await;
                 }
                 Some(Err(error)) => {
-                    if is_to_list(&error) {
+                    let trouble = Trouble::of(&error);
+                    if trouble == Trouble::Expired {
                         events = self.events();
                     }
-                    let failure = self.failure::<T>(&error);
-                    self.tell(News::Failed(failure)).await;
+                    if trouble == Trouble::Failed {
+                        let failure = self.failure::<T>(&error);
+                        self.tell(News::Failed(failure)).await;
+                    }
                     sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
                 }
                 None => events = self.events(),
@@ -202,10 +205,30 @@ fn status(error: &watcher::Error) -> Option<(u16, &str)> {
     Some((status.code, &status.message))
 }
 
-/// Whether the watch cannot be begun where it was.
-fn is_to_list(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(_))
-        && status(error).is_some_and(|(code, _)| matches!(code, 410 | 504))
+/// What an error of a watch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The watch cannot go on where it was; everything is listed again, which happens.
+    Expired,
+    /// Its connection has ended, which happens when the API server or something in between is restarted.
+    /// When it cannot be begun again, that is told.
+    Broken,
+    /// It cannot go on for now, and people should know.
+    Failed,
+}
+
+impl Trouble {
+    fn of(error: &watcher::Error) -> Self {
+        let code = status(error).map(|(code, _)| code);
+        match (error, code) {
+            (
+                watcher::Error::WatchStartFailed(_) | watcher::Error::WatchError(_),
+                Some(410 | 504),
+            ) => Self::Expired,
+            (watcher::Error::WatchFailed(_), None) => Self::Broken,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// What lies below kube's own words, which only say that a request has failed.
@@ -216,7 +239,7 @@ fn chain(error: &watcher::Error) -> String {
         | watcher::Error::WatchFailed(below) => std::error::Error::source(below).unwrap_or(below),
         other => other,
     };
-    let mut words = below.to_string();
+    let mut words = below.to_string().replace("ServiceError: ", "");
     let mut next = below.source();
     while let Some(error) = next {
         let more = error.to_string();
