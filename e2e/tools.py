@@ -80,10 +80,7 @@ def require(tool: Tool, cache: Path) -> str:
 
 def build(tool: Tool, path: Path) -> None:
     """Builds in a module of its own that requires the tool's: `go install` refuses modules with `replace`."""
-    # Go's own installer leaves it to the person to put this directory into PATH.
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if not go:
-        raise SetupError(f"{path.name} is not there and cannot be built: Go is missing, see https://go.dev/dl")
+    go = find_go(path.name)
     print(f"building {path.name}", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as directory:
@@ -106,11 +103,25 @@ def staged(go: str, directory: str, tool: Tool) -> list[str]:
     return [entry["Old"]["Path"] for entry in replaced if entry["New"]["Path"].startswith("./")]
 
 
+def find_go(wanted: str) -> str:
+    """The path of the go command, without which `wanted` cannot be had."""
+    # Go's own installer leaves it to the person to put this directory into PATH.
+    if go := shutil.which("go") or shutil.which("go", path="/usr/local/go/bin"):
+        return go
+    raise SetupError(f"{wanted} is not there and cannot be built: Go is missing, see https://go.dev/dl")
+
+
+def run(argv: list[str], directory: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Runs a command to its end; its output as text."""
+    env = os.environ | (env or {})
+    return subprocess.run(
+        argv, cwd=directory, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
 def run_go(go: str, directory: str, *arguments: str) -> str:
     """What a go command wrote to its standard output."""
-    done = subprocess.run(
-        [go, *arguments], cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    done = run([go, *arguments], directory)
     if done.returncode != 0:
         raise SetupError(f"go {' '.join(arguments)} failed: {done.stderr.strip()[-2000:]}")
     return done.stdout

@@ -107,7 +107,7 @@ pub struct Shortcuts {
     #[arg(long, value_name = "URL", env = "FLINKRELAY_FLINK_REST")]
     flink_rest: Option<String>,
     /// Scrape only the targets that fall to relay I of N, counted from 0; I may be `auto`, the number
-    /// at the end of the host's name [default: all targets]
+    /// at the end of the host's name, and N `statefulset`, as many as the pod's has [default: all targets]
     #[arg(long, value_name = "I/N", env = "FLINKRELAY_SHARD")]
     shard: Option<String>,
     /// Directory in which samples wait for receivers, so that they survive a restart; without it they

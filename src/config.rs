@@ -36,7 +36,10 @@ pub use self::{
     size::{ByteSize, SizeError},
     target::{TargetError, query},
 };
-use crate::{flink, relabel, remote_write, shard::Shard};
+use crate::{
+    flink, relabel, remote_write,
+    shard::{Member, Shard},
+};
 
 /// A configuration file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct Config {
     pub flink: Flink,
     /// Which part of the targets this relay scrapes; `None` for all.
     pub shard: Option<Shard>,
+    /// The StatefulSet whose word `shard` goes by. It stands for nothing until the count is put in.
+    pub member: Option<Member>,
     /// Whether each target is scraped once more when the relay is told to stop.
     pub final_scrape: bool,
     /// Hash of the file's text, the same wherever the same file is used; 0 without one.

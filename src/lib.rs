@@ -29,6 +29,7 @@ pub mod push;
 pub mod relabel;
 pub mod relay;
 pub mod remote_write;
+pub mod scale;
 pub mod scrape;
 pub mod series;
 pub mod server;

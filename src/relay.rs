@@ -57,7 +57,9 @@ use crate::{
     flink_rest::Rest,
     http::BuildError,
     push::{Left, Receiver, ReceiverError, SpoolError},
+    scale::Scale,
     scrape::{BudgetState, Scraped, Scraper},
+    shard::Shard,
     spool::Reason,
     status::{RangeState, Status},
     target::Target,
@@ -71,6 +73,8 @@ pub struct Relay {
     pub status: Arc<Status>,
     /// How reloads went, and how to ask for one.
     pub reloads: Reloads,
+    /// How many relays there are, when a StatefulSet says so.
+    pub scale: Scale,
     commands: mpsc::Sender<Command>,
     commanded: Mutex<Option<mpsc::Receiver<Command>>>,
     hurry: CancellationToken,
@@ -176,6 +180,7 @@ impl Relay {
             state: Mutex::new(State { plan: Arc::new(plan), leaving: Vec::new() }),
             status,
             reloads: Reloads::new(config.hash),
+            scale: Scale::default(),
             commands,
             commanded: Mutex::new(Some(commanded)),
             hurry: CancellationToken::new(),
@@ -271,6 +276,18 @@ impl Relay {
     /// # Errors
     /// What keeps the configuration from being used; nothing has changed then.
     pub async fn reload(&self, config: Config) -> Result<Changes, ReloadError> {
+        let hash = config.hash;
+        let changes = self.swap(config).await?;
+        self.reloads.took(hash);
+        Ok(changes)
+    }
+
+    /// As [`Relay::reload`], for the configuration that is in use, with another part of the targets: that says nothing
+    /// about the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn swap(&self, config: Config) -> Result<Changes, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.commands.send((Box::new(config), answer)).await;
         sent.map_err(|_| ReloadError::NotRunning)?;
@@ -311,8 +328,6 @@ impl Relay {
             !next.wiring.outlets.iter().any(|(present, _)| Arc::ptr_eq(present, outlet))
         });
         state.plan = next;
-        drop(state);
-        self.reloads.took(config.hash);
         Ok(changes)
     }
 
@@ -397,6 +412,11 @@ impl Relay {
     /// Whether the relay scrapes and pushes.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Relaxed)
+    }
+
+    /// Which part of the targets is this relay's; `None` for all.
+    pub fn shard(&self) -> Option<Shard> {
+        self.plan().config.shard
     }
 
     /// Receivers whose spool writes nothing more until the next start, each with the reason.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     relay::{AskError, Relay},
+    scale::ScaleState,
     telemetry::metrics,
 };
 
@@ -56,6 +57,14 @@ async fn index() -> &'static str {
 async fn ready(State(relay): State<Arc<Relay>>) -> impl IntoResponse {
     if !relay.is_ready() {
         let words = "flinkrelay is starting or stopping.\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    if let Some(ScaleState { member, replicas: None, trouble, .. }) = relay.scale.look() {
+        let why = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+        let words = format!(
+            "StatefulSet {} has not said how many relays there are{why}\n",
+            member.statefulset
+        );
         return (StatusCode::SERVICE_UNAVAILABLE, words);
     }
     let poisoned = relay.poisoned_spools().into_iter();

@@ -9,6 +9,11 @@
 //! target has exactly one owner, and when N changes only those targets move whose owner has gone or
 //! whose highest score is a new relay's, about one in N. The hash is fixed, xxh3-64 over little-endian
 //! bytes, so relays of different builds and machines agree; the tests hold it by vectors.
+//!
+//! N is written down, or is that of a StatefulSet: then the relay is a [`Member`], whose [`count`] follows what
+//! Kubernetes says.
+
+pub mod count;
 
 use std::fmt;
 
@@ -17,10 +22,31 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::limits::SHARD_COUNT_MAX;
 
 /// One relay's part of the targets: it is number `index` (from zero) of `count`.
+///
+/// The part is empty while the count is not known (zero), and for a relay whose number is not below it: a pod that is
+/// about to be scaled away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     index: u32,
     count: u32,
+}
+
+/// How a relay's part is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sharding {
+    /// `I/N`.
+    Fixed(Shard),
+    /// `NAME-I/statefulset`.
+    Of(Member),
+}
+
+/// A pod of a StatefulSet: how many relays there are is the StatefulSet's to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Name of the StatefulSet, which is in the pod's own namespace.
+    pub statefulset: String,
+    /// The pod's number.
+    pub index: u32,
 }
 
 /// Which target it is, for the choice of its owner. Made by [`key`].
@@ -30,8 +56,19 @@ pub type Key = u64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
     /// Not `I/N`.
-    #[error("`{0}`: expected I/N such as 0/3, or auto/3")]
+    #[error("`{0}`: expected I/N such as 0/3, auto/3, or auto/statefulset")]
     Malformed(String),
+    /// `I/statefulset`, where I is no name of a pod.
+    #[error(
+        "`{text}`: `{name}` is no name of a StatefulSet's pod, by which the StatefulSet would be found; \
+         expected NAME-NUMBER, such as relay-0/{STATEFULSET}"
+    )]
+    NoPod {
+        /// As written.
+        text: String,
+        /// I.
+        name: String,
+    },
     /// N is out of range.
     #[error("`{text}`: {count} relays; expected 1 to {SHARD_COUNT_MAX}")]
     Count {
@@ -104,8 +141,26 @@ impl Shard {
         Ok(Self { index, count })
     }
 
+    /// Whether this relay scrapes the target.
+    pub fn owns(self, key: Key) -> bool {
+        self.index < self.count && (self.count == 1 || owner(key, self.count) == self.index)
+    }
+
+    /// Number of this relay.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Number of relays.
+    pub const fn count(self) -> u32 {
+        self.count
+    }
+}
+
+impl Sharding {
     /// Reads `I/N`. In place of I may stand a name that ends in `-NUMBER`, as those of a StatefulSet's
-    /// pods do, or `auto` for the host's name, which `hostname` looks up.
+    /// pods do, or `auto` for the host's name, which `hostname` looks up. In place of N may stand
+    /// `statefulset`, when I is such a name.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -113,9 +168,10 @@ impl Shard {
         let malformed = || ShardError::Malformed(text.to_owned());
         let (index, count) = text.split_once('/').ok_or_else(malformed)?;
         let (index, count) = (index.trim(), count.trim());
-        let count = number(count).ok_or_else(malformed)?;
-        if let Some(index) = number(index) {
-            return Self::try_new(index, count);
+        let of_set = count == STATEFULSET;
+        let count = if of_set { 0 } else { number(count).ok_or_else(malformed)? };
+        if let (Some(index), false) = (number(index), of_set) {
+            return Shard::try_new(index, count).map(Self::Fixed);
         }
         if index.is_empty() || index.starts_with(['-', '+']) {
             return Err(malformed());
@@ -126,26 +182,31 @@ impl Shard {
         } else {
             index.to_owned()
         };
-        let Some(index) = ordinal(&name) else {
-            return Err(ShardError::NoOrdinal { text: text.to_owned(), name, count });
-        };
-        Self::try_new(index, count)
-    }
-
-    /// Whether this relay scrapes the target.
-    pub fn owns(self, key: Key) -> bool {
-        self.count == 1 || owner(key, self.count) == self.index
-    }
-
-    /// Number of relays.
-    pub const fn count(self) -> u32 {
-        self.count
+        match (ordinal(&name), of_set) {
+            (Some((statefulset, index)), true) if !statefulset.is_empty() => {
+                Ok(Self::Of(Member { statefulset: statefulset.to_owned(), index }))
+            }
+            (_, true) => Err(ShardError::NoPod { text: text.to_owned(), name }),
+            (Some((_, index)), false) => Shard::try_new(index, count).map(Self::Fixed),
+            (None, false) => Err(ShardError::NoOrdinal { text: text.to_owned(), name, count }),
+        }
     }
 }
 
+impl Member {
+    /// Its part when there are `count` relays, `None` when nobody has said yet.
+    pub fn part(&self, count: Option<u32>) -> Shard {
+        Shard { index: self.index, count: count.unwrap_or(0).min(SHARD_COUNT_MAX) }
+    }
+}
+
+/// `I/N`; `I/?` while N is not known.
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index, self.count)
+        match self.count {
+            0 => write!(f, "{}/?", self.index),
+            count => write!(f, "{}/{count}", self.index),
+        }
     }
 }
 
@@ -154,11 +215,15 @@ fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// The number at the end of a pod's name; a host's name may be followed by its domain.
-fn ordinal(name: &str) -> Option<u32> {
-    let (_, ordinal) = name.split('.').next()?.rsplit_once('-')?;
-    number(ordinal)
+/// What stands before the number at the end of a pod's name, and the number; a host's name may be followed by
+/// its domain.
+fn ordinal(name: &str) -> Option<(&str, u32)> {
+    let (of, ordinal) = name.split('.').next()?.rsplit_once('-')?;
+    Some((of, number(ordinal)?))
 }
+
+/// In place of N: as many as the StatefulSet has.
+const STATEFULSET: &str = "statefulset";
 
 #[cfg(test)]
 mod tests {
@@ -211,6 +276,23 @@ mod tests {
         }
     }
 
+    /// A pod that is about to go, and one that knows nothing yet, leave everything to the others.
+    #[test]
+    fn who_is_not_among_the_relays_has_no_target() {
+        let part = |index, count| Member { statefulset: "relay".to_owned(), index }.part(count);
+        for shard in
+            [part(0, None), part(3, None), part(3, Some(3)), part(1, Some(1)), part(0, Some(0))]
+        {
+            assert_eq!(keys().filter(|&key| shard.owns(key)).count(), 0, "{shard}");
+        }
+        assert_eq!(keys().filter(|&key| part(0, Some(1)).owns(key)).count(), 10_000);
+        assert_eq!(part(2, Some(5)), Shard::try_new(2, 5).unwrap());
+        assert_eq!(
+            [part(2, None), part(2, Some(5))].map(|shard| shard.to_string()),
+            ["2/?", "2/5"]
+        );
+    }
+
     proptest! {
         #[test]
         fn each_target_has_one_owner_that_stays_while_it_can(key: Key, count in 1_u32..64) {
@@ -223,7 +305,7 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_again(count in 1..=SHARD_COUNT_MAX, index: u32) {
             let shard = Shard::try_new(index % count, count).unwrap();
-            prop_assert_eq!(Shard::parse(&shard.to_string(), || None), Ok(shard));
+            prop_assert_eq!(Sharding::parse(&shard.to_string(), || None), Ok(Sharding::Fixed(shard)));
         }
     }
 
@@ -231,8 +313,13 @@ mod tests {
     fn a_shard_is_read_in_each_of_its_spellings() {
         let hostname = || Some("flinkrelay-3.relay.monitoring.svc".to_owned());
         let check = |text: &str, expected: &str| {
-            let read = Shard::parse(text, hostname);
-            let read = read.map_or_else(|error| error.to_string(), |shard| shard.to_string());
+            let read = match Sharding::parse(text, hostname) {
+                Ok(Sharding::Fixed(shard)) => shard.to_string(),
+                Ok(Sharding::Of(Member { statefulset, index })) => {
+                    format!("{index} of {statefulset}")
+                }
+                Err(error) => error.to_string(),
+            };
             assert_eq!(read, expected, "{text}");
         };
         check("0/1", "0/1");
@@ -240,12 +327,24 @@ mod tests {
         check(" 2 / 5 ", "2/5");
         check("auto/5", "3/5");
         check("relay-eu-12/20", "12/20");
+        check("auto/statefulset", "3 of flinkrelay");
+        check(" relay-eu-12 / statefulset", "12 of relay-eu");
+        for (name, text) in [("2", "2/statefulset"), ("relay", "relay/statefulset")] {
+            let error = format!(
+                "`{text}`: `{name}` is no name of a StatefulSet's pod, by which the StatefulSet would be \
+                 found; expected NAME-NUMBER, such as relay-0/statefulset"
+            );
+            check(text, &error);
+        }
         check("5/5", "`5/5`: relay 5 of 5; they are numbered from 0 to 4");
         check("auto/2", "`3/2`: relay 3 of 2; they are numbered from 0 to 1");
         check("0/0", "`0/0`: 0 relays; expected 1 to 1024");
         check("0/1025", "`0/1025`: 1025 relays; expected 1 to 1024");
-        for text in ["", "2", "/5", "2/", "-1/5", "+1/5", "1/-5", "1/2/3", "1/x"] {
-            check(text, &format!("`{text}`: expected I/N such as 0/3, or auto/3"));
+        let malformed =
+            ["", "2", "/5", "2/", "-1/5", "+1/5", "1/-5", "1/2/3", "1/x", "/statefulset"];
+        for text in malformed {
+            let error = format!("`{text}`: expected I/N such as 0/3, auto/3, or auto/statefulset");
+            check(text, &error);
         }
         let no_ordinal = |text: &str, name: &str| {
             check(
@@ -259,7 +358,7 @@ mod tests {
         no_ordinal("relay/5", "relay");
         no_ordinal("relay-6f7c-x/5", "relay-6f7c-x");
         no_ordinal("relay-/5", "relay-");
-        let unknown = Shard::parse("auto/5", || None).unwrap_err().to_string();
+        let unknown = Sharding::parse("auto/5", || None).unwrap_err().to_string();
         assert_eq!(
             unknown,
             "`auto/5`: the host's name is not known; set HOSTNAME, or write the number itself"

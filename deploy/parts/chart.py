@@ -35,6 +35,20 @@ REFUSED = {
     "no target": (["targets=null"], "targets"),
     "a ServiceMonitor of sidecars": (["mode=sidecar", "serviceMonitor.enabled=true"], "podMonitor"),
     "a data directory for two": (["replicaCount=2", "persistence.enabled=true"], "statefulset"),
+    "an autoscaler of relays that do not share": (["autoscaling.enabled=true"], "statefulset"),
+    "an autoscaler whose word nobody hears": (
+        ["mode=statefulset", "autoscaling.enabled=true", "scaling.watch=false"],
+        "scaling.watch",
+    ),
+    "an autoscaler of less than nothing": (
+        ["mode=statefulset", "autoscaling.enabled=true", "autoscaling.maxReplicas=1"],
+        "minReplicas is above",
+    ),
+    "namespaces, and all of them": (
+        ["discovery.flink.namespaces={a}", "discovery.flink.allNamespaces=true"],
+        "exclude each other",
+    ),
+    "a namespace that is no name": (["discovery.flink.namespaces={A_b}"], "namespaces"),
     "sidecars as each other's replicas": (
         ["mode=sidecar", "config.global.external_labels.__replica__=a"],
         "Mimir would drop",
@@ -77,10 +91,20 @@ def _cases(presets: list[Path], everything: Path) -> Iterator[tuple[str, list[Pa
         yield (
             f"everything-{mode}",
             [everything],
-            [f"mode={mode}", f"serviceMonitor.enabled={str(mode != 'sidecar').lower()}"],
+            [
+                f"mode={mode}",
+                f"serviceMonitor.enabled={str(mode != 'sidecar').lower()}",
+                f"autoscaling.enabled={str(mode == 'statefulset').lower()}",
+            ],
         )
         for preset in presets:
             yield f"{mode}+{preset.stem}", [preset], values
+    found = ["mode=deployment", "discovery.flink.enabled=true"]
+    yield "discovery", [prometheus], found
+    yield "discovery-in-two", [prometheus], [*found, "discovery.flink.namespaces={a,b}", "discovery.flink.ports=9249-9259"]
+    yield "discovery-everywhere", [prometheus], [*found, "discovery.flink.allNamespaces=true", "mode=statefulset"]
+    fixed = ["mode=statefulset", "replicaCount=3", "scaling.watch=false", *TARGETS]
+    yield "statefulset-fixed", [prometheus], fixed
     for preset in presets:
         yield f"preset-{preset.stem}", [preset], TARGETS
 
@@ -89,8 +113,8 @@ def _rendered(deploy: Deploy, name: str, text: str) -> None:
     objects = deploy.documents(text)
     own = [one for one in objects if one["kind"] not in FOREIGN]
     wrong = deploy.invalid(own)
-    names = [(one["kind"], one["metadata"]["name"]) for one in objects]
-    wrong += [f"twice: {pair}" for pair in set(names) if names.count(pair) > 1]
+    names = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in objects]
+    wrong += [f"twice: {name}" for name in set(names) if names.count(name) > 1]
     for one in objects:
         data = one.get("data", {}) if one["kind"] == "ConfigMap" else {}
         if "flinkrelay.yaml" in data and (said := deploy.rejected(name, data["flinkrelay.yaml"])):

@@ -1,4 +1,5 @@
-//! Reading the configuration again: at SIGHUP, at `POST /-/reload`, and when the file has changed.
+//! Reading the configuration again: at SIGHUP, at `POST /-/reload`, and when the file has changed. And
+//! following the number of relays, which is a change of configuration without a file.
 //!
 //! One loop does them all, one after the other. The file is looked at every few seconds, by its
 //! content: a mounted ConfigMap is changed by swapping a link, which tells inotify and time stamps
@@ -18,28 +19,32 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::Failed;
 use crate::{
     config::Config,
-    relay::{Relay, ReloadRequest},
+    relay::{Changes, Relay, ReloadError, ReloadRequest},
 };
 
 /// Reads the configuration again when there is a reason to.
 pub(super) struct Reloader<'r> {
     relay: &'r Relay,
+    /// The configuration in use.
+    present: Config,
     load: &'r (dyn Fn() -> Result<Config, Failed> + Sync),
     watch: Option<Watch>,
     check_interval: Duration,
 }
 
 impl<'r> Reloader<'r> {
-    /// `load` reads and checks the whole configuration; `file` is looked at each `check_interval`,
-    /// zero for never.
+    /// `load` reads and checks the whole configuration, of which `present` is in use; `file` is looked at each
+    /// `check_interval`, zero for never.
     pub(super) fn new(
         relay: &'r Relay,
+        present: Config,
         file: Option<&Path>,
         check_interval: Duration,
         load: &'r (dyn Fn() -> Result<Config, Failed> + Sync),
     ) -> Self {
         let watch = file.filter(|_| !check_interval.is_zero()).map(Watch::new);
-        Self { relay, load, watch, check_interval }
+        relay.scale.follow(present.member.as_ref());
+        Self { relay, present, load, watch, check_interval }
     }
 
     /// Reloads for as long as it is polled.
@@ -49,6 +54,7 @@ impl<'r> Reloader<'r> {
         let mut looks = interval(self.check_interval.max(Duration::from_millis(1)));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watches = self.watch.is_some();
+        let mut counts = self.relay.scale.counts();
         loop {
             tokio::select! {
                 _ = hangup.recv() => drop(self.reload("SIGHUP").await),
@@ -57,6 +63,7 @@ impl<'r> Reloader<'r> {
                     // Whoever asked may have gone; the log tells too.
                     let _gone = request.send(done);
                 }
+                Ok(()) = counts.changed() => self.share().await,
                 _ = looks.tick(), if watches => {
                     if self.watch.as_mut().is_some_and(Watch::has_changed) {
                         drop(self.reload("the file has changed").await);
@@ -72,7 +79,7 @@ impl<'r> Reloader<'r> {
             watch.is_read();
         }
         let refused = match (self.load)() {
-            Ok(config) => match self.relay.reload(config).await {
+            Ok(config) => match self.take(config).await {
                 Ok(changes) => {
                     info!(why, %changes, "the configuration is reloaded");
                     return Ok(());
@@ -87,6 +94,38 @@ impl<'r> Reloader<'r> {
             "the configuration is refused, the relay goes on with the one before");
         Err(refused)
     }
+
+    async fn take(&mut self, config: Config) -> Result<Changes, ReloadError> {
+        let next = match config.member == self.present.member {
+            true => with_part(self.relay, config.clone()),
+            // Nobody has said anything about another StatefulSet yet.
+            false => config.clone(),
+        };
+        let changes = self.relay.reload(next).await?;
+        self.relay.scale.follow(config.member.as_ref());
+        self.present = config;
+        Ok(changes)
+    }
+
+    /// Goes by another number of relays. The file is not read for that: one that is wrong must not keep a
+    /// relay from its share.
+    async fn share(&self) {
+        let config = with_part(self.relay, self.present.clone());
+        let shard = config.shard;
+        // The configuration was taken before, so nothing about it can be wrong; a relay that stops takes no more.
+        if let (Some(shard), Ok(_)) = (shard, self.relay.swap(config).await) {
+            let (targets, ranges) = self.relay.configured_targets();
+            info!(%shard, targets, ranges, "the targets are shared anew");
+        }
+    }
+}
+
+/// The configuration with the part of the targets that the StatefulSet leaves to this relay.
+fn with_part(relay: &Relay, mut config: Config) -> Config {
+    if config.member.is_some() {
+        config.shard = relay.scale.part();
+    }
+    config
 }
 
 async fn asked(requests: Option<&mut mpsc::Receiver<ReloadRequest>>) -> ReloadRequest {

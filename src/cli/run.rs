@@ -20,6 +20,7 @@ use crate::{
     config::{Config, PromDuration, Purpose},
     flink::Group,
     relay::Relay,
+    scale::statefulset,
     server,
 };
 
@@ -82,10 +83,9 @@ impl Run {
         let hangup = signal(SignalKind::hangup())?;
         let listener = self.listen().await?;
         self.log_start(&relay, &config, listener.as_ref());
-        drop(config);
         let load = || self.load();
         let check_interval = self.config_auto_reload_interval.0;
-        let reloader = Reloader::new(&relay, self.config.file(), check_interval, &load);
+        let reloader = Reloader::new(&relay, config, self.config.file(), check_interval, &load);
         let endpoints = async {
             let Some(listener) = listener else { return Ok(()) };
             let serving = server::serve(listener, Arc::clone(&relay), stopped.clone());
@@ -103,11 +103,13 @@ impl Run {
             stopped.cancel();
             undelivered
         };
-        let (undelivered, endpoints, (), ()) = tokio::join!(
+        let scale = relay.scale.run(|member| statefulset::words(member, &super::variable));
+        let (undelivered, endpoints, (), (), ()) = tokio::join!(
             relaying,
             endpoints,
             stopped.run_until_cancelled(stop_at_signal).map(drop),
-            stop.run_until_cancelled(reloader.run(hangup)).map(drop)
+            stop.run_until_cancelled(reloader.run(hangup)).map(drop),
+            stop.run_until_cancelled(scale).map(drop)
         );
         if let Err(error) = endpoints {
             error!(%error, "the endpoints failed");

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     flink::{self, derived::Switch},
     relabel::is_label_name,
-    shard::Shard,
+    shard::{Member, Shard, Sharding},
 };
 
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
@@ -138,6 +138,19 @@ fn kind(expected: &str) -> &str {
     }
 }
 
+/// The relay's part as far as it is known now, and whose word it goes by later. Who looks at targets only once does
+/// not wait for that word: it looks at all of them.
+fn parts(sharding: Option<Sharding>, purpose: Purpose) -> (Option<Shard>, Option<Member>) {
+    match sharding {
+        None => (None, None),
+        Some(Sharding::Fixed(shard)) => (Some(shard), None),
+        Some(Sharding::Of(member)) if purpose == Purpose::Run => {
+            (Some(member.part(None)), Some(member))
+        }
+        Some(Sharding::Of(_)) => (None, None),
+    }
+}
+
 // === impl Checker ===
 
 impl Checker<'_> {
@@ -150,8 +163,10 @@ impl Checker<'_> {
         let spool = self.spool(&spool.map(|spool| spool.value).unwrap_or_default());
         self.is_durable = spool.directory.is_some();
         let receivers = self.receivers(remote_write, overrides.purpose == Purpose::Run);
-        let shard = self.shard(global.shard.as_ref());
-        let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default(), shard.is_some());
+        let sharding = self.sharding(global.shard.as_ref());
+        let is_sharded = sharding.is_some();
+        let (shard, member) = parts(sharding, overrides.purpose);
+        let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default(), is_sharded);
         let final_scrape = self.boolean(global.final_scrape.as_ref(), false);
         Config {
             external_labels,
@@ -160,20 +175,21 @@ impl Checker<'_> {
             spool,
             flink,
             shard,
+            member,
             final_scrape,
             hash: TextHash(0),
         }
     }
 
-    fn shard(&mut self, raw: Option<&Scalar>) -> Option<Shard> {
+    fn sharding(&mut self, raw: Option<&Scalar>) -> Option<Sharding> {
         let raw = raw?;
         let text = self.text(raw)?;
         // As everywhere, a variable that is empty stands for a value that is not set.
         if text.is_empty() {
             return None;
         }
-        let shard = Shard::parse(&text, || (self.env)("HOSTNAME"));
-        shard.map_err(|error| self.note(raw.origin, error.to_string())).ok()
+        let sharding = Sharding::parse(&text, || (self.env)("HOSTNAME"));
+        sharding.map_err(|error| self.note(raw.origin, error.to_string())).ok()
     }
 
     fn pace(&mut self, global: &RawGlobal) -> Pace {

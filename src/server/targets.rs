@@ -16,7 +16,9 @@ use crate::{
     limits::FAULTS_KEPT_MAX,
     push::Receiver,
     relay::Relay,
+    scale::ScaleState,
     scrape::BudgetState,
+    shard::Shard,
     spool::Reason,
     status::{RangeState, TargetStatus},
 };
@@ -40,6 +42,35 @@ pub(super) struct Targets {
     /// Absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<Budget>,
+    /// Absent when this relay scrapes all targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<ShardState>,
+}
+
+/// Which part of the targets is this relay's.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShardState {
+    index: u32,
+    /// Of how many; absent while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+    /// Absent when the count is written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stateful_set: Option<StatefulSet>,
+}
+
+/// Who says how many there are.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatefulSet {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas_wanted: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas_ready: Option<u32>,
+    /// Why it cannot be watched; empty while it is.
+    last_error: String,
 }
 
 /// How the budget of series is used.
@@ -216,7 +247,19 @@ pub(super) fn list(relay: &Relay) -> Targets {
         rollup_targets: relay.status.rollup_targets(),
         flink_rest: relay.rest().as_ref().map(|rest| flink_rest(rest)),
         budget: budget(relay.status.budget.state()),
+        shard: relay.shard().map(|part| shard(part, relay.scale.look())),
     }
+}
+
+fn shard(part: Shard, scale: Option<ScaleState>) -> ShardState {
+    let stateful_set = scale.map(|scale| StatefulSet {
+        name: scale.member.statefulset,
+        replicas_wanted: scale.replicas.map(|replicas| replicas.wanted),
+        replicas_ready: scale.replicas.map(|replicas| replicas.ready),
+        last_error: scale.trouble.unwrap_or_default(),
+    });
+    let count = Some(part.count()).filter(|&count| count > 0);
+    ShardState { index: part.index(), count, stateful_set }
 }
 
 fn budget(state: BudgetState) -> Option<Budget> {

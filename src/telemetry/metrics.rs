@@ -7,6 +7,7 @@
 
 mod budget;
 mod discovery;
+mod own;
 mod spool;
 
 use std::{
@@ -59,7 +60,8 @@ impl Collector for RelayMetrics {
         family(&mut encoder, "build_info", "Version of the relay.", Kind::Gauge, |family| {
             family.add(&build, 1.0)
         })?;
-        reloads(&self.0, &mut encoder)?;
+        own::reloads(&self.0, &mut encoder)?;
+        own::shard(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
         discovery::discovery(&self.0, &mut encoder)?;
         discovery::ranges(&self.0, &mut encoder)?;
@@ -171,34 +173,6 @@ const TARGET_ROWS: [Row<TargetState>; 13] = [
         },
     ),
 ];
-
-fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let state = relay.reloads.state();
-    let taken = state.success_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // What a float holds exactly.
-    let hash = state.hash.0 & ((1 << 48) - 1);
-    for (name, help, value) in [
-        (
-            "config_last_reload_successful",
-            "Whether the configuration that was read last is in use.",
-            f64::from(state.successful),
-        ),
-        (
-            "config_last_reload_success_timestamp_seconds",
-            "When the configuration in use was taken.",
-            taken.as_secs_f64(),
-        ),
-        (
-            "config_hash",
-            "Hash of the configuration file in use; the same where the same file is used.",
-            hash as f64,
-        ),
-    ] {
-        let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(value).encode(gauge)?;
-    }
-    Ok(())
-}
 
 fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let targets: Vec<(Arc<TargetStatus>, TargetState)> = relay

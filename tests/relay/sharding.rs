@@ -2,13 +2,26 @@
 //! one label.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::SystemTime,
 };
 
-use flinkrelay::{config::Config, relay::now_ms, shard};
+use flinkrelay::{
+    config::Config,
+    relay::now_ms,
+    scale::Word,
+    server,
+    shard::{self, count::Replicas},
+};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    endpoints::get,
     fakes::{
         flink::FakeFlink,
         free_ports,
@@ -25,8 +38,8 @@ fn name_of(target: u32) -> String {
     format!("tm-{target}.flink:9249")
 }
 
-/// The configuration of relay I of N: a hundred TaskManagers, all of them played by one fake.
-fn sharded(flink: &FakeFlink, remote: &FakeReceiver, index: u32, count: u32) -> Config {
+/// The configuration of one of several relays: a hundred TaskManagers, all of them played by one fake.
+fn sharded(flink: &FakeFlink, remote: &FakeReceiver, shard: &str) -> Config {
     let targets: Vec<_> = (0..TARGETS).map(name_of).collect();
     let rules = format!(
         "relabel_configs:\n\
@@ -34,7 +47,7 @@ fn sharded(flink: &FakeFlink, remote: &FakeReceiver, index: u32, count: u32) -> 
          - {{target_label: __address__, replacement: '{}'}}\n",
         flink.address()
     );
-    let global = format!("global: {{scrape_interval: 1s, shard: {index}/{count}}}\n");
+    let global = format!("global: {{scrape_interval: 1s, shard: {shard}}}\n");
     config(&[job("flink", &targets, &rules)], &[receiver(&remote.url(), "")], &global)
 }
 
@@ -62,7 +75,7 @@ async fn targets_move_between_relays_without_a_marker_and_only_when_they_must() 
     let mut before: Option<(u32, BTreeMap<String, BTreeSet<usize>>)> = None;
     for count in [3_u32, 5, 2] {
         for index in 0..count {
-            let config = sharded(&flink, &remotes[index as usize], index, count);
+            let config = sharded(&flink, &remotes[index as usize], &format!("{index}/{count}"));
             match running.get(&(index as usize)) {
                 Some(running) => drop(running.reload(&config).await),
                 None => drop(running.insert(index as usize, Running::start(&config))),
@@ -109,6 +122,72 @@ async fn targets_move_between_relays_without_a_marker_and_only_when_they_must() 
     for remote in &remotes {
         assert!(!remote.samples().iter().any(Sample::is_stale), "no series has ended anywhere");
     }
+}
+
+/// What a StatefulSet says reaches the relay as the command line does it: the count changes, and the configuration is
+/// taken again with the part that follows.
+#[tokio::test]
+async fn a_pod_scrapes_nothing_before_it_is_told_how_many_there_are() {
+    let flink = FakeFlink::with_page(&task_manager(&[("a", 1.0)])).await;
+    let remote = FakeReceiver::start().await;
+    let mut config = sharded(&flink, &remote, "relay-1/statefulset");
+    let member = config.member.clone().expect("it is a pod of a StatefulSet");
+    let running = Running::start(&config);
+    let relay = Arc::clone(&running.relay);
+    relay.scale.follow(Some(&member));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let serving = tokio::spawn(server::serve(listener, Arc::clone(&relay), stop.clone()));
+    let (say, heard) = mpsc::channel(4);
+    let talking = async {
+        let mut counts = relay.scale.counts();
+        say.send(Word::Trouble("cannot list statefulsets".to_owned())).await.unwrap();
+        until_true("the trouble", || relay.scale.look().is_some_and(|look| look.failures == 1))
+            .await;
+        let (status, _, why) = get(address, "/-/ready").await;
+        assert_eq!(status, 503);
+        assert_eq!(
+            why,
+            "StatefulSet relay has not said how many relays there are: cannot list statefulsets\n"
+        );
+        assert_eq!(relay.configured_targets(), (0, 0));
+        let mut check = async |wanted, ready| {
+            say.send(Word::Replicas(Replicas { wanted, ready })).await.unwrap();
+            counts.changed().await.unwrap();
+            config.shard = relay.scale.part();
+            relay.swap(config.clone()).await.unwrap();
+            let owned = |&target: &u32| shard::owner(shard::key("flink", &name_of(target)), wanted);
+            let own = (0..TARGETS).filter(|target| wanted > 1 && owned(target) == 1).count();
+            assert_eq!(relay.configured_targets(), (own, 0), "{wanted}");
+            until_true("the others to be let go", || relay.status.targets().len() == own).await;
+            let (_, _, text) = get(address, "/targets").await;
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            let set = json!({
+                "name": "relay", "replicasWanted": wanted, "replicasReady": ready, "lastError": "",
+            });
+            assert_eq!(answer["shard"], json!({"index": 1, "count": wanted, "statefulSet": set}));
+        };
+        check(3, 2).await;
+        assert_eq!(get(address, "/-/ready").await.0, 200);
+        check(2, 3).await;
+        // This pod is about to go, and has left all its targets to the other one.
+        check(1, 2).await;
+    };
+    let heard = RefCell::new(Some(heard));
+    let watching = relay.scale.run(|_| {
+        stream::unfold(heard.take(), async |heard| {
+            let mut heard = heard?;
+            Some((heard.recv().await?, Some(heard)))
+        })
+    });
+    tokio::select! {
+        () = watching => unreachable!("it goes on for ever"),
+        () = talking => {}
+    }
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    assert_eq!(running.stop().await, 0);
+    assert!(!remote.samples().iter().any(Sample::is_stale), "no series has ended");
 }
 
 /// Ports are shared one by one, so that a range of many TaskManagers is spread too.

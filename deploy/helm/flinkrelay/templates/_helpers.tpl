@@ -58,9 +58,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not .Values.config.remote_write }}
 {{- fail "config.remote_write is empty: name at least one receiver, for instance by a file of presets/" }}
 {{- end }}
-{{- if and (ne .Values.mode "sidecar") (not .Values.targets) (not .Values.config.scrape_configs) }}
-{{- fail "targets is empty: name Flink's processes, such as flink-jobmanager:9249, or jobs in config.scrape_configs" }}
+{{- if and (ne .Values.mode "sidecar") (not .Values.targets) (not .Values.config.scrape_configs) (not .Values.discovery.flink.enabled) }}
+{{- fail "targets is empty: name Flink's processes, such as flink-jobmanager:9249, or jobs in config.scrape_configs; or set discovery.flink.enabled" }}
 {{- end }}
+{{- end }}
+{{- if and .Values.discovery.flink.namespaces .Values.discovery.flink.allNamespaces }}
+{{- fail "discovery.flink.namespaces and discovery.flink.allNamespaces exclude each other" }}
 {{- end }}
 {{- if and (eq .Values.mode "sidecar") .Values.serviceMonitor.enabled }}
 {{- fail "mode sidecar has no Service: use podMonitor.enabled" }}
@@ -68,8 +71,44 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (hasKey (dig "external_labels" (dict) (default (dict) .Values.config.global)) "__replica__") (not (include "flinkrelay.replicated" .)) }}
 {{- fail "__replica__ is for replicas that scrape the same targets, mode deployment with replicaCount above 1: Mimir would drop the samples of all relays but one. Use replicaLabel" }}
 {{- end }}
+{{- if and .Values.autoscaling.enabled (not (include "flinkrelay.watched" .)) }}
+{{- fail "autoscaling.enabled needs mode statefulset and scaling.watch: other relays do not learn of their number" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" }}
+{{- end }}
 {{- if and (include "flinkrelay.replicated" .) .Values.persistence.enabled }}
 {{- fail "persistence.enabled with replicaCount above 1 needs mode statefulset: relays cannot share a data directory" }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether relays ask the API server how many they are. */}}
+{{- define "flinkrelay.watched" -}}
+{{- if and (eq .Values.mode "statefulset") .Values.scaling.watch }}true{{ end }}
+{{- end }}
+
+{{- /* Whether relays look for Flink's pods. */}}
+{{- define "flinkrelay.looks" -}}
+{{- if and (ne .Values.mode "sidecar") .Values.discovery.flink.enabled (not .Values.existingConfigMap) }}true{{ end }}
+{{- end }}
+
+{{- /* The namespaces that they look in, as JSON; an empty list for all. */}}
+{{- define "flinkrelay.looksIn" -}}
+{{- $flink := .Values.discovery.flink }}
+{{- ternary (list) ($flink.namespaces | default (list .Release.Namespace) | uniq) $flink.allNamespaces | toJson }}
+{{- end }}
+
+{{- /* Whether pods get a token of the API server. */}}
+{{- define "flinkrelay.asksApi" -}}
+{{- if or .Values.rbac.rules (include "flinkrelay.watched" .) (include "flinkrelay.looks" .) }}true{{ end }}
+{{- end }}
+
+{{- /* Which part of the targets is a relay's. */}}
+{{- define "flinkrelay.shard" -}}
+{{- if include "flinkrelay.watched" . -}}
+${POD_NAME}/statefulset
+{{- else -}}
+${POD_NAME}/{{ int .Values.replicaCount }}
 {{- end }}
 {{- end }}
 
@@ -78,7 +117,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $config := include "flinkrelay.settings" . | fromYaml }}
 {{- if eq .Values.mode "statefulset" }}
 {{- /* In the file and not in the environment: the relays read it again and share the targets anew, none is replaced. */}}
-{{- $_ := set $config "global" (merge (dict "shard" (printf "${POD_NAME}/%d" (int .Values.replicaCount))) (default (dict) $config.global)) }}
+{{- $_ := set $config "global" (merge (dict "shard" (include "flinkrelay.shard" .)) (default (dict) $config.global)) }}
 {{- end }}
 {{- toYaml $config }}
 {{- end }}
@@ -94,10 +133,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $static := dict "targets" (list (printf "127.0.0.1:%v" .Values.sidecar.port)) "labels" $labels }}
 {{- $rule := dict "source_labels" (list "__address__") "regex" "127\\.0\\.0\\.1:(\\d+)" "target_label" "instance" "replacement" "${POD_NAME}:$1" }}
 {{- $jobs = append $jobs (dict "job_name" "flink" "static_configs" (list $static) "relabel_configs" (list $rule)) }}
-{{- else if .Values.targets }}
+{{- else if or .Values.targets (include "flinkrelay.looks" .) }}
+{{- $job := dict "job_name" "flink" }}
+{{- if .Values.targets }}
 {{- $static := dict "targets" .Values.targets }}
 {{- if $labels }}{{- $_ := set $static "labels" $labels }}{{- end }}
-{{- $jobs = append $jobs (dict "job_name" "flink" "static_configs" (list $static)) }}
+{{- $_ := set $job "static_configs" (list $static) }}
+{{- end }}
+{{- if include "flinkrelay.looks" . }}
+{{- $source := dict "source" "kubernetes" "ports" (toString .Values.discovery.flink.ports) }}
+{{- with include "flinkrelay.looksIn" . | fromJsonArray }}{{- $_ := set $source "namespaces" (dict "names" .) }}{{- end }}
+{{- with .Values.discovery.flink.selector }}{{- $_ := set $source "selector" . }}{{- end }}
+{{- $_ := set $job "flink_sd_configs" (list $source) }}
+{{- end }}
+{{- $jobs = append $jobs $job }}
 {{- end }}
 {{- $_ := set $config "scrape_configs" (concat $jobs .Values.config.scrape_configs) }}
 {{- $external := dig "external_labels" (dict) (default (dict) $config.global) }}
@@ -151,7 +200,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     {{- if and (eq .Values.mode "statefulset") .Values.existingConfigMap }}
     # Which of the targets are this relay's: by the number at the end of the pod's name.
     - name: FLINKRELAY_SHARD
-      value: $(POD_NAME)/{{ .Values.replicaCount }}
+      value: {{ include "flinkrelay.shard" . | replace "${POD_NAME}" "$(POD_NAME)" }}
     {{- end }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
@@ -243,7 +292,7 @@ metadata:
   {{- end }}
 spec:
   serviceAccountName: {{ include "flinkrelay.serviceAccountName" . }}
-  automountServiceAccountToken: {{ not (empty .Values.rbac.rules) }}
+  automountServiceAccountToken: {{ not (empty (include "flinkrelay.asksApi" .)) }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   {{- with .Values.imagePullSecrets }}
