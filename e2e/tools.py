@@ -37,8 +37,10 @@ VICTORIA_METRICS = Tool(
 # Its rules are those of the Prometheus above, whose module it is in.
 PROMTOOL = Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", "v0.315.0")
 VMALERT = Tool("vmalert", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", "v1.143.0")
+# The agent beside which `cargo bench --bench agents` measures.
+VMAGENT = Tool("vmagent", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent", "v1.143.0")
 HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
-TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, HELM)
+TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, VMAGENT, HELM)
 
 
 def cache() -> Path:

@@ -225,6 +225,7 @@ section!(RawFlink = "flink" {
     derived: At<Form<RawDerived>>,
     rollups: At<Form<RawRollups>>,
     budgets: RawBudgets,
+    pushdown: Scalar,
     rest: At<Form<RawRest>>,
 });
 

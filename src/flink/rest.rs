@@ -38,5 +38,5 @@ pub mod wants;
 pub use answer::AnswerError;
 pub use cluster::{Ask, Cluster, Names};
 pub use schedule::{Need, Schedule};
-pub use subjects::{SubjectId, Subjects};
+pub use subjects::{SubjectId, Subjects, subject_key};
 pub use wants::{Want, Wants};
