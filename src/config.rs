@@ -310,6 +310,8 @@ pub struct Flink {
     pub sentinels: flink::Sentinels,
     /// Which derived series are made.
     pub derived: flink::Derivations,
+    /// Whether targets are asked only for the metrics that are relayed, where that pays.
+    pub pushdown: bool,
     /// Whether and where Flink's REST API is asked for the names that people gave.
     pub rest: Rest,
 }

@@ -92,6 +92,10 @@ pub const REST_BYTES_MAX: usize = 16 << 20;
 /// Longer than a job takes to restart, during which it has few series.
 pub const RESTORE_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// Bytes of a query that asks a target for its metrics by name. Flink's server takes far more; a proxy in front of it may
+/// refuse what is above 8 KiB, which costs one request an hour.
+pub const PUSHED_QUERY_BYTES_MAX: usize = 16 << 10;
+
 /// REST endpoints found at JobManager targets. Each may be polled; a person who has more clusters
 /// runs more than one relay.
 pub const REST_ENDPOINTS_MAX: usize = 256;

@@ -11,6 +11,7 @@
 //! Invariants: a rule never leaves a label with an empty value or a name that is not legal; a dropped
 //! set may hold the edits of the rules that ran before, and must not be used.
 
+mod by_name;
 mod case;
 mod pattern;
 mod template;
@@ -20,6 +21,7 @@ use std::{borrow::Cow, sync::LazyLock};
 use md5::{Digest, Md5};
 use regex::{Captures, Regex};
 
+pub use self::by_name::{drops_name, drops_names};
 use self::template::Template;
 use crate::labels::Labels;
 

@@ -13,6 +13,7 @@ mod families;
 mod names;
 mod page;
 mod parts;
+mod pushdown;
 mod quarantine;
 mod report;
 mod stage;
@@ -34,9 +35,13 @@ pub use self::across::Combiner;
 pub use self::bad_line::BadLine;
 pub use self::budget::{Budget, BudgetState, level_number};
 pub use self::families::Family;
+pub use self::pushdown::{PushdownState, Pushed, REFUSED_FOR, Whole};
 pub use self::quarantine::PartialPage;
 pub use self::stage::Staged;
-use self::{page::Page, parts::Refused, quarantine::Quarantine, report::Report, stage::Wanted};
+use self::{
+    page::Page, parts::Refused, pushdown::Pushdown, quarantine::Quarantine, report::Report,
+    stage::Wanted,
+};
 use crate::{
     config::{self, Compression, PromDuration},
     flink::{Group, Role},
@@ -141,6 +146,10 @@ pub struct Scraped {
     pub faults_total: u64,
     /// How the page was asked for by name, because it does not come whole; `None` when it does.
     pub partial: Option<PartialPage>,
+    /// Whether the page was asked for by name, because the rest of it is left out anyway.
+    pub is_pushed: bool,
+    /// Whether the next one is.
+    pub pushdown: PushdownState,
     /// What to send, per view.
     pub staged: Vec<Staged>,
 }
@@ -158,6 +167,9 @@ pub struct Scraper {
     accept_encoding: &'static str,
     page: Page,
     quarantine: Quarantine,
+    pushdown: Pushdown,
+    /// The page that was read last was asked for by name.
+    is_pushed: bool,
     tracker: Tracker,
     report: Report,
     views: Arc<[View]>,
@@ -189,6 +201,8 @@ impl Scraper {
             accept_encoding: accept_encoding(scrape, &target),
             page: Page::new(scrape.body_size_limit, scrape.sample_limit, &shaper),
             quarantine: Quarantine::default(),
+            pushdown: Pushdown::new(target.hash(), Arc::clone(&shaper)),
+            is_pushed: false,
             report: Report::new(&target.labels, &views),
             tracker: Tracker::new(shaper, target.labels.clone()),
             wanted: vec![Wanted::default(); views.len()],
@@ -219,6 +233,7 @@ impl Scraper {
         self.wanted = vec![Wanted::default(); shaper.views.len()];
         self.accept_encoding = accept_encoding(scrape, &target);
         self.page = Page::new(scrape.body_size_limit, scrape.sample_limit, &shaper);
+        self.pushdown = Pushdown::new(target.hash(), Arc::clone(&shaper));
         self.report.adopt(&target.labels, &shaper.views, origins);
         self.views = Arc::clone(&shaper.views);
         self.tracker.adopt(shaper, target.labels.clone(), origins);
@@ -235,6 +250,12 @@ impl Scraper {
             Some(_) if self.share.is_some() => {}
             budget => self.share = budget.map(Budget::share),
         }
+    }
+
+    /// Whether the target is asked only for the names that are wanted, where that pays, from the next
+    /// scrape on; to be said again after [`Scraper::adopt`].
+    pub fn push_down(&mut self, is_wanted: bool) {
+        self.pushdown.set(is_wanted, self.target.url.query());
     }
 
     /// Whether the target's roll-ups are parts of those of several targets from the next scrape on, and
@@ -269,12 +290,16 @@ impl Scraper {
         let read = tokio::time::timeout(limit, self.read_named(with_families, now_ms)).await;
         let result = match read.unwrap_or_else(|_| Err(self.timed_out())) {
             Ok(()) => {
+                if self.is_pushed && self.tracker.has_new_subjects() {
+                    self.pushdown.begun(started);
+                }
                 let tally = self.close(now_ms);
                 self.page.families.derived(&self.tracker);
                 Ok(tally)
             }
             Err(failure) => {
                 self.tracker.abort();
+                self.pushdown.forget();
                 Err(failure)
             }
         };
@@ -291,6 +316,8 @@ impl Scraper {
             faults: self.page.faults().to_vec(),
             faults_total: self.page.faults_total(),
             partial,
+            is_pushed: self.is_pushed,
+            pushdown: self.pushdown.state(),
             staged,
         }
     }

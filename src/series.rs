@@ -24,6 +24,7 @@ mod collide;
 mod cut;
 mod derived;
 mod forget;
+mod left_out;
 mod made;
 mod mislabelled;
 mod names;

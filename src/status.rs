@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     flink::Role,
-    scrape::{BadLine, Budget, Failure, PartialPage, Reason, Scraped},
+    scrape::{BadLine, Budget, Failure, PartialPage, PushdownState, Reason, Scraped},
     series::{DropCounts, Dropped, Tally},
     target::Target,
 };
@@ -66,6 +66,12 @@ pub struct TargetState {
     pub series: usize,
     /// How the last good page was asked for by name; `None` when it came whole.
     pub partial: Option<PartialPage>,
+    /// Whether the next page is asked for by name, because the rest of it is left out anyway.
+    pub pushdown: PushdownState,
+    /// Good pages that were.
+    pub scrapes_pushed: u64,
+    /// Bad lines and mislabelled samples of the last whole page: one by name may leave them out.
+    whole_faults: (u64, u64),
 }
 
 /// Sums over all good pages of a target: `scraped + made = kept + dropped`.
@@ -109,6 +115,8 @@ pub struct Before {
     pub mislabelled: u64,
     /// How the last good page was asked for by name.
     pub partial: Option<PartialPage>,
+    /// Whether the page was to be asked for by what is wanted of it.
+    pub pushdown: PushdownState,
 }
 
 impl Status {
@@ -201,7 +209,9 @@ impl TargetStatus {
         let mut state = lock(&self.state);
         let partial = state.partial.clone();
         let mislabelled = state.tally.dropped.of(Dropped::Mislabelled);
-        let faults = state.faults_total.saturating_sub(mislabelled);
+        let faults = state.faults_total.saturating_sub(mislabelled).max(state.whole_faults.0);
+        let mislabelled = mislabelled.max(state.whole_faults.1);
+        let pushdown = state.pushdown;
         state.scrapes += 1;
         state.last_scrape = Some((began, scraped.duration));
         state.faults.clone_from(&scraped.faults);
@@ -217,6 +227,14 @@ impl TargetStatus {
                 state.totals.dropped.merge(&tally.dropped);
                 state.totals.page_bytes += scraped.page_bytes;
                 state.totals.ids_kept += tally.ids_kept;
+                if scraped.is_pushed {
+                    state.scrapes_pushed += 1;
+                } else {
+                    let mislabelled = tally.dropped.of(Dropped::Mislabelled);
+                    let faults = scraped.faults_total.saturating_sub(mislabelled);
+                    state.whole_faults = (faults, mislabelled);
+                }
+                state.pushdown = scraped.pushdown;
                 state.tally = tally.clone();
                 state.partial.clone_from(&scraped.partial);
                 state.failure.take()
@@ -228,7 +246,7 @@ impl TargetStatus {
                 state.failure.replace(failure.clone())
             }
         };
-        Before { failure, faults, mislabelled, partial }
+        Before { failure, faults, mislabelled, partial, pushdown }
     }
 }
 

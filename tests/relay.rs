@@ -42,6 +42,8 @@ mod outages;
 mod own_metrics;
 #[path = "relay/policies.rs"]
 mod policies;
+#[path = "relay/pushdown.rs"]
+mod pushdown;
 #[path = "relay/quarantine.rs"]
 mod quarantine;
 #[path = "relay/ranges.rs"]

@@ -266,6 +266,7 @@ impl Checker<'_> {
         rollups.has_budget = budgets.is_on();
         const SENTINELS: [(&str, flink::Sentinels); 2] =
             [("drop", flink::Sentinels::Drop), ("keep", flink::Sentinels::Keep)];
+        const PUSHDOWN: [(&str, bool); 2] = [("auto", true), ("off", false)];
         Flink {
             groups: self.groups(raw.groups, catalogue.groups()),
             catalogue,
@@ -275,6 +276,7 @@ impl Checker<'_> {
             budgets,
             sentinels: self.choice(raw.sentinels.as_ref(), &SENTINELS, flink::Sentinels::Drop),
             derived: self.derived(raw.derived),
+            pushdown: self.choice(raw.pushdown.as_ref(), &PUSHDOWN, true),
             rest: self.rest(raw.rest),
         }
     }

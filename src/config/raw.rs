@@ -322,6 +322,7 @@ section!(RawFlink = "flink" {
     derived: At<Form<RawDerived>>,
     rollups: At<Form<RawRollups>>,
     budgets: RawBudgets,
+    pushdown: Scalar,
     rest: At<Form<RawRest>>,
 });
 

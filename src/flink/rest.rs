@@ -41,5 +41,5 @@ pub use answer::AnswerError;
 pub use attempts::{AttemptId, Attempts};
 pub use cluster::{Ask, Cluster, Names};
 pub use schedule::{Need, Schedule};
-pub use subjects::{SubjectId, Subjects};
+pub use subjects::{SubjectId, Subjects, subject_key};
 pub use wants::{Want, Wants};

@@ -56,6 +56,8 @@ pub(super) struct JobPlan {
     pub(super) wiring: Arc<Wiring>,
     /// Whether each target is scraped once more at the end.
     pub(super) final_scrape: bool,
+    /// Whether targets are asked only for what is relayed.
+    pub(super) pushdown: bool,
     pub(super) status: Arc<Status>,
     pub(super) rest: Option<Arc<Rest>>,
 }
@@ -127,6 +129,7 @@ impl JobPlan {
             client,
             wiring: Arc::clone(wiring),
             final_scrape: config.final_scrape,
+            pushdown: flink.pushdown,
             status: Arc::clone(status),
             rest: rest.cloned(),
         })
@@ -183,6 +186,7 @@ impl JobPlan {
         let (client, shaper) = (self.client.clone(), Arc::clone(&self.shaper));
         let mut scraper = Scraper::new(target, client, &self.scrape, shaper, self.rest.clone());
         scraper.keep_to(self.budget());
+        scraper.push_down(self.pushdown);
         scraper
     }
 }

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::{across::Contributor, job::JobPlan, now_ms};
 use crate::{
     limits::FAULTS_KEPT_MAX,
-    scrape::{BadLine, PartialPage, Scraped, Scraper},
+    scrape::{BadLine, PartialPage, PushdownState, Pushed, REFUSED_FOR, Scraped, Scraper, Whole},
     series::Dropped,
     status::{Before, TargetStatus},
     target::Target,
@@ -184,6 +184,7 @@ impl Task {
         self.scraper.adopt(target.clone(), client, &plan.scrape, shaper, &origins);
         self.scraper.name_from(plan.rest.clone());
         self.scraper.keep_to(plan.budget());
+        self.scraper.push_down(plan.pushdown);
         self.scraper.part_rollups(plan.is_across());
         self.assignment = next;
     }
@@ -275,6 +276,7 @@ fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
     if scraped.result.is_ok() {
         log_partial(target, scraped.partial.as_ref(), before.partial.as_ref());
     }
+    log_pushdown(target, scraped.pushdown, before.pushdown);
     let mislabelled = |bad: &&BadLine| matches!(bad, BadLine::Mislabelled { .. });
     if let (Some(first), 0) = (scraped.faults.iter().find(mislabelled), before.mislabelled)
         && let Ok(tally) = &scraped.result
@@ -287,6 +289,24 @@ fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
     if let (Some(fault), 0) = (unreadable, before.faults) {
         warn!(url = %target.url, lines = scraped.faults_total, first = %fault,
             "the page has lines that cannot be read; they are skipped and counted");
+    }
+}
+
+/// One line when a target begins to be asked for what is wanted only, and when it is not for a reason of its own.
+fn log_pushdown(target: &Target, now: PushdownState, before: PushdownState) {
+    let url = &target.url;
+    match now {
+        PushdownState::Pushed(Pushed { families, left_out, whole_bytes, pushed_bytes, .. })
+            if !matches!(before, PushdownState::Pushed(_)) =>
+        {
+            debug!(%url, families, left_out, whole_bytes, pushed_bytes,
+                "the target is asked only for the metrics that are relayed");
+        }
+        PushdownState::Whole(why @ (Whole::Ignored | Whole::Refused)) if now != before => {
+            info!(%url, reason = why.as_str(), retry_s = REFUSED_FOR.as_secs(),
+                "the target cannot be asked for the metrics that are relayed only, so its pages come whole");
+        }
+        _ => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BadLine, Failure, Reason, families::Families, quarantine::Present};
+use super::{BadLine, Failure, Reason, families::Families, pushdown::Seen};
 use crate::{
     exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
     flink::Role,
@@ -19,7 +19,7 @@ pub(super) struct Page {
     state: State,
     pub(super) families: Families,
     /// The families that the page names.
-    pub(super) present: Present,
+    pub(super) seen: Seen,
 }
 
 /// What is known of the page so far.
@@ -46,7 +46,7 @@ impl Page {
             sample_limit,
             state: State::default(),
             families: Families::new(Arc::clone(&shaper.catalogue), shaper.names),
-            present: Present::default(),
+            seen: Seen::default(),
         }
     }
 
@@ -55,13 +55,13 @@ impl Page {
         self.lines.reset();
         self.state = State { now_ms, ..State::default() };
         self.families.begin(with_families);
-        self.present.clear();
+        self.seen.begin();
     }
 
     /// Takes the next chunk.
     pub(super) fn feed(&mut self, chunk: &[u8], tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, present, .. } = self;
-        let fed = lines.feed(chunk, |line| state.take(line, limits, families, present, tracker));
+        let Self { lines, limits, state, families, seen, .. } = self;
+        let fed = lines.feed(chunk, |line| state.take(line, limits, families, seen, tracker));
         fed.map_err(|PageTooLarge { limit }| {
             let message = format!("the page is larger than body_size_limit ({limit} bytes)");
             Failure::new(Reason::BodyLimit, message)
@@ -71,15 +71,15 @@ impl Page {
 
     /// Ends an answer, which may be a part of the page.
     pub(super) fn finish_part(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, present, .. } = self;
-        lines.finish(|line| state.take(line, limits, families, present, tracker));
+        let Self { lines, limits, state, families, seen, .. } = self;
+        lines.finish(|line| state.take(line, limits, families, seen, tracker));
         self.check(tracker)
     }
 
     /// Ends the page.
     pub(super) fn finish(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
         self.finish_part(tracker)?;
-        if self.state.readable > 0 {
+        if self.has_samples() {
             return Ok(());
         }
         Err(match self.state.faults.first() {
@@ -96,8 +96,8 @@ impl Page {
         let (number, offset) = (self.lines.lines() + 1, self.lines.bytes());
         for line in text.lines() {
             let line = Line { bytes: line.as_bytes(), number, offset };
-            let Self { limits, state, families, present, .. } = self;
-            state.take(Ok(line), limits, families, present, tracker);
+            let Self { limits, state, families, seen, .. } = self;
+            state.take(Ok(line), limits, families, seen, tracker);
         }
         self.check(tracker)
     }
@@ -116,6 +116,11 @@ impl Page {
 
     pub(super) const fn bytes(&self) -> u64 {
         self.lines.bytes()
+    }
+
+    /// Whether a line was a sample so far.
+    pub(super) const fn has_samples(&self) -> bool {
+        self.state.readable > 0
     }
 
     pub(super) const fn role(&self) -> Role {
@@ -137,7 +142,7 @@ impl State {
         line: Result<Line<'_>, Fault>,
         limits: &exposition::Limits,
         families: &mut Families,
-        present: &mut Present,
+        seen: &mut Seen,
         tracker: &mut Tracker,
     ) {
         let line = match line {
@@ -155,12 +160,13 @@ impl State {
             Some(b'#') => match line.parse(limits) {
                 Ok(Entry::Help { name, text }) => {
                     tracker.observe_help(name, &text);
+                    seen.help(name, &text);
                     families.help(name, &text);
                 }
                 Ok(Entry::Type { name, kind }) => {
                     tracker.observe_type(name, kind);
                     families.kind(name, kind);
-                    present.push(name, kind);
+                    seen.kind(name, kind);
                 }
                 Ok(_) => {}
                 Err(fault) => self.fault(BadLine::Fault(fault)),
@@ -169,6 +175,7 @@ impl State {
                 Ok(kept) => {
                     self.readable += 1;
                     self.learn_role(text);
+                    seen.sample(line.bytes);
                     if kept {
                         families.sample(text);
                     }

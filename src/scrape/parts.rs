@@ -1,5 +1,5 @@
-//! Reading a page, as a whole or, around a metric that throws, in parts: the requests for what
-//! [`Quarantine`](super::quarantine) decides.
+//! Reading a page, as a whole, by the names that are wanted or, around a metric that throws, in parts: the
+//! requests for what [`Pushdown`](super::pushdown) and [`Quarantine`](super::quarantine) decide.
 //!
 //! All parts together are one page to everything else: one begin and one end, the same time for
 //! all samples, and the limits of a page. They have the scrape's time-out together; nothing new is searched
@@ -8,7 +8,7 @@
 use hyper::{StatusCode, Uri};
 use tokio::time::Instant;
 
-use super::{Failure, Reason, Scraper, quarantine::Part};
+use super::{Failure, Reason, Scraper, pushdown::Answer, quarantine::Part};
 use crate::flink::Role;
 
 /// A metric of each process that nobody has ever seen throw.
@@ -47,10 +47,12 @@ impl From<Failure> for Refused {
 impl Scraper {
     /// Reads the page to its end.
     pub(super) async fn read(&mut self, with_families: bool, now_ms: i64) -> Result<(), Failure> {
-        self.tracker.begin();
-        self.page.begin(with_families, now_ms);
+        self.begin(with_families, now_ms);
         let started = Instant::now();
         if self.quarantine.is_whole(started) {
+            if self.read_pushed(with_families, now_ms).await? {
+                return Ok(());
+            }
             let failure = match self.read_whole().await {
                 Ok(()) => return Ok(()),
                 Err(Refused::No(failure)) => return Err(self.gone(failure)),
@@ -62,15 +64,54 @@ impl Scraper {
                 role = self.ask_canary(empty).await.ok_or(failure)?;
                 // Its samples come again, with those beside them.
                 self.tracker.abort();
-                self.tracker.begin();
-                self.page.begin(with_families, now_ms);
+                self.begin(with_families, now_ms);
             }
             self.quarantine.whole_refused(empty, role, Instant::now());
         }
+        self.pushdown.forget();
         self.read_parts(started).await
     }
 
+    fn begin(&mut self, with_families: bool, now_ms: i64) {
+        self.tracker.begin();
+        self.page.begin(with_families, now_ms);
+        self.is_pushed = false;
+    }
+
+    /// Reads the page by name, where that pays. Returns whether it came: if not, the page as a whole tells why.
+    async fn read_pushed(&mut self, with_families: bool, now_ms: i64) -> Result<bool, Failure> {
+        let now = Instant::now();
+        let query = self.pushdown.query(now).filter(|_| !self.quarantine.is_partial());
+        let Some(query) = query.map(str::to_owned) else { return Ok(false) };
+        match self.fetch(Some(&query), true).await {
+            Ok(()) => {
+                self.page.finish_part(&mut self.tracker)?;
+                let is_empty = !self.page.has_samples();
+                match self.pushdown.answered(&self.page.seen.present, is_empty, now) {
+                    Answer::Pushed => {
+                        self.is_pushed = true;
+                        return Ok(true);
+                    }
+                    Answer::Whole => {
+                        self.page.finish(&mut self.tracker)?;
+                        self.quarantine.whole_came(&mut self.page.seen.present, now);
+                        return Ok(true);
+                    }
+                    Answer::Doubtful => {}
+                }
+            }
+            Err(Refused::No(failure)) if !is_refusal(failure.reason) => {
+                return Err(self.gone(failure));
+            }
+            Err(_) => self.pushdown.refused(),
+        }
+        self.tracker.abort();
+        self.begin(with_families, now_ms);
+        Ok(false)
+    }
+
     async fn read_whole(&mut self) -> Result<(), Refused> {
+        self.page.seen.census = self.pushdown.census(Instant::now());
         self.fetch(None, true).await?;
         let nothing = self.page.bytes() == 0;
         let ended = self.page.finish(&mut self.tracker);
@@ -78,7 +119,11 @@ impl Scraper {
             return ended.map_err(Refused::Throws);
         }
         ended?;
-        self.quarantine.whole_came(&mut self.page.present, Instant::now());
+        let now = Instant::now();
+        if let Some(census) = self.page.seen.census.take() {
+            self.pushdown.learn(&census, self.page.bytes(), self.page.role(), now);
+        }
+        self.quarantine.whole_came(&mut self.page.seen.present, now);
         Ok(())
     }
 
@@ -104,7 +149,7 @@ impl Scraper {
                 Err(Refused::No(failure)) => return Err(self.gone(failure)),
             }
         }
-        let some = self.quarantine.end(&round, &self.page.present, Instant::now());
+        let some = self.quarantine.end(&round, &self.page.seen.present, Instant::now());
         match last_refusal.filter(|_| !some) {
             Some(failure) => Err(failure),
             None => self.page.finish(&mut self.tracker),
@@ -130,6 +175,11 @@ impl Scraper {
         }
         failure
     }
+}
+
+/// Whether a failure may be the server's way to say that it does not take the request.
+const fn is_refusal(reason: Reason) -> bool {
+    matches!(reason, Reason::HttpStatus | Reason::NotPrometheus)
 }
 
 /// The URL that asks for these names only.

@@ -35,8 +35,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::families::Family;
-pub(super) use self::families::Present;
+pub(super) use self::families::{Family, Present, of_catalogue};
 use crate::flink::Role;
 
 /// How long a page is asked for in parts before it is tried as a whole.
@@ -158,7 +157,7 @@ impl Quarantine {
         let relapse = self.freed.filter(|(freed, wait)| now.duration_since(*freed) < 2 * *wait);
         let wait = relapse.map_or(RETRY_FIRST, |(_, wait)| (2 * wait).min(RETRY_MAX));
         let fine = self.known.families();
-        let mut unseen = families::of_catalogue(role);
+        let mut unseen = of_catalogue(role);
         unseen.retain(|family| !fine.contains(family));
         self.partial = Some(Partial {
             empty_refuses: empty,

@@ -48,6 +48,11 @@ impl Tracker {
         self.subjects.wants_another_look()
     }
 
+    /// Whether the page is about something, a job or a task, that the one before was not.
+    pub fn has_new_subjects(&self) -> bool {
+        self.subjects.has_new()
+    }
+
     /// Ids of the jobs on the page.
     pub fn jobs(&self) -> BTreeSet<&str> {
         self.subjects.jobs()

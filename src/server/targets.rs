@@ -17,7 +17,7 @@ use crate::{
     push::Receiver,
     relay::Relay,
     scale::ScaleState,
-    scrape::BudgetState,
+    scrape::{BudgetState, PushdownState},
     shard::Shard,
     spool::Reason,
     status::{RangeState, TargetStatus},
@@ -151,6 +151,32 @@ struct Target {
     /// Absent while the page comes whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     partial_page: Option<PartialPage>,
+    /// Absent while nothing is left out by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pushdown: Option<Pushdown>,
+}
+
+/// Whether the target is asked for what is wanted only.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pushdown {
+    /// `pushed`, or why not.
+    state: &'static str,
+    /// Good pages so far that were asked for by name.
+    scrapes_pushed: u64,
+    #[serde(flatten)]
+    pushed: Option<Pushed>,
+}
+
+/// What is asked for.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pushed {
+    families: usize,
+    families_left_out: usize,
+    whole_bytes: u64,
+    pushed_bytes: u64,
+    query_bytes: usize,
 }
 
 /// A page that comes only in parts, because some metric throws.
@@ -348,7 +374,24 @@ fn target(status: &TargetStatus) -> Target {
             suspected: partial.suspected,
             retry_in_seconds: partial.retry_in.as_secs_f64(),
         }),
+        pushdown: pushdown(state.pushdown, state.scrapes_pushed),
     }
+}
+
+fn pushdown(state: PushdownState, scrapes_pushed: u64) -> Option<Pushdown> {
+    let (state, pushed) = match state {
+        PushdownState::Off => return None,
+        PushdownState::Whole(why) => (why.as_str(), None),
+        PushdownState::Pushed(pushed) => ("pushed", Some(pushed)),
+    };
+    let pushed = pushed.map(|pushed| Pushed {
+        families: pushed.families,
+        families_left_out: pushed.left_out,
+        whole_bytes: pushed.whole_bytes,
+        pushed_bytes: pushed.pushed_bytes,
+        query_bytes: pushed.query_bytes,
+    });
+    Some(Pushdown { state, scrapes_pushed, pushed })
 }
 
 fn range(range: String, state: RangeState) -> Range {

@@ -8,6 +8,7 @@
 mod budget;
 mod discovery;
 mod own;
+mod rest;
 mod spool;
 
 use std::{
@@ -24,7 +25,6 @@ use prometheus_client::{
 };
 
 use crate::{
-    flink_rest::EndpointState,
     push::{ANSWERS, Health, Receiver, State},
     relay::Relay,
     scrape::Reason,
@@ -65,7 +65,7 @@ impl Collector for RelayMetrics {
         targets(&self.0, &mut encoder)?;
         discovery::discovery(&self.0, &mut encoder)?;
         discovery::ranges(&self.0, &mut encoder)?;
-        flink_rest(&self.0, &mut encoder)?;
+        rest::flink_rest(&self.0, &mut encoder)?;
         budget::rollups(&self.0.status, &mut encoder)?;
         budget::budget(&self.0.status.budget.state(), &mut encoder)?;
         receivers(&self.0, &mut encoder)
@@ -117,7 +117,7 @@ fn family(
 /// A metric with one value per target or receiver; NaN while there is none.
 type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> f64);
 
-const TARGET_ROWS: [Row<TargetState>; 13] = [
+const TARGET_ROWS: [Row<TargetState>; 14] = [
     ("target_up", "Whether the last scrape succeeded.", Kind::Gauge, |s| {
         s.last_scrape.map_or(f64::NAN, |_| f64::from(s.failure.is_none()))
     }),
@@ -157,6 +157,12 @@ const TARGET_ROWS: [Row<TargetState>; 13] = [
     ("target_page_faults", "Lines of the last page that cannot be read.", Kind::Gauge, |s| {
         s.faults_total as f64
     }),
+    (
+        "target_scrapes_pushed_down",
+        "Good scrapes that asked only for the metrics that are relayed.",
+        Kind::Counter,
+        |s| s.scrapes_pushed as f64,
+    ),
     (
         "target_page_partial",
         "Whether the last good page was asked for by name, because it does not come whole.",
@@ -222,48 +228,6 @@ fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 fn target_labels(status: &TargetStatus) -> [(&str, &str); 2] {
     [("job", status.target.job()), ("instance", status.target.instance())]
-}
-
-const REST_ROWS: [Row<EndpointState>; 6] = [
-    ("flink_rest_up", "Whether the last poll of the REST API succeeded.", Kind::Gauge, |s| {
-        if s.polls == 0 { f64::NAN } else { f64::from(s.failure.is_none()) }
-    }),
-    ("flink_rest_polls", "Polls of the REST API, good and bad.", Kind::Counter, |s| s.polls as f64),
-    ("flink_rest_poll_failures", "Polls that failed.", Kind::Counter, |s| s.polls_failed as f64),
-    ("flink_rest_requests", "Requests that the polls took.", Kind::Counter, |s| s.requests as f64),
-    (
-        "flink_rest_request_failures",
-        "Requests without an answer that can be used.",
-        Kind::Counter,
-        |s| s.requests_failed as f64,
-    ),
-    (
-        "flink_rest_last_poll_timestamp_seconds",
-        "When the last good poll ended.",
-        Kind::Gauge,
-        |s| {
-            let since = s.last_ok.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            since.map_or(f64::NAN, |since| since.as_secs_f64())
-        },
-    ),
-];
-
-fn flink_rest(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let endpoints: Vec<_> = relay
-        .rest()
-        .iter()
-        .flat_map(|rest| rest.endpoints())
-        .map(|(url, state)| (url.to_string(), state))
-        .collect();
-    for (name, help, kind, value) in REST_ROWS {
-        family(encoder, name, help, kind, |family| {
-            endpoints.iter().try_for_each(|(url, state)| family.add(&[("url", url)], value(state)))
-        })?;
-    }
-    let help = "Jobs, tasks and TaskManagers on pages that no REST API has explained.";
-    family(encoder, "flink_rest_unknown", help, Kind::Gauge, |family| {
-        relay.rest().iter().try_for_each(|rest| family.add(&[], rest.unknown().len() as f64))
-    })
 }
 
 /// A receiver and one reading of its counts, so that `appended = delivered + dropped + pending` holds

@@ -432,6 +432,7 @@ fn roll_ups_and_budgets() {
 fn sentinels_and_derived_series() {
     let files = [
         "flink: {sentinels: kep}\n",
+        "flink: {pushdown: on}\n",
         "flink: {derived: some}\n",
         "flink: {derived: [watermark_lag]}\n",
         "flink: {derived: {watermark_lag: maybe}}\n",

@@ -7,7 +7,12 @@ use std::{collections::BTreeMap, io};
 use serde::Serialize;
 
 use super::{Estimate, Report, TargetReport, custom, kind, number};
-use crate::{flink::Budgets, scrape::BudgetState, series::GroupTally, status::RangeState};
+use crate::{
+    flink::Budgets,
+    scrape::{self, BudgetState, PushdownState},
+    series::GroupTally,
+    status::RangeState,
+};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -80,6 +85,8 @@ struct Target<'a> {
     faults_total: u64,
     /// Null when the page came whole.
     partial_page: Option<PartialPage<'a>>,
+    /// Null when nothing is left out by name.
+    pushdown: Option<Pushdown>,
     metrics: Vec<Metric<'a>>,
     series: Vec<Series<'a>>,
 }
@@ -112,6 +119,25 @@ struct PartialPage<'a> {
     quarantined: Vec<&'a str>,
     /// How many more were not asked for, because some of them throw.
     suspected: usize,
+}
+
+/// Whether `run` would ask for the next page by name.
+#[derive(Serialize)]
+struct Pushdown {
+    /// `pushed`, or why not.
+    state: &'static str,
+    #[serde(flatten)]
+    pushed: Option<Pushed>,
+}
+
+/// What it would ask for.
+#[derive(Serialize)]
+struct Pushed {
+    families: usize,
+    families_left_out: usize,
+    whole_bytes: u64,
+    pushed_bytes: u64,
+    query_bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -216,6 +242,7 @@ fn target(report: &TargetReport) -> Target<'_> {
             quarantined: partial.quarantined.iter().map(AsRef::as_ref).collect(),
             suspected: partial.suspected,
         }),
+        pushdown: pushdown(scraped.pushdown),
         metrics: report
             .families
             .iter()
@@ -233,4 +260,19 @@ fn target(report: &TargetReport) -> Target<'_> {
             })
             .collect(),
     }
+}
+
+fn pushdown(state: PushdownState) -> Option<Pushdown> {
+    Some(match state {
+        PushdownState::Off => return None,
+        PushdownState::Whole(why) => Pushdown { state: why.as_str(), pushed: None },
+        PushdownState::Pushed(pushed) => {
+            let scrape::Pushed { families, left_out, whole_bytes, pushed_bytes, query_bytes } =
+                pushed;
+            let families_left_out = left_out;
+            let pushed =
+                Pushed { families, families_left_out, whole_bytes, pushed_bytes, query_bytes };
+            Pushdown { state: "pushed", pushed: Some(pushed) }
+        }
+    })
 }

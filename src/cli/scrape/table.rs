@@ -12,7 +12,7 @@ use super::{Report, TargetReport, custom, number};
 use crate::{
     flink::budget::JobBudget,
     labels::Labels,
-    scrape::{BudgetState, PartialPage},
+    scrape::{BudgetState, PartialPage, PushdownState, Pushed},
     series::Tally,
 };
 
@@ -95,6 +95,7 @@ fn write_target(report: &TargetReport, paint: &Paint, out: &mut dyn io::Write) -
     if let Some(partial) = &scraped.partial {
         write_partial(partial, paint, out)?;
     }
+    write_pushdown(scraped.pushdown, out)?;
     write_dropped(tally, paint, out)?;
     write_faults(report, paint, out)?;
     let mut table = table();
@@ -130,6 +131,22 @@ fn write_partial(page: &PartialPage, paint: &Paint, out: &mut dyn io::Write) -> 
         writeln!(out, "  {} one or more of {suspected} further metrics", paint.red("throws"))?;
     }
     Ok(())
+}
+
+/// How the pages that follow this one would be asked for.
+fn write_pushdown(state: PushdownState, out: &mut dyn io::Write) -> io::Result<()> {
+    match state {
+        PushdownState::Off => Ok(()),
+        PushdownState::Whole(why) => writeln!(out, "  whole pages would follow: {}", why.about()),
+        PushdownState::Pushed(Pushed { families, left_out, whole_bytes, pushed_bytes, .. }) => {
+            let percent = pushed_bytes.saturating_mul(100) / whole_bytes.max(1);
+            writeln!(
+                out,
+                "  by name would follow: {families} families, without the {left_out} that are left out; \
+                 {percent} % of the page's bytes"
+            )
+        }
+    }
 }
 
 fn write_budget(budget: &BudgetState, paint: &Paint, out: &mut dyn io::Write) -> io::Result<()> {

@@ -130,22 +130,13 @@ impl Subjects {
         name: &str,
         labels: impl Iterator<Item = (&'l str, V)>,
     ) -> SubjectId {
-        let Some(names) = self.names.as_ref().filter(|_| is_flinks(name)) else {
-            return SubjectId::NONE;
-        };
-        let mut found = Found::default();
-        labels.for_each(|(name, value)| found.label(name, value.into()));
-        let is_process = is_process(name);
-        let tells_leader = LEADER.contains(&name);
-        let is_named = found.tm.is_some() || found.job_id.is_some();
-        if !is_named && !tells_leader {
-            return SubjectId::NONE;
-        }
+        let Some(names) = self.names.as_ref() else { return SubjectId::NONE };
+        let Some((found, key)) = found(name, labels) else { return SubjectId::NONE };
+        let (is_process, tells_leader) = (is_process(name), tells_leader(name));
         if is_process && (found.job_id.is_some() || found.job_name.is_some()) {
             self.is_outdated |= !self.has_own_jobs;
             self.has_own_jobs = true;
         }
-        let key = found.key(is_process, tells_leader);
         if let Some(&id) = self.index.get(&key) {
             return SubjectId(id);
         }
@@ -159,6 +150,11 @@ impl Subjects {
         let id = u32::try_from(self.subjects.insert(subject)).unwrap_or(u32::MAX);
         self.index.insert(key, id);
         SubjectId(id)
+    }
+
+    /// Whether the page is about something that the one before was not.
+    pub fn has_new(&self) -> bool {
+        self.subjects.iter().any(|(_, subject)| subject.is_new && subject.lines > 0)
     }
 
     /// What is told of the clusters; `None` while names are not given back.
@@ -429,6 +425,33 @@ impl Subject {
         let parts = [page(&self.tm), id, page(&self.job_name), page(&self.task_name), operator];
         hash(parts).digest()
     }
+}
+
+/// What tells the subject of a line from others, `None` when it has none. A page without some of its
+/// lines is about the same as long as each subject has a line.
+pub fn subject_key<'l, V: Into<Cow<'l, str>>>(
+    name: &str,
+    labels: impl Iterator<Item = (&'l str, V)>,
+) -> Option<u128> {
+    found(name, labels).map(|(_, key)| key)
+}
+
+fn found<'l, V: Into<Cow<'l, str>>>(
+    name: &str,
+    labels: impl Iterator<Item = (&'l str, V)>,
+) -> Option<(Found<'l>, u128)> {
+    if !is_flinks(name) {
+        return None;
+    }
+    let mut found = Found::default();
+    labels.for_each(|(name, value)| found.label(name, value.into()));
+    let is_named = found.tm.is_some() || found.job_id.is_some();
+    let key = found.key(is_process(name), tells_leader(name));
+    (is_named || tells_leader(name)).then_some((found, key))
+}
+
+fn tells_leader(name: &str) -> bool {
+    LEADER.contains(&name)
 }
 
 fn is_flinks(name: &str) -> bool {

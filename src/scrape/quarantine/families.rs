@@ -49,6 +49,11 @@ impl Present {
         self.0.push('\n');
     }
 
+    /// The names of the families, in the order of the page.
+    pub(in crate::scrape) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.lines().filter_map(|line| line.get(1..))
+    }
+
     /// Each family once, by name.
     pub(super) fn families(&self) -> BTreeSet<Family> {
         self.0.lines().filter_map(Family::from_line).collect()
@@ -56,17 +61,31 @@ impl Present {
 }
 
 impl Family {
-    fn from_line(line: &str) -> Option<Self> {
-        let suffixes = match line.as_bytes().first()? {
-            b's' => SUMMARY,
-            b'h' => HISTOGRAM,
-            _ => GAUGE,
+    pub(in crate::scrape) fn new(name: &str, kind: Kind) -> Self {
+        let suffixes = match kind {
+            Kind::Summary => SUMMARY,
+            Kind::Histogram => HISTOGRAM,
+            Kind::Counter | Kind::Gauge | Kind::Untyped => GAUGE,
         };
-        Some(Self { name: line.get(1..)?.into(), suffixes })
+        Self { name: name.into(), suffixes }
+    }
+
+    fn from_line(line: &str) -> Option<Self> {
+        let kind = match line.as_bytes().first()? {
+            b's' => Kind::Summary,
+            b'h' => Kind::Histogram,
+            _ => Kind::Gauge,
+        };
+        Some(Self::new(line.get(1..)?, kind))
+    }
+
+    /// Whether a sample of this name belongs to it.
+    pub(in crate::scrape) fn has(&self, sample_name: &str) -> bool {
+        sample_name.strip_prefix(&*self.name).is_some_and(|suffix| self.suffixes.contains(&suffix))
     }
 
     /// Adds what asks for the family to a query.
-    pub(super) fn write(&self, query: &mut String) {
+    pub(in crate::scrape) fn write(&self, query: &mut String) {
         for suffix in self.suffixes {
             let and = if query.is_empty() { "" } else { "&" };
             write!(query, "{and}name%5B%5D={}{suffix}", self.name).expect("a string takes it all");
@@ -74,7 +93,7 @@ impl Family {
     }
 
     /// Bytes that it adds to a query.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::scrape) fn bytes(&self) -> usize {
         let of = |suffix: &&str| "&name%5B%5D=".len() + self.name.len() + suffix.len();
         self.suffixes.iter().map(of).sum()
     }
@@ -82,7 +101,7 @@ impl Family {
 
 /// The families that the catalogue knows for a process of this role, by name. Where a part of a name
 /// varies, nobody can tell what it is.
-pub(super) fn of_catalogue(role: Role) -> BTreeSet<Family> {
+pub(in crate::scrape) fn of_catalogue(role: Role) -> BTreeSet<Family> {
     let wanted = |name: &&String| !name.contains(['<', '{']) && is_of(role, name);
     let families = |metric: &'static Metric| {
         let names = metric.exported.iter().filter(wanted);
