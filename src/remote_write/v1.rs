@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A series' labels never change, so their bytes are built once by [`labels_block`] and copied from
-//! then on. All lengths are computed before anything is written: nothing is moved or patched, and
+//! then on, in two halves ([`Block`]), because many series share the second. All lengths are computed before anything is written: nothing is moved or patched, and
 //! apart from growth of the output nothing is allocated.
 //!
 //! Values travel as bits. A staleness marker is a signalling NaN, and float arithmetic or a float
@@ -18,7 +18,7 @@
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 use super::proto::metric_metadata::MetricType;
-use crate::labels::Labels;
+use crate::labels::{Labels, METRIC_NAME};
 
 /// The bits of the NaN that marks a series as stale, the same in all of Prometheus.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -47,6 +47,56 @@ pub struct Metadata<'a> {
     pub help: &'a str,
     /// The unit; empty when it is not known.
     pub unit: &'a str,
+}
+
+/// What [`labels_block`] makes, in two halves of whole labels, one after the other.
+///
+/// Any slice of bytes is one with an empty second half.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The labels up to the metric's name, which is nearly always the first.
+    pub head: &'a [u8],
+    /// Those behind it.
+    pub tail: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// The halves of a block; one without a metric's name is all tail.
+    pub fn cut(block: &'a [u8]) -> Self {
+        let mut rest = block;
+        while !rest.is_empty() {
+            match take_label(&mut rest) {
+                Some((METRIC_NAME, _)) => {
+                    let (head, tail) = block.split_at(block.len() - rest.len());
+                    return Self { head, tail };
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Self { head: &[], tail: block }
+    }
+
+    /// Bytes of both.
+    pub const fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Whether there is no label.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Both as one.
+    pub fn to_vec(self) -> Vec<u8> {
+        [self.head, self.tail].concat()
+    }
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Block<'a> {
+    fn from(block: &'a T) -> Self {
+        Self { head: block.as_ref(), tail: &[] }
+    }
 }
 
 /// The `labels` fields of one series, ready to be copied into each of its messages.
@@ -86,16 +136,19 @@ pub struct BlockError {
 ///
 /// # Errors
 /// When the block is not of that form: cut off, with other fields, not UTF-8, a name repeated.
-pub fn decode_labels(block: &[u8]) -> Result<Labels<'_>, BlockError> {
+pub fn decode_labels<'a>(block: impl Into<Block<'a>>) -> Result<Labels<'a>, BlockError> {
+    let Block { head, tail } = block.into();
     let mut labels = Labels::new();
-    let mut rest = block;
-    while !rest.is_empty() {
-        let offset = block.len() - rest.len();
-        let (name, value) = take_label(&mut rest).ok_or(BlockError { offset })?;
-        if labels.get(name).is_some() {
-            return Err(BlockError { offset });
+    for (half, begin) in [(head, 0), (tail, head.len())] {
+        let mut rest = half;
+        while !rest.is_empty() {
+            let offset = begin + half.len() - rest.len();
+            let (name, value) = take_label(&mut rest).ok_or(BlockError { offset })?;
+            if labels.get(name).is_some() {
+                return Err(BlockError { offset });
+            }
+            labels.push(name, value);
         }
-        labels.push(name, value);
     }
     Ok(labels)
 }
@@ -107,12 +160,19 @@ pub const fn series_len(block_len: usize, timestamp_ms: i64) -> usize {
 
 /// Appends one series with one sample: `value` by its bits (`f64::to_bits`, [`STALE_NAN`]), the
 /// time in milliseconds since the epoch.
-pub fn put_series(out: &mut Vec<u8>, block: &[u8], value: u64, timestamp_ms: i64) {
+pub fn put_series<'a>(
+    out: &mut Vec<u8>,
+    block: impl Into<Block<'a>>,
+    value: u64,
+    timestamp_ms: i64,
+) {
+    let block = block.into();
     let sample_len = sample_len(timestamp_ms);
     out.reserve(series_len(block.len(), timestamp_ms));
     out.push(TAG_TIMESERIES);
     encode_varint((block.len() + len_field_len(sample_len)) as u64, out);
-    out.extend_from_slice(block);
+    out.extend_from_slice(block.head);
+    out.extend_from_slice(block.tail);
     // A zero could be left out, but not -0.0, which is another value. Writing both costs 0.1 bytes a
     // sample after compression.
     out.push(TAG_SAMPLE);
@@ -251,8 +311,27 @@ mod tests {
     #[test]
     fn a_stale_marker_is_written_by_its_bits() {
         let mut out = Vec::new();
-        put_series(&mut out, &[], STALE_NAN, 0);
+        put_series(&mut out, b"", STALE_NAN, 0);
         assert_eq!(out, b"\x0a\x0d\x12\x0b\x09\x02\0\0\0\0\0\xf0\x7f\x10\0");
+    }
+
+    #[test]
+    fn a_block_is_cut_behind_the_name() {
+        let check = |pairs: &[(&'static str, &'static str)], labels_ahead: usize| {
+            let block = block(pairs);
+            let Block { head, tail } = Block::cut(&block);
+            assert_eq!(decode_labels(head).unwrap().len(), labels_ahead, "{pairs:?}");
+            assert_eq!([head, tail].concat(), &*block, "{pairs:?}");
+            assert_eq!(Block { head, tail }.to_vec(), &*block, "{pairs:?}");
+            assert_eq!(decode_labels(Block { head, tail }), decode_labels(&block), "{pairs:?}");
+        };
+        check(&[("__name__", "up"), ("job", "x")], 1);
+        check(&[("A", "before"), ("__name__", "up"), ("job", "x")], 2);
+        check(&[("__name__", "up")], 1);
+        check(&[("job", "x")], 0);
+        check(&[], 0);
+        let Block { head, tail } = Block::cut(b"no labels");
+        assert_eq!((head, tail), (&b""[..], &b"no labels"[..]));
     }
 
     #[test]
@@ -272,6 +351,6 @@ mod tests {
         check(b"\x0a\x07\x0a\x01a\x12\x02\xc3\x28", 0); // not UTF-8
         check(b"\x0a\x08\x0a\x01a\x12\x011\x18\x01", 0); // a field after the value
         check(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 0); // a length beyond everything
-        assert!(decode_labels(&[]).unwrap().is_empty());
+        assert!(decode_labels(b"").unwrap().is_empty());
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::{Line, Series, Tally, Tracker, made};
 
+/// Room that is not worth giving back.
+const SPARE: usize = 64;
+
 impl Tracker {
     /// Takes back everything of a page that failed in the middle.
     pub fn abort(&mut self) {
@@ -29,13 +32,11 @@ impl Tracker {
         self.inherited.clear();
         self.remade.clear();
         let live = self.lines.len();
-        if self.texts.len() > 64.max(live) {
-            self.texts.retain(|text| Arc::strong_count(text) > 1);
-        }
-        if self.abouts.len() > 64.max(live) {
-            self.abouts.retain(|about| Arc::strong_count(about) > 1);
+        if self.shared.len() > 64.max(live) {
+            self.shared.retain(|text| Arc::strong_count(text) > 1);
         }
         self.subjects.end_page();
+        self.shrink();
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
@@ -47,15 +48,46 @@ impl Tracker {
         self.inherited.clear();
     }
 
+    /// Gives back room that a page has left which was much larger, as while a job restarts: the lines of
+    /// both attempts are there then. Room that grew by doubling is given back too, after the first page.
+    fn shrink(&mut self) {
+        let Self { lines, line_table, series, series_table, observed, .. } = self;
+        if lines.capacity() > lines.len() + lines.len() / 4 + SPARE {
+            lines.shrink_to_fit();
+        }
+        if series.capacity() > series.len() + series.len() / 4 + SPARE {
+            series.shrink_to_fit();
+        }
+        if observed.capacity() > observed.len() + observed.len() / 4 + SPARE {
+            observed.shrink_to_fit();
+        }
+        if line_table.capacity() > 4 * line_table.len() + SPARE {
+            let hash = |&at: &u32| lines.get(at as usize).map_or(0, |l| l.fingerprint as u64);
+            line_table.shrink_to(0, hash);
+        }
+        if series_table.capacity() > 4 * series_table.len() + SPARE {
+            let hash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity as u64);
+            series_table.shrink_to(0, hash);
+        }
+        let places = series.iter().next_back().map_or(0, |(at, _)| at + 1);
+        self.blocks.shrink(places);
+        self.texts.shrink();
+        self.abouts.shrink();
+    }
+
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
         let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
-        let derivers = &mut self.derivers;
+        let (derivers, texts, normals) =
+            (&mut self.derivers, &mut self.texts, &mut self.normals);
         let mut released = Vec::new();
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
-        lines.retain(|_, line| {
+        lines.retain(|at, line| {
             let kept = keep(line);
             if !kept {
                 subjects.drop_line(line.subject);
+                texts.leave(line.ids);
+                texts.leave(line.name);
+                normals.remove(&(at as u32));
                 if let Some(made) = made.get_mut(line.made as usize) {
                     made.forget_line();
                 }
@@ -70,24 +102,31 @@ impl Tracker {
             let Some(line) = self.lines.get(at as usize).filter(|line| !keep(line)) else {
                 continue;
             };
-            let (fingerprint, subject) = (line.fingerprint, line.subject);
+            let &Line { fingerprint, subject, ids, name, .. } = line;
             if let Ok(entry) = self.line_table.find_entry(fingerprint as u64, |&l| l == at) {
                 entry.remove();
             }
             self.lines.remove(at as usize);
+            self.texts.leave(ids);
+            self.texts.leave(name);
+            self.normals.remove(&at);
             self.subjects.drop_line(subject);
         }
     }
 
     pub(super) fn drop_series(&mut self, keep: impl Fn(&Series) -> bool) {
-        let table = &mut self.series_table;
-        self.series.retain(|_, series| {
+        let Self { series, series_table, blocks, abouts, unfit, .. } = self;
+        let mut gone = Vec::new();
+        series_table.retain(|&mut at| series.get(at as usize).is_some_and(&keep));
+        series.retain(|at, series| {
             let kept = keep(series);
             if !kept {
-                table.remove(&series.identity);
+                blocks.remove(at as u32);
+                abouts.leave(series.about);
+                gone.push(series.identity);
             }
             kept
         });
-        self.unfit.retain(|identity| table.contains_key(identity));
+        unfit.forget(&gone);
     }
 }

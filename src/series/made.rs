@@ -17,7 +17,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, ObserveError, Observed, Source, Tracker, rollup};
+use super::{Fate, ObserveError, Observed, Source, Tracker, pool::NOTHING, rollup};
 use crate::exposition::{self, Entry, Reason, SyntaxError};
 
 /// A line of the relay's own.
@@ -96,7 +96,8 @@ impl Tracker {
         match line.fate {
             Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
             Fate::Series(_) => {
-                self.observed.push(Observed { line: at, timestamp_ms: scraped_at_ms, value });
+                self.scraped_at_ms = scraped_at_ms;
+                self.observed.push(Observed { line: at, time: NOTHING, value });
             }
         }
     }

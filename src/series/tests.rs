@@ -42,7 +42,7 @@ struct Sent {
     tally: Tally,
 }
 
-fn text(block: &[u8]) -> String {
+fn text<'a>(block: impl Into<v1::Block<'a>>) -> String {
     let mut labels = v1::decode_labels(block).unwrap();
     assert_eq!(labels.remove("cluster").as_deref(), Some("eu"));
     assert_eq!(labels.remove("instance").as_deref(), Some("tm:9250"));
