@@ -6,6 +6,7 @@ import messages
 import once
 import queries
 import rest
+import rollups
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
 
@@ -33,6 +34,8 @@ def play(stage: Stage) -> None:
         with section("filter and movement"):
             stored.check_filter(stage)
             stored.check_movement(stage)
+        with section("roll-ups"):
+            rollups.check_rollups(stage)
         with section("dashboards and rules"):
             queries.check_queries(stage)
         with section("a job that finishes and a job that is cancelled"):

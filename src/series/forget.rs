@@ -19,6 +19,7 @@ impl Tracker {
         self.drop_series(|series| series.live || series.line != u32::MAX || series.withheld != 0);
         self.unmake_blocks();
         self.subjects.sweep();
+        self.attempts.sweep();
     }
 
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
@@ -36,6 +37,7 @@ impl Tracker {
             self.shared.retain(|text| Arc::strong_count(text) > 1);
         }
         self.subjects.end_page();
+        self.attempts.sweep();
         self.shrink();
     }
 
@@ -77,14 +79,15 @@ impl Tracker {
 
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
         let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
-        let (derivers, texts, normals) =
-            (&mut self.derivers, &mut self.texts, &mut self.normals);
+        let (derivers, attempts) = (&mut self.derivers, &mut self.attempts);
+        let (texts, normals) = (&mut self.texts, &mut self.normals);
         let mut released = Vec::new();
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
         lines.retain(|at, line| {
             let kept = keep(line);
             if !kept {
                 subjects.drop_line(line.subject);
+                attempts.drop_line(line.attempt);
                 texts.leave(line.ids);
                 texts.leave(line.name);
                 normals.remove(&(at as u32));
@@ -102,7 +105,7 @@ impl Tracker {
             let Some(line) = self.lines.get(at as usize).filter(|line| !keep(line)) else {
                 continue;
             };
-            let &Line { fingerprint, subject, ids, name, .. } = line;
+            let Line { fingerprint, subject, attempt, ids, name, .. } = *line;
             if let Ok(entry) = self.line_table.find_entry(fingerprint as u64, |&l| l == at) {
                 entry.remove();
             }
@@ -111,6 +114,7 @@ impl Tracker {
             self.texts.leave(name);
             self.normals.remove(&at);
             self.subjects.drop_line(subject);
+            self.attempts.drop_line(attempt);
         }
     }
 

@@ -9,7 +9,7 @@
 use super::{Fate, Line, Tracker};
 use crate::{
     exposition::{self, Sample},
-    flink::{self, Metric, catalogue::Found},
+    flink::{self, Metric, catalogue::Found, rest::AttemptId},
     remote_write::{
         proto::metric_metadata::MetricType,
         v1,
@@ -68,9 +68,6 @@ impl Comments {
     }
 }
 
-/// A counter whose start nobody tells; no page does.
-const START_UNKNOWN_MS: i64 = 0;
-
 /// What the names of a summary's or histogram's samples have beyond their family's.
 const SUFFIXES: [&str; 4] = ["", "_count", "_sum", "_bucket"];
 
@@ -106,20 +103,13 @@ impl Tracker {
         }
     }
 
-    /// When the counter of a new line began to count: with the attempt of its subtask, whose start Flink's
-    /// REST API tells. It belongs to the line and not to the series, which outlives the attempt.
-    pub(super) fn start_ms(&self, sample: &Sample<'_>, about: &About) -> i64 {
+    /// Whose counter a new line is: the attempt of its subtask. It belongs to the line and not to the
+    /// series, which outlives the attempt.
+    pub(super) fn attempt(&mut self, sample: &Sample<'_>, about: &About) -> AttemptId {
         if about.kind != MetricType::Counter {
-            return START_UNKNOWN_MS;
+            return AttemptId::NONE;
         }
-        let label = |wanted| sample.labels().find(|(name, _)| *name == wanted).map(|(_, v)| v);
-        let number = |name| label(name)?.parse().ok();
-        let start = || {
-            let (job, task) = (label("job_id")?, label("task_id")?);
-            let (subtask, attempt) = (number("subtask_index")?, number("task_attempt_num")?);
-            self.subjects.names()?.start_ms(&job, &task, subtask, attempt)
-        };
-        start().unwrap_or(START_UNKNOWN_MS)
+        self.attempts.enter(sample.labels())
     }
 
     /// Gives every series its numbers, so that the iterators below hold them all.
@@ -135,10 +125,10 @@ impl Tracker {
     /// The samples of the closed page for one view, as [`Tracker::samples`].
     pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered> {
         self.observed.iter().filter_map(move |sample| {
-            let &Line { fate, start_ms, .. } = self.lines.get(sample.line as usize)?;
+            let &Line { fate, attempt, .. } = self.lines.get(sample.line as usize)?;
             let Fate::Series(at) = fate else { return None };
             let series = self.numbers_of(at, self.series.get(at as usize)?.about, view)?;
-            let timestamp_ms = self.time_of(sample);
+            let (timestamp_ms, start_ms) = (self.time_of(sample), self.attempts.start_ms(attempt));
             Some(Numbered { series, timestamp_ms, value: sample.value, start_ms })
         })
     }
