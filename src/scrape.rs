@@ -317,7 +317,10 @@ impl Scraper {
     }
 
     /// As [`Scraper::samples`], each with its metric group.
-    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, Block<'_>, i64, f64)> {
+    pub fn samples_by_group(
+        &self,
+        view: usize,
+    ) -> impl Iterator<Item = (Group, Block<'_>, i64, f64)> {
         self.tracker.samples_by_group(view)
     }
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Memory is what a page of a million lines costs, so what many lines or series have in common is kept once
-//! per target ([`pool`]): the halves of encoded labels ([`blocks`]), ids, names, families.
+//! per target ([`pool`]): the parts of encoded labels ([`blocks`]), ids, names, families.
 //!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
@@ -117,11 +117,28 @@ enum Fate {
     Dropped(Dropped),
 }
 
+/// 128 bits of a hash that need no alignment of 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wide([u32; 4]);
+
+impl Wide {
+    const fn get(self) -> u128 {
+        let [a, b, c, d] = self.0;
+        (a as u128) | (b as u128) << 32 | (c as u128) << 64 | (d as u128) << 96
+    }
+}
+
+impl From<u128> for Wide {
+    fn from(bits: u128) -> Self {
+        Self([0, 32, 64, 96].map(|shift| (bits >> shift) as u32))
+    }
+}
+
 /// A line's text before the value, seen on the last page.
 #[derive(Debug)]
 struct Line {
     /// xxh3-128 of the text.
-    fingerprint: u128,
+    fingerprint: Wide,
     fate: Fate,
     /// [`flink::Group::index`].
     group: u8,
@@ -138,12 +155,12 @@ struct Line {
     subject: SubjectId,
     /// What it is to roll-ups.
     role: Role,
-    /// The line of the relay's own that it is, [`made::NONE`] for a page's.
-    made: u32,
+    /// Whether it is one of the relay's own, see [`Tracker::made_of`].
+    is_made: bool,
     /// Whose counter it is.
     attempt: AttemptId,
     /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
-    no_value: u16,
+    no_value: u8,
     /// What is derived from its values.
     feed: Option<derived::Feed>,
 }
@@ -151,7 +168,7 @@ struct Line {
 /// A label set that is or was sent.
 #[derive(Debug)]
 struct Series {
-    identity: u128,
+    identity: Wide,
     /// What is known of its family; one of [`Tracker::abouts`].
     about: u32,
     /// Number of the page that had it last.
@@ -178,6 +195,8 @@ pub struct Tracker {
     line_table: HashTable<u32>,
     /// See [`Tracker::normal_of`].
     normals: HashMap<u32, u128>,
+    /// The numbers among [`Tracker::made`] of lines that are the relay's own.
+    made_of: HashMap<u32, u32>,
     series: Slab<Series>,
     series_table: HashTable<u32>,
     /// The encoded labels of the series, and the same as numbers.
@@ -225,6 +244,7 @@ impl Tracker {
             lines: Slab::new(),
             line_table: HashTable::new(),
             normals: HashMap::new(),
+            made_of: HashMap::new(),
             series: Slab::new(),
             series_table: HashTable::new(),
             texts: Pool::default(),
@@ -310,7 +330,7 @@ impl Tracker {
 
     fn find_line(&self, fingerprint: u128) -> Option<u32> {
         let same = |&line: &u32| {
-            self.lines.get(line as usize).is_some_and(|l| l.fingerprint == fingerprint)
+            self.lines.get(line as usize).is_some_and(|l| l.fingerprint.get() == fingerprint)
         };
         self.line_table.find(fingerprint as u64, same).copied()
     }
@@ -354,7 +374,7 @@ impl Tracker {
         let no_value = self.no_value_of(sample, known.as_ref());
         let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
         let line = Line {
-            fingerprint,
+            fingerprint: fingerprint.into(),
             fate,
             group,
             born,
@@ -364,7 +384,7 @@ impl Tracker {
             stands_back,
             subject,
             role,
-            made: made::NONE,
+            is_made: false,
             attempt,
             no_value,
             feed,
@@ -398,11 +418,11 @@ impl Tracker {
     fn add_line(&mut self, line: Line, normal: u128) -> u32 {
         self.subjects.add_line(line.subject);
         self.attempts.add_line(line.attempt);
-        let (fingerprint, fate) = (line.fingerprint, line.fate);
+        let (fingerprint, fate) = (line.fingerprint.get(), line.fate);
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
-        let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
+        let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint.get() as u64);
         self.line_table.insert_unique(fingerprint as u64, line, rehash);
         if matches!(fate, Fate::Series(_)) {
             self.set_normal(line, normal);
@@ -415,7 +435,7 @@ impl Tracker {
     fn normal_of(&self, line: u32) -> Option<u128> {
         let Fate::Series(series) = self.lines.get(line as usize)?.fate else { return None };
         let own = self.normals.get(&line).copied();
-        own.or_else(|| Some(self.series.get(series as usize)?.identity))
+        own.or_else(|| Some(self.series.get(series as usize)?.identity.get()))
     }
 
     fn set_normal(&mut self, line: u32, normal: u128) {
@@ -430,7 +450,7 @@ impl Tracker {
 
     fn find_series(&self, identity: u128) -> Option<u32> {
         let same =
-            |&at: &u32| self.series.get(at as usize).is_some_and(|s| s.identity == identity);
+            |&at: &u32| self.series.get(at as usize).is_some_and(|s| s.identity.get() == identity);
         self.series_table.find(identity as u64, same).copied()
     }
 
@@ -446,7 +466,7 @@ impl Tracker {
             return known;
         }
         let series = Series {
-            identity,
+            identity: identity.into(),
             about,
             seen: 0,
             withheld: 0,
@@ -457,7 +477,7 @@ impl Tracker {
         let at = self.series.insert(series);
         let at = u32::try_from(at).expect("as many series as lines at most");
         let series = &self.series;
-        let rehash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity as u64);
+        let rehash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity.get() as u64);
         self.series_table.insert_unique(identity as u64, at, rehash);
         self.blocks.insert(at, blocks);
         at
@@ -520,7 +540,7 @@ impl Tracker {
 }
 
 /// Whether the value says that there is none; `of` is a [`Line::no_value`].
-fn is_none(no_values: &[NoValue], of: u16, value: f64) -> bool {
+fn is_none(no_values: &[NoValue], of: u8, value: f64) -> bool {
     no_values.get(usize::from(of) - 1).is_some_and(|no_value| no_value.is(value))
 }
 

@@ -191,12 +191,7 @@ impl Encoder {
 
     /// Adds a sample of the series whose [`v1::labels_block`] is given; the time is in
     /// milliseconds since the epoch.
-    pub fn push<'a>(
-        &mut self,
-        labels_block: impl Into<Block<'a>>,
-        value: f64,
-        timestamp_ms: i64,
-    ) {
+    pub fn push<'a>(&mut self, labels_block: impl Into<Block<'a>>, value: f64, timestamp_ms: i64) {
         self.push_bits(labels_block.into(), value.to_bits(), timestamp_ms);
     }
 

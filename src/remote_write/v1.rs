@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A series' labels never change, so their bytes are built once by [`labels_block`] and copied from
-//! then on, in two halves ([`Block`]), because many series share the second. All lengths are computed before anything is written: nothing is moved or patched, and
+//! then on, in a few parts ([`Block`]), because series share most of them. All lengths are computed before anything is written: nothing is moved or patched, and
 //! apart from growth of the output nothing is allocated.
 //!
 //! Values travel as bits. A staleness marker is a signalling NaN, and float arithmetic or a float
@@ -49,53 +49,69 @@ pub struct Metadata<'a> {
     pub unit: &'a str,
 }
 
-/// What [`labels_block`] makes, in two halves of whole labels, one after the other.
+/// What [`labels_block`] makes, in parts of whole labels, one after the other.
 ///
-/// Any slice of bytes is one with an empty second half.
+/// A slice of bytes is a block with one part.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The labels up to the metric's name, which is nearly always the first.
-    pub head: &'a [u8],
-    /// Those behind it.
-    pub tail: &'a [u8],
+    /// The parts in order; any of them may be empty.
+    pub parts: [&'a [u8]; PARTS],
 }
 
+/// Parts of a [`Block`].
+pub const PARTS: usize = 4;
+
+/// Names with which the third part of a block begins, and the fourth. With Flink's labels, the second has
+/// cluster, host and job, the third operator, partition and quantile, the fourth subtask, task and
+/// TaskManager.
+const CUTS: [&str; PARTS - 2] = ["k", "su"];
+
 impl<'a> Block<'a> {
-    /// The halves of a block; one without a metric's name is all tail.
+    /// The parts of a block, so that series which differ in one thing share the other parts: the labels
+    /// up to the metric's name, which is nearly always the first, and those behind it, by their names.
     pub fn cut(block: &'a [u8]) -> Self {
-        let mut rest = block;
+        let mut parts = [&[][..]; PARTS];
+        let (mut part, mut begin, mut rest) = (0, block, block);
         while !rest.is_empty() {
-            match take_label(&mut rest) {
-                Some((METRIC_NAME, _)) => {
-                    let (head, tail) = block.split_at(block.len() - rest.len());
-                    return Self { head, tail };
+            let before = rest;
+            // Bytes that are no labels stay with what is ahead of them.
+            let Some((name, _)) = take_label(&mut rest) else { break };
+            let of = match name {
+                _ if name <= METRIC_NAME => 0,
+                _ => 1 + CUTS.iter().filter(|&&cut| name >= cut).count(),
+            };
+            if of > part {
+                if let Some(done) = parts.get_mut(part) {
+                    *done = begin.get(..begin.len() - before.len()).unwrap_or_default();
                 }
-                Some(_) => {}
-                None => break,
+                (part, begin) = (of, before);
             }
         }
-        Self { head: &[], tail: block }
+        if let Some(last) = parts.get_mut(part) {
+            *last = begin;
+        }
+        Self { parts }
     }
 
-    /// Bytes of both.
-    pub const fn len(&self) -> usize {
-        self.head.len() + self.tail.len()
+    /// Bytes of all parts.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
     }
 
     /// Whether there is no label.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Both as one.
+    /// All parts as one.
     pub fn to_vec(self) -> Vec<u8> {
-        [self.head, self.tail].concat()
+        self.parts.concat()
     }
 }
 
 impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Block<'a> {
     fn from(block: &'a T) -> Self {
-        Self { head: block.as_ref(), tail: &[] }
+        Self { parts: [block.as_ref(), &[], &[], &[]] }
     }
 }
 
@@ -137,18 +153,19 @@ pub struct BlockError {
 /// # Errors
 /// When the block is not of that form: cut off, with other fields, not UTF-8, a name repeated.
 pub fn decode_labels<'a>(block: impl Into<Block<'a>>) -> Result<Labels<'a>, BlockError> {
-    let Block { head, tail } = block.into();
     let mut labels = Labels::new();
-    for (half, begin) in [(head, 0), (tail, head.len())] {
-        let mut rest = half;
+    let mut begin = 0;
+    for part in block.into().parts {
+        let mut rest = part;
         while !rest.is_empty() {
-            let offset = begin + half.len() - rest.len();
+            let offset = begin + part.len() - rest.len();
             let (name, value) = take_label(&mut rest).ok_or(BlockError { offset })?;
             if labels.get(name).is_some() {
                 return Err(BlockError { offset });
             }
             labels.push(name, value);
         }
+        begin += part.len();
     }
     Ok(labels)
 }
@@ -171,8 +188,7 @@ pub fn put_series<'a>(
     out.reserve(series_len(block.len(), timestamp_ms));
     out.push(TAG_TIMESERIES);
     encode_varint((block.len() + len_field_len(sample_len)) as u64, out);
-    out.extend_from_slice(block.head);
-    out.extend_from_slice(block.tail);
+    block.parts.iter().for_each(|part| out.extend_from_slice(part));
     // A zero could be left out, but not -0.0, which is another value. Writing both costs 0.1 bytes a
     // sample after compression.
     out.push(TAG_SAMPLE);
@@ -316,22 +332,29 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_cut_behind_the_name() {
-        let check = |pairs: &[(&'static str, &'static str)], labels_ahead: usize| {
-            let block = block(pairs);
-            let Block { head, tail } = Block::cut(&block);
-            assert_eq!(decode_labels(head).unwrap().len(), labels_ahead, "{pairs:?}");
-            assert_eq!([head, tail].concat(), &*block, "{pairs:?}");
-            assert_eq!(Block { head, tail }.to_vec(), &*block, "{pairs:?}");
-            assert_eq!(decode_labels(Block { head, tail }), decode_labels(&block), "{pairs:?}");
+    fn a_block_is_cut_by_the_names_of_labels() {
+        let check = |pairs: &[(&'static str, &'static str)], lens: [usize; PARTS]| {
+            let whole = block(pairs);
+            let cut = Block::cut(&whole);
+            assert_eq!(cut.parts.map(|part| decode_labels(part).unwrap().len()), lens, "{pairs:?}");
+            assert_eq!(cut.to_vec(), &*whole, "{pairs:?}");
+            assert_eq!((cut.len(), cut.is_empty()), (whole.len(), whole.is_empty()), "{pairs:?}");
+            assert_eq!(decode_labels(cut), decode_labels(&whole), "{pairs:?}");
         };
-        check(&[("__name__", "up"), ("job", "x")], 1);
-        check(&[("A", "before"), ("__name__", "up"), ("job", "x")], 2);
-        check(&[("__name__", "up")], 1);
-        check(&[("job", "x")], 0);
-        check(&[], 0);
-        let Block { head, tail } = Block::cut(b"no labels");
-        assert_eq!((head, tail), (&b""[..], &b"no labels"[..]));
+        check(&[("__name__", "up"), ("job", "x")], [1, 1, 0, 0]);
+        check(&[("A", "before"), ("__name__", "up"), ("job", "x")], [2, 1, 0, 0]);
+        check(&[("__name__", "up"), ("tm_id", "x")], [1, 0, 0, 1]);
+        check(
+            &[("job", "x"), ("operator", "y"), ("quantile", "0.5"), ("tm_id", "z")],
+            [0, 1, 2, 1],
+        );
+        check(&[("__name__", "up")], [1, 0, 0, 0]);
+        check(&[("k", "1"), ("su", "2"), ("su_", "3")], [0, 0, 1, 2]);
+        check(&[], [0; PARTS]);
+        let bytes = b"no labels";
+        assert_eq!(Block::cut(bytes).parts, [&bytes[..], b"", b"", b""]);
+        let damaged = [&block(&[("__name__", "up"), ("job", "x")]), &bytes[..]].concat();
+        assert_eq!(Block::cut(&damaged).to_vec(), damaged);
     }
 
     #[test]

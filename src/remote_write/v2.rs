@@ -10,8 +10,8 @@
 //! All numbers but the value are varints. A ref is a place among the texts of the same request, so a
 //! series has no bytes that could be kept from request to request, as it has in 1.0. What is kept are
 //! numbers: [`Symbols`] numbers the texts of a target once, and with them the runs of labels that many
-//! series share; a [`Series`] is two such runs, and the [`Encoder`] translates them to places once for
-//! each request. So a sample costs two look-ups and two short copies, no hash and no comparison of text.
+//! series share; a [`Series`] is four such runs, and the [`Encoder`] translates them to places once for
+//! each request. So a sample costs a few look-ups and short copies, no hash and no comparison of text.
 //!
 //! A request of 2.0 cannot be continued by another one, so a fragment of 2.0 is a whole body.
 //!
@@ -102,10 +102,9 @@ fn put_ref(out: &mut Vec<u8>, at: u32) {
     }
 }
 
-/// Appends one series with one sample; `refs` are the places of its labels, encoded, in two parts.
-fn put_series(out: &mut Vec<u8>, refs: [&[u8]; 2], sample: Sample, metadata: MetadataRefs) {
-    let [head, tail] = refs;
-    let refs_len = head.len() + tail.len();
+/// Appends one series with one sample; `refs` are the places of its labels, encoded, in parts.
+fn put_series(out: &mut Vec<u8>, refs: &[&[u8]], sample: Sample, metadata: MetadataRefs) {
+    let refs_len = refs.iter().map(|part| part.len()).sum();
     let start_ms = Some(sample.start_ms).filter(|&start| start != 0 && start < sample.timestamp_ms);
     let sample_len = sample_len(sample.timestamp_ms, start_ms);
     let metadata_len = metadata_len(metadata);
@@ -117,8 +116,7 @@ fn put_series(out: &mut Vec<u8>, refs: [&[u8]; 2], sample: Sample, metadata: Met
 
     out.push(TAG_LABELS_REFS);
     encode_varint(refs_len as u64, out);
-    out.extend_from_slice(head);
-    out.extend_from_slice(tail);
+    refs.iter().for_each(|part| out.extend_from_slice(part));
     // A zero could be left out, but not -0.0, which is another value.
     out.push(TAG_SAMPLE);
     encode_varint(sample_len as u64, out);
@@ -179,7 +177,7 @@ mod tests {
         let (mut out, mut refs) = (Vec::new(), Vec::new());
         labels.iter().for_each(|&at| put_ref(&mut refs, at));
         let (head, tail) = refs.split_at(refs.len() / 2);
-        put_series(&mut out, [head, tail], sample, metadata);
+        put_series(&mut out, &[head, tail], sample, metadata);
         assert_eq!(out, expect, "{labels:?} {sample:?} {metadata:?}");
     }
 

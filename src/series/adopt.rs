@@ -97,7 +97,9 @@ impl Tracker {
         };
         let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return };
         let ids = self.ids_of(line);
-        let Some(own) = self.series.get(at as usize).map(|series| series.identity) else { return };
+        let Some(own) = self.series.get(at as usize).map(|series| series.identity.get()) else {
+            return;
+        };
         let blocks = if own == identity {
             Some(blocks)
         } else {
@@ -165,6 +167,7 @@ impl Tracker {
         self.series_table.clear();
         self.abouts = Pool::default();
         self.normals.clear();
+        self.made_of.clear();
         self.unfit.adopt(&[]);
         self.observed.clear();
         self.withheld.clear();

@@ -1,15 +1,15 @@
 //! The encoded labels of a target's series, per view, in little room.
 //!
 //! Sixty metrics of a subtask differ in their names and in nothing else, and all subtasks have the same
-//! metrics. So a block is kept as two halves, cut behind the name, each of them once per target:
+//! metrics. So a block is kept in parts ([`v1::Block`]), each of them once per target:
 //!
 //! ```text
-//!   block = __name__="flink_…_numRecordsIn" | host="…", job_name="…", operator="…", subtask_index="3", …
-//!           head: as many as metrics          tail: as many as operators times subtasks
+//!   __name__="flink_…_numRecordsIn" | host="…", job_name="…" | operator="…" | subtask_index="3", task_name="…"
+//!   as many as metrics                one for each job         operators      subtasks
 //! ```
 //!
-//! A series is two numbers then, and what is copied when it is sent stays in the processor's cache. As
-//! remote write 2.0 wants it, it is two numbers likewise ([`v2::Run`]), noted beside the halves.
+//! A series is four numbers then, and what is copied when it is sent stays in the processor's cache. As
+//! remote write 2.0 wants it, it is four numbers likewise ([`v2::Run`]), noted beside the parts.
 
 use super::pool::{NOTHING, Pool};
 use crate::remote_write::{v1, v2};
@@ -21,19 +21,15 @@ pub(super) type Made = Box<[Option<Box<[u8]>>]>;
 pub(super) struct Blocks {
     views: usize,
     /// At series times views plus view.
-    of: Vec<Halves>,
-    halves: Pool<[u8], v2::Run>,
+    of: Vec<Parts>,
+    parts: Pool<[u8], v2::Run>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Halves {
-    head: u32,
-    tail: u32,
-}
+/// The parts of a block, by their numbers.
+type Parts = [u32; v1::PARTS];
 
-impl Halves {
-    const NONE: Self = Self { head: NOTHING, tail: NOTHING };
-}
+/// No block.
+const NONE: Parts = [NOTHING; v1::PARTS];
 
 impl Blocks {
     /// None yet, of this many views.
@@ -44,15 +40,17 @@ impl Blocks {
     /// A series' block for a view.
     #[inline]
     pub(super) fn get(&self, series: u32, view: usize) -> Option<v1::Block<'_>> {
-        let Halves { head, tail } = *self.of.get(self.place(series, view)?)?;
-        Some(v1::Block { head: self.halves.get(head)?, tail: self.halves.get(tail)? })
+        let [a, b, c, d] = *self.of.get(self.place(series, view)?)?;
+        let part = |at| self.parts.get(at);
+        Some(v1::Block { parts: [part(a)?, part(b)?, part(c)?, part(d)?] })
     }
 
     /// The same as numbers, when it has been given some.
     #[inline]
-    pub(super) fn runs(&self, series: u32, view: usize) -> Option<[v2::Run; 2]> {
-        let Halves { head, tail } = *self.of.get(self.place(series, view)?)?;
-        Some([*self.halves.note(head)?, *self.halves.note(tail)?])
+    pub(super) fn runs(&self, series: u32, view: usize) -> Option<[v2::Run; v1::PARTS]> {
+        let [a, b, c, d] = *self.of.get(self.place(series, view)?)?;
+        let run = |at| self.parts.note(at).copied();
+        Some([run(a)?, run(b)?, run(c)?, run(d)?])
     }
 
     /// All blocks of a series.
@@ -64,7 +62,7 @@ impl Blocks {
     pub(super) fn insert(&mut self, series: u32, blocks: &[Option<Box<[u8]>>]) {
         let end = (series as usize + 1) * self.views;
         if self.of.len() < end {
-            self.of.resize(end, Halves::NONE);
+            self.of.resize(end, NONE);
         }
         for view in 0..self.views {
             self.set(series, view, blocks.get(view).and_then(Option::as_deref));
@@ -73,10 +71,8 @@ impl Blocks {
 
     /// Another block, or none, for a view.
     pub(super) fn set(&mut self, series: u32, view: usize, block: Option<&[u8]>) {
-        let made = block.map_or(Halves::NONE, |block| {
-            let v1::Block { head, tail } = v1::Block::cut(block);
-            Halves { head: self.halves.enter(head), tail: self.halves.enter(tail) }
-        });
+        let made = block
+            .map_or(NONE, |block| v1::Block::cut(block).parts.map(|part| self.parts.enter(part)));
         let at = self.place(series, view);
         let old = match at.and_then(|at| self.of.get_mut(at)) {
             Some(place) => std::mem::replace(place, made),
@@ -99,20 +95,19 @@ impl Blocks {
         let mut new = Vec::with_capacity(series * kept.len());
         for of_series in old.chunks(self.views.max(1)) {
             for from in kept {
-                let halves = from.and_then(|from| of_series.get(from)).copied();
-                let Halves { head, tail } = halves.unwrap_or(Halves::NONE);
-                new.push(Halves { head: self.halves.share(head), tail: self.halves.share(tail) });
+                let parts = from.and_then(|from| of_series.get(from)).copied().unwrap_or(NONE);
+                new.push(parts.map(|part| self.parts.share(part)));
             }
         }
-        old.into_iter().for_each(|halves| self.leave(halves));
+        old.into_iter().for_each(|parts| self.leave(parts));
         (self.of, self.views) = (new, kept.len());
     }
 
     /// Gives all blocks their numbers.
     pub(super) fn number(&mut self, symbols: &mut v2::Symbols) {
-        for (half, run) in self.halves.notes_mut() {
+        for (part, run) in self.parts.notes_mut() {
             if !run.is_of(symbols) {
-                let labels = v1::decode_labels(half).expect("blocks are made by labels_block");
+                let labels = v1::decode_labels(part).expect("blocks are made by labels_block");
                 *run = symbols.run(&labels);
             }
         }
@@ -120,7 +115,7 @@ impl Blocks {
 
     /// Takes the numbers back.
     pub(super) fn forget_numbers(&mut self) {
-        self.halves.notes_mut().for_each(|(_, run)| *run = v2::Run::default());
+        self.parts.notes_mut().for_each(|(_, run)| *run = v2::Run::default());
     }
 
     /// Gives back room that is far more than `series` need.
@@ -130,15 +125,14 @@ impl Blocks {
         if self.of.capacity() > needed + needed / 4 {
             self.of.shrink_to_fit();
         }
-        self.halves.shrink();
+        self.parts.shrink();
     }
 
     fn place(&self, series: u32, view: usize) -> Option<usize> {
         (view < self.views).then_some(series as usize * self.views + view)
     }
 
-    fn leave(&mut self, Halves { head, tail }: Halves) {
-        self.halves.leave(head);
-        self.halves.leave(tail);
+    fn leave(&mut self, parts: Parts) {
+        parts.into_iter().for_each(|part| self.parts.leave(part));
     }
 }

@@ -94,7 +94,7 @@ impl Tracker {
                 continue;
             }
             let about = self.series.get(series as usize).map(|series| series.about);
-            let base = self.series.get(series as usize).map(|series| series.identity);
+            let base = self.series.get(series as usize).map(|series| series.identity.get());
             let Some((identity, mut blocks)) = self.with_ids(series, kept) else { continue };
             let (Some(about), Some(base)) = (about, base) else { continue };
             // What was kept from a view without the ids is so with them, for the same reason.
@@ -142,7 +142,7 @@ impl Tracker {
     /// The series' labels with the ids added, for each view.
     fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<(u128, Made)> {
         ids.sort();
-        let identity = self.series.get(series as usize)?.identity;
+        let identity = self.series.get(series as usize)?.identity.get();
         Some((identity_with(identity, &ids), blocks_with(&self.blocks.all(series), &ids)))
     }
 }

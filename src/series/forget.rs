@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Line, Series, Tally, Tracker, made};
+use super::{Line, Series, Tally, Tracker};
 
 /// Room that is not worth giving back.
 const SPARE: usize = 64;
@@ -25,7 +25,7 @@ impl Tracker {
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
     pub fn forget_stale(&mut self) {
         let page = self.page;
-        self.drop_lines(|line| line.seen == page || line.made != made::NONE);
+        self.drop_lines(|line| line.seen == page || line.is_made);
         self.keep_withheld();
         self.end_withheld();
         self.drop_series(|series| series.seen == page || series.withheld == page);
@@ -64,11 +64,11 @@ impl Tracker {
             observed.shrink_to_fit();
         }
         if line_table.capacity() > 4 * line_table.len() + SPARE {
-            let hash = |&at: &u32| lines.get(at as usize).map_or(0, |l| l.fingerprint as u64);
+            let hash = |&at: &u32| lines.get(at as usize).map_or(0, |l| l.fingerprint.get() as u64);
             line_table.shrink_to(0, hash);
         }
         if series_table.capacity() > 4 * series_table.len() + SPARE {
-            let hash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity as u64);
+            let hash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity.get() as u64);
             series_table.shrink_to(0, hash);
         }
         let places = series.iter().next_back().map_or(0, |(at, _)| at + 1);
@@ -78,7 +78,8 @@ impl Tracker {
     }
 
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
-        let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
+        let (lines, subjects) = (&mut self.lines, &mut self.subjects);
+        let (made, made_of) = (&mut self.made, &mut self.made_of);
         let (derivers, attempts) = (&mut self.derivers, &mut self.attempts);
         let (texts, normals) = (&mut self.texts, &mut self.normals);
         let mut released = Vec::new();
@@ -91,7 +92,10 @@ impl Tracker {
                 texts.leave(line.ids);
                 texts.leave(line.name);
                 normals.remove(&(at as u32));
-                if let Some(made) = made.get_mut(line.made as usize) {
+                if line.is_made
+                    && let Some(own) = made_of.remove(&(at as u32))
+                    && let Some(made) = made.get_mut(own as usize)
+                {
                     made.forget_line();
                 }
                 released.extend(line.feed.and_then(|feed| derivers.starve(feed)));
@@ -106,7 +110,7 @@ impl Tracker {
                 continue;
             };
             let Line { fingerprint, subject, attempt, ids, name, .. } = *line;
-            if let Ok(entry) = self.line_table.find_entry(fingerprint as u64, |&l| l == at) {
+            if let Ok(entry) = self.line_table.find_entry(fingerprint.get() as u64, |&l| l == at) {
                 entry.remove();
             }
             self.lines.remove(at as usize);
@@ -127,7 +131,7 @@ impl Tracker {
             if !kept {
                 blocks.remove(at as u32);
                 abouts.leave(series.about);
-                gone.push(series.identity);
+                gone.push(series.identity.get());
             }
             kept
         });

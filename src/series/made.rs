@@ -118,7 +118,8 @@ impl Tracker {
         if let Ok(entry) = self.made_table.find_entry(made.fingerprint as u64, |&at| at == line) {
             entry.remove();
         }
-        self.lines.get_mut(made.line as usize)?.made = NONE;
+        self.lines.get_mut(made.line as usize)?.is_made = false;
+        self.made_of.remove(&made.line);
         Some(made.line)
     }
 
@@ -166,8 +167,9 @@ impl Tracker {
                     .expect("a line that is made is dropped where it exceeds a label limit")
             }
         };
-        if let Some(line) = self.lines.get_mut(line as usize) {
-            line.made = at;
+        if let Some(state) = self.lines.get_mut(line as usize) {
+            state.is_made = true;
+            self.made_of.insert(line, at);
         }
         if let Some(made) = self.made.get_mut(at as usize) {
             made.line = line;

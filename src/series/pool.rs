@@ -1,4 +1,4 @@
-//! Equal things of a target, each kept once: halves of encoded labels, ids, names, what is known of a family.
+//! Equal things of a target, each kept once: parts of encoded labels, ids, names, what is known of a family.
 //!
 //! A thing is named by a number while it has a user, and its room is given to another one when its
 //! last user lets go of it: so a job that restarts for weeks leaves nothing behind.
@@ -90,7 +90,8 @@ where
         self.things.iter_mut().map(|(_, Entry { note, thing, .. })| (&**thing, note))
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.things.len()
     }
 
@@ -101,7 +102,8 @@ where
             things.shrink_to_fit();
         }
         if table.capacity() > 4 * things.len() + SPARE {
-            let hash = |&at: &u32| things.get(at as usize).map_or(0, |e| hasher.hash_one(&*e.thing));
+            let hash =
+                |&at: &u32| things.get(at as usize).map_or(0, |e| hasher.hash_one(&*e.thing));
             table.shrink_to(0, hash);
         }
     }

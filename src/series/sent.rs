@@ -12,7 +12,10 @@ impl Tracker {
     }
 
     /// As [`Tracker::samples`], each with its metric group.
-    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, Block<'_>, i64, f64)> {
+    pub fn samples_by_group(
+        &self,
+        view: usize,
+    ) -> impl Iterator<Item = (Group, Block<'_>, i64, f64)> {
         let groups = self.shaper.catalogue.groups();
         self.sent(view).filter_map(|(line, block, sample)| {
             let group = *groups.get(usize::from(line.group))?;

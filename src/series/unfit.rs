@@ -174,7 +174,7 @@ impl Tracker {
             let fate = self.lines.get(sample.line as usize).map(|line| line.fate);
             let Some(Fate::Series(series)) = fate else { continue };
             let Some(series) = self.series.get(series as usize) else { continue };
-            match self.unfit.why(series.identity, view) {
+            match self.unfit.why(series.identity.get(), view) {
                 None => {}
                 Some(Unfit::Limit(_)) => counts.label_limit += 1,
                 Some(Unfit::MetricName | Unfit::LabelName) => counts.invalid += 1,

@@ -113,7 +113,7 @@ impl<'target> Encoder<'target> {
         let refs = labels.map(|RunPlace { begin, end, .. }| {
             self.refs.get(begin as usize..end as usize).unwrap_or_default()
         });
-        put_series(&mut self.series, refs, sample, metadata);
+        put_series(&mut self.series, &refs, sample, metadata);
         self.expanded_bytes += expanded;
         self.open.add_sample(sample.timestamp_ms);
     }

@@ -1,7 +1,7 @@
 //! The texts of one target, each with a number, and series made of these numbers.
 //!
-//! A series is two *runs* of labels: those up to the metric's name, and those behind it, which it shares
-//! with all metrics of the same subtask. Texts and runs get their numbers once, so a series that is known
+//! A series is a few *runs* of labels, most of which it shares with other series, as the parts of a
+//! [`v1::Block`]. Texts and runs get their numbers once, so a series that is known
 //! costs no hashing and is a few numbers long. Texts of series that are gone stay too, until they are more
 //! than those in use: then all numbers are given anew ([`Symbols::settle`]), which a [`Run`] and a
 //! [`Noted`] notice by the generation they are of.
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{About, symbol_len};
 use crate::{
-    labels::{Labels, METRIC_NAME},
+    labels::Labels,
     remote_write::{proto::metric_metadata::MetricType, v1},
 };
 
@@ -62,8 +62,8 @@ pub struct Noted {
 /// One series as numbers of a target's [`Symbols`].
 #[derive(Clone, Copy, Debug)]
 pub struct Series {
-    /// The labels up to the metric's name, and those behind it.
-    pub(super) labels: [Run; 2],
+    /// Its labels, one run after the other.
+    pub(super) labels: [Run; v1::PARTS],
     pub(super) about: Noted,
 }
 
@@ -215,15 +215,16 @@ impl Series {
     /// A series with these labels, which must be sorted ([`Labels::sort`]).
     pub fn new(symbols: &mut Symbols, labels: &Labels<'_>, about: &About) -> Self {
         debug_assert!(labels.iter().is_sorted_by(|a, b| a.0 < b.0), "{labels}");
-        let is_head = |name: &str| name <= METRIC_NAME;
-        let half = |head: bool| labels.iter().filter(|pair| is_head(pair.0) == head).collect();
-        let halves: [Labels<'_>; 2] = [half(true), half(false)];
-        let labels = halves.map(|half| symbols.run(&half));
-        Self { labels, about: symbols.note(about) }
+        let no_labels = symbols.run(&Labels::new());
+        let mut runs = [no_labels; v1::PARTS];
+        if let Some(first) = runs.first_mut() {
+            *first = symbols.run(labels);
+        }
+        Self { labels: runs, about: symbols.note(about) }
     }
 
     /// A series of which all parts have numbers of the same symbols.
-    pub const fn of(labels: [Run; 2], about: Noted) -> Self {
+    pub const fn of(labels: [Run; v1::PARTS], about: Noted) -> Self {
         Self { labels, about }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v1, v2::About},
-    series::{Dropped, Fate, Line, Observed, Shaped, Tracker, made, pool::NOTHING},
+    series::{Dropped, Fate, Line, Observed, Shaped, Tracker, pool::NOTHING},
 };
 
 /// What is known of the series that were made under one name.
@@ -138,7 +138,7 @@ impl Tracker {
         let enter = |tracker: &mut Self| tracker.abouts.enter(&about);
         let (fate, normal, ids) = self.settle(shaped, shown.as_bytes(), enter);
         let line = Line {
-            fingerprint,
+            fingerprint: fingerprint.into(),
             fate,
             group: u8::try_from(group.index()).expect("there are less than 64 groups"),
             born: self.page,
@@ -148,7 +148,7 @@ impl Tracker {
             stands_back: false,
             subject,
             role,
-            made: made::NONE,
+            is_made: false,
             attempt: AttemptId::NONE,
             no_value: 0,
             feed: None,
