@@ -8,8 +8,8 @@
 //! cargo bench --bench agents -- [--targets 20] [--samples 5000] [--interval 2] [--seconds 20] [AGENT…]
 //! ```
 //!
-//! `AGENT` is `flinkrelay`, or the path of a `vmagent` or a `prometheus`; by default flinkrelay and
-//! those of the two that are installed. Compare figures of one run only: they move with the machine.
+//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, a path that ends like one of them, or
+//! that of a `vmagent` or a `prometheus`; by default the first two and those of the last two that are installed. Compare figures of one run only: they move with the machine.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,10 +31,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Bytes, extract::DefaultBodyLimit, http::header, routing};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::DefaultBodyLimit,
+    http::{StatusCode, header},
+    routing,
+};
 use tokio::net::TcpListener;
 
 const PAGE: &str = include_str!("../tests/pages/2.3.0/taskmanager-2.prom");
+
+/// The agent that sends remote write 2.0.
+const V2: &str = "flinkrelay2";
 
 struct Load {
     targets: usize,
@@ -69,7 +78,7 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let mut rows = Vec::new();
     for agent in &load.agents {
-        let config = write_config(dir.path(), &load, &ports, sink);
+        let config = write_config(dir.path(), &load, &ports, sink, agent);
         let mut command = command(agent, dir.path(), &config, sink);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let row = measure(agent, &mut child, &load, &received);
@@ -105,13 +114,13 @@ impl Load {
                 "--bench" => {}
                 "--test" => {
                     load = Self { targets: 2, interval_s: 1, seconds: 2, warm_s: 2, ..load };
-                    load.agents = vec!["flinkrelay".to_owned()];
+                    load.agents = vec!["flinkrelay".to_owned(), V2.to_owned()];
                 }
                 agent => load.agents.push(agent.to_owned()),
             }
         }
         if load.agents.is_empty() {
-            load.agents.push("flinkrelay".to_owned());
+            load.agents.extend(["flinkrelay", V2].map(str::to_owned));
             let path = env::var_os("PATH").unwrap_or_default();
             let found = |name| env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file());
             let peers = ["vmagent", "prometheus"].into_iter().filter_map(found);
@@ -137,7 +146,12 @@ async fn serve(load: &Load, received: Arc<Received>) -> (Vec<u16>, u16) {
     }
     let write = move |body: Bytes| {
         let received = Arc::clone(&received);
-        async move { received.take(&body) }
+        async move {
+            let written = received.take(&body);
+            // Who sends 2.0 wants to hear how much was written.
+            let header = ("X-Prometheus-Remote-Write-Samples-Written", written.to_string());
+            (StatusCode::NO_CONTENT, [header])
+        }
     };
     let sink = Router::new().route("/api/v1/write", routing::post(write));
     (ports, spawn(sink.layer(DefaultBodyLimit::disable())).await)
@@ -229,27 +243,28 @@ impl Page {
 }
 
 impl Received {
-    fn take(&self, body: &[u8]) -> axum::http::StatusCode {
+    fn take(&self, body: &[u8]) -> u64 {
         let raw = snap::raw::Decoder::new().decompress_vec(body);
         match raw.ok().as_deref().and_then(samples) {
             Some(samples) => {
                 self.samples.fetch_add(samples, Relaxed);
                 self.bytes.fetch_add(body.len() as u64, Relaxed);
+                samples
             }
             None => {
                 self.bad.fetch_add(1, Relaxed);
+                0
             }
         }
-        axum::http::StatusCode::NO_CONTENT
     }
 }
 
-/// Samples of a WriteRequest: fields 2 of its fields 1. Counting must be cheap, for it takes CPU
+/// Samples of a request: fields 2 of its fields 1, or 5 in remote write 2.0. Counting must be cheap, for it takes CPU
 /// from the agent under test.
 fn samples(request: &[u8]) -> Option<u64> {
     let mut count = 0;
     fields(request, |field, series| {
-        if field == 1 {
+        if matches!(field, 1 | 5) {
             fields(series, |field, _| count += u64::from(field == 2));
         }
     })?;
@@ -276,7 +291,7 @@ fn fields<'a>(mut bytes: &'a [u8], mut on_field: impl FnMut(u64, &'a [u8])) -> O
 }
 
 /// A Prometheus config that all agents read.
-fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16) -> PathBuf {
+fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16, agent: &str) -> PathBuf {
     let targets: Vec<_> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
     let interval = load.interval_s;
     let scrape = format!(
@@ -284,7 +299,13 @@ fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16) -> PathBuf {
          - job_name: flink\n  static_configs:\n  - targets: [{}]\n",
         targets.join(", ")
     );
-    let write = format!("remote_write:\n- url: http://127.0.0.1:{sink}/api/v1/write\n");
+    // Others do not know the key, or know it by another name.
+    let message = match agent {
+        _ if agent.ends_with(V2) => "  protobuf_message: io.prometheus.write.v2.Request\n",
+        _ if agent.contains("flinkrelay") => "  protobuf_message: prometheus.WriteRequest\n",
+        _ => "",
+    };
+    let write = format!("remote_write:\n- url: http://127.0.0.1:{sink}/api/v1/write\n{message}");
     fs::write(dir.join("scrape.yaml"), &scrape).unwrap();
     let path = dir.join("config.yaml");
     fs::write(&path, scrape + &write).unwrap();
@@ -295,8 +316,9 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
     let data = dir.join("data");
     // What an earlier agent left there is not the next one's to read.
     let _absent = fs::remove_dir_all(&data);
-    if agent == "flinkrelay" {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flinkrelay"));
+    if agent.contains("flinkrelay") {
+        let built = env!("CARGO_BIN_EXE_flinkrelay");
+        let mut command = Command::new(if agent.contains('/') { agent } else { built });
         command.args(["run", "--listen", "127.0.0.1:0", "-c"]).arg(config);
         return command;
     }

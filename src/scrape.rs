@@ -47,7 +47,7 @@ use crate::{
     flink::{Group, Role},
     flink_rest::Rest,
     http,
-    remote_write::v2::Symbols,
+    remote_write::{v1::Block, v2::Symbols},
     series::{MadeFamily, Origin, Part, Shaper, Tally, Tracker, View},
     target::Target,
 };
@@ -339,12 +339,15 @@ impl Scraper {
     }
 
     /// The series of the last page for one view: encoded labels, timestamp, value.
-    pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> {
+    pub fn samples(&self, view: usize) -> impl Iterator<Item = (Block<'_>, i64, f64)> {
         self.tracker.samples(view)
     }
 
     /// As [`Scraper::samples`], each with its metric group.
-    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+    pub fn samples_by_group(
+        &self,
+        view: usize,
+    ) -> impl Iterator<Item = (Group, Block<'_>, i64, f64)> {
         self.tracker.samples_by_group(view)
     }
 

@@ -9,6 +9,9 @@
 //!                                           `---------> Dropped(reason)
 //! ```
 //!
+//! Memory is what a page of a million lines costs, so what many lines or series have in common is kept once
+//! per target ([`pool`]): the parts of encoded labels ([`blocks`]), ids, names, families.
+//!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
 //! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]. What follows
@@ -20,6 +23,7 @@
 //! that is known has its fate, so its series is known too.
 
 mod adopt;
+mod blocks;
 mod collide;
 mod cut;
 mod derived;
@@ -30,6 +34,7 @@ mod mislabelled;
 mod names;
 mod numbered;
 mod places;
+mod pool;
 mod rollup;
 mod sent;
 mod shape;
@@ -53,7 +58,9 @@ pub use self::{
     unfit::{Unfit, UnfitCounts, Unfits},
 };
 use self::{
+    blocks::{Blocks, Made},
     numbered::Comments,
+    pool::{NOTHING, Pool},
     rollup::{Role, Rollups},
     unfit::UnfitSeries,
 };
@@ -65,7 +72,7 @@ use crate::{
         sentinels::NoValue,
     },
     labels::Labels,
-    remote_write::v2::{self, About},
+    remote_write::v2::{About, Noted},
 };
 
 /// Why a line of a page was not taken.
@@ -84,13 +91,13 @@ pub enum ObserveError {
 
 /// One sample to send.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Observed {
+struct Observed {
     /// The line it stood on.
     line: u32,
-    /// Milliseconds since the epoch.
-    pub timestamp_ms: i64,
+    /// Which of [`Tracker::own_times`] is its timestamp; [`NOTHING`] is the scrape's.
+    time: u32,
     /// The value as on the page.
-    pub value: f64,
+    value: f64,
 }
 
 /// Whose line it is.
@@ -111,35 +118,50 @@ enum Fate {
     Dropped(Dropped),
 }
 
+/// 128 bits of a hash that need no alignment of 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wide([u32; 4]);
+
+impl Wide {
+    const fn get(self) -> u128 {
+        let [a, b, c, d] = self.0;
+        (a as u128) | (b as u128) << 32 | (c as u128) << 64 | (d as u128) << 96
+    }
+}
+
+impl From<u128> for Wide {
+    fn from(bits: u128) -> Self {
+        Self([0, 32, 64, 96].map(|shift| (bits >> shift) as u32))
+    }
+}
+
 /// A line's text before the value, seen on the last page.
 #[derive(Debug)]
 struct Line {
     /// xxh3-128 of the text.
-    fingerprint: u128,
+    fingerprint: Wide,
     fate: Fate,
     /// [`flink::Group::index`].
     group: u8,
     /// Number of the page on which it stood first, and last.
     born: u32,
     seen: u32,
-    /// Identity of its labels after normalisation, before `metric_relabel_configs`.
-    normal: u128,
-    /// The labels that normalisation dropped, encoded; shared among lines.
-    ids: Option<Arc<[u8]>>,
-    /// The name on the page where naming changed it; shared among lines.
-    name: Option<Arc<[u8]>>,
+    /// The labels that normalisation dropped, encoded; one of [`Tracker::texts`].
+    ids: u32,
+    /// The name on the page where naming changed it; one of [`Tracker::texts`].
+    name: u32,
     /// Whether it stands back for a line that has the series' values under their present name.
     stands_back: bool,
     /// Whose names it bears.
     subject: SubjectId,
     /// What it is to roll-ups.
     role: Role,
-    /// The line of the relay's own that it is, [`made::NONE`] for a page's.
-    made: u32,
+    /// Whether it is one of the relay's own, see [`Tracker::made_of`].
+    is_made: bool,
     /// Whose counter it is.
     attempt: AttemptId,
     /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
-    no_value: u16,
+    no_value: u8,
     /// What is derived from its values.
     feed: Option<derived::Feed>,
 }
@@ -147,13 +169,9 @@ struct Line {
 /// A label set that is or was sent.
 #[derive(Debug)]
 struct Series {
-    identity: u128,
-    /// Encoded labels per view; `None` where the view's write_relabel_configs drop it.
-    blocks: Box<[Option<Box<[u8]>>]>,
-    /// What is known of its family; shared among series.
-    about: Arc<About>,
-    /// The same labels as numbers, per view; empty while no receiver wants remote write 2.0.
-    numbers: Box<[Option<v2::Series>]>,
+    identity: Wide,
+    /// What is known of its family; one of [`Tracker::abouts`].
+    about: u32,
     /// Number of the page that had it last.
     seen: u32,
     /// Number of the page on which a line of it had no sample to send, see [`withheld`].
@@ -176,14 +194,27 @@ pub struct Tracker {
     page: u32,
     lines: Slab<Line>,
     line_table: HashTable<u32>,
+    /// See [`Tracker::normal_of`].
+    normals: HashMap<u32, u128>,
+    /// The numbers among [`Tracker::made`] of lines that are the relay's own.
+    made_of: HashMap<u32, u32>,
     series: Slab<Series>,
-    series_table: HashMap<u128, u32>,
-    texts: HashSet<Arc<[u8]>>,
-    abouts: HashSet<Arc<About>>,
+    series_table: HashTable<u32>,
+    /// The encoded labels of the series, and the same as numbers.
+    blocks: Blocks,
+    /// Ids and names of lines.
+    texts: Pool<[u8]>,
+    abouts: Pool<About, Noted>,
+    /// Ids of roll-ups.
+    shared: HashSet<Arc<[u8]>>,
     comments: Comments,
     subjects: Subjects,
     attempts: Attempts,
     observed: Vec<Observed>,
+    /// When the page was scraped, and timestamps of samples that have their own; milliseconds since the
+    /// epoch.
+    scraped_at_ms: i64,
+    own_times: Vec<i64>,
     /// Lines that are here and have no sample to send, see [`withheld`].
     withheld: Vec<u32>,
     /// Series that are kept for lines that have none.
@@ -206,20 +237,26 @@ impl Tracker {
     /// A tracker for a target with these labels.
     pub fn new(shaper: Arc<Shaper>, target_labels: Labels<'static>) -> Self {
         Self {
+            blocks: Blocks::new(shaper.views.len()),
             shaper,
             target_labels,
             limits: exposition::Limits::default(),
             page: 0,
             lines: Slab::new(),
             line_table: HashTable::new(),
+            normals: HashMap::new(),
+            made_of: HashMap::new(),
             series: Slab::new(),
-            series_table: HashMap::new(),
-            texts: HashSet::new(),
-            abouts: HashSet::new(),
+            series_table: HashTable::new(),
+            texts: Pool::default(),
+            abouts: Pool::default(),
+            shared: HashSet::new(),
             comments: Comments::default(),
             subjects: Subjects::default(),
             attempts: Attempts::default(),
             observed: Vec::new(),
+            scraped_at_ms: 0,
+            own_times: Vec::new(),
             withheld: Vec::new(),
             withheld_len: 0,
             made: Slab::new(),
@@ -242,6 +279,7 @@ impl Tracker {
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
+        self.own_times.clear();
         self.withheld.clear();
         let groups = GroupTallies::new(self.shaper.catalogue.groups());
         self.tally = Tally { groups, ..Tally::default() };
@@ -251,6 +289,7 @@ impl Tracker {
     /// that `honor_timestamps` lets through. Returns whether the sample is kept.
     pub fn observe(&mut self, text: &[u8], scraped_at_ms: i64) -> Result<bool, ObserveError> {
         self.tally.scraped += 1;
+        self.scraped_at_ms = scraped_at_ms;
         let split = exposition::split(text);
         let fingerprint = split.as_ref().map(|split| xxh3_128(split.series));
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
@@ -261,7 +300,7 @@ impl Tracker {
             }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
-            let kept = self.record(line, value, timestamp, scraped_at_ms);
+            let kept = self.record(line, value, timestamp);
             return self.told(line, text, kept);
         }
         let sample = match exposition::parse(text, &self.limits) {
@@ -276,7 +315,7 @@ impl Tracker {
             }
         };
         let line = self.insert_line(&sample, Source::Page)?;
-        let kept = self.record(line, sample.value, sample.timestamp_ms, scraped_at_ms);
+        let kept = self.record(line, sample.value, sample.timestamp_ms);
         self.told(line, text, kept)
     }
 
@@ -292,7 +331,7 @@ impl Tracker {
 
     fn find_line(&self, fingerprint: u128) -> Option<u32> {
         let same = |&line: &u32| {
-            self.lines.get(line as usize).is_some_and(|l| l.fingerprint == fingerprint)
+            self.lines.get(line as usize).is_some_and(|l| l.fingerprint.get() == fingerprint)
         };
         self.line_table.find(fingerprint as u64, same).copied()
     }
@@ -323,106 +362,129 @@ impl Tracker {
         };
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
-        let name = renamed.then(|| self.intern(sample.name.as_bytes()));
+        let name = if renamed { self.texts.enter(sample.name.as_bytes()) } else { NOTHING };
         let mut attempt = AttemptId::NONE;
         let about = |tracker: &mut Self| {
             let about = tracker.about(sample.name, known.as_ref());
             attempt = tracker.attempt(sample, &about);
-            about
+            tracker.abouts.enter(&about)
         };
         let (fate, normal, ids) = self.settle(shaped, sample.series, about);
         let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         let no_value = self.no_value_of(sample, known.as_ref());
         let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
-        Ok(self.add_line(Line {
-            fingerprint,
+        let line = Line {
+            fingerprint: fingerprint.into(),
             fate,
             group,
             born,
             seen,
-            normal,
             ids,
             name,
             stands_back,
             subject,
             role,
-            made: made::NONE,
+            is_made: false,
             attempt,
             no_value,
             feed,
-        }))
+        };
+        Ok(self.add_line(line, normal))
     }
 
     /// Finds or makes the series of a new line: what it is, its normal identity and its ids. `shown` is
-    /// the line for people.
+    /// the line for people, `about` enters what is known of its family.
     fn settle(
         &mut self,
         shaped: Shaped,
         shown: &[u8],
-        about: impl FnOnce(&mut Self) -> Arc<About>,
-    ) -> (Fate, u128, Option<Arc<[u8]>>) {
+        about: impl FnOnce(&mut Self) -> u32,
+    ) -> (Fate, u128, u32) {
         match shaped {
-            Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, None),
+            Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, NOTHING),
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
                 self.remember_unfit(identity, unfit, shown);
-                let ids = ids.map(|ids| self.intern(&ids));
+                let ids = ids.map_or(NOTHING, |ids| self.texts.enter(&ids));
                 if !self.remade.is_empty() {
                     self.remake(identity, &blocks);
                 }
                 let about = about(self);
-                let series = self.find_or_insert_series(identity, || (blocks, about));
+                let series = self.find_or_insert_series(identity, &blocks, about);
                 (Fate::Series(series), normal, ids)
             }
         }
     }
 
-    fn add_line(&mut self, line: Line) -> u32 {
+    fn add_line(&mut self, line: Line, normal: u128) -> u32 {
         self.subjects.add_line(line.subject);
         self.attempts.add_line(line.attempt);
-        let fingerprint = line.fingerprint;
+        let (fingerprint, fate) = (line.fingerprint.get(), line.fate);
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
         let lines = &self.lines;
-        let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint as u64);
+        let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint.get() as u64);
         self.line_table.insert_unique(fingerprint as u64, line, rehash);
+        if matches!(fate, Fate::Series(_)) {
+            self.set_normal(line, normal);
+        }
         line
     }
 
-    /// Lines of one subtask share their ids and lines of one family their name, so each is kept once.
-    fn intern(&mut self, text: &[u8]) -> Arc<[u8]> {
-        Arc::clone(self.texts.get_or_insert_with(text, |text| Arc::from(text)))
+    /// Identity of a line's labels after normalisation, before `metric_relabel_configs`. That is nearly
+    /// always its series', and kept only where it is not.
+    fn normal_of(&self, line: u32) -> Option<u128> {
+        let Fate::Series(series) = self.lines.get(line as usize)?.fate else { return None };
+        let own = self.normals.get(&line).copied();
+        own.or_else(|| Some(self.series.get(series as usize)?.identity.get()))
     }
 
+    fn set_normal(&mut self, line: u32, normal: u128) {
+        if self.normal_of(line) != Some(normal) {
+            self.normals.insert(line, normal);
+        }
+    }
+
+    fn intern(&mut self, text: &[u8]) -> Arc<[u8]> {
+        Arc::clone(self.shared.get_or_insert_with(text, |text| Arc::from(text)))
+    }
+
+    fn find_series(&self, identity: u128) -> Option<u32> {
+        let same =
+            |&at: &u32| self.series.get(at as usize).is_some_and(|s| s.identity.get() == identity);
+        self.series_table.find(identity as u64, same).copied()
+    }
+
+    /// Takes the use of `about` over.
     fn find_or_insert_series(
         &mut self,
         identity: u128,
-        make: impl FnOnce() -> (Box<[Option<Box<[u8]>>]>, Arc<About>),
+        blocks: &[Option<Box<[u8]>>],
+        about: u32,
     ) -> u32 {
-        *self.series_table.entry(identity).or_insert_with(|| {
-            let (blocks, about) = make();
-            let series = Series {
-                identity,
-                blocks,
-                about,
-                numbers: Box::default(),
-                seen: 0,
-                withheld: 0,
-                line: u32::MAX,
-                live: false,
-                own_timestamp: false,
-            };
-            u32::try_from(self.series.insert(series)).expect("as many series as lines at most")
-        })
+        if let Some(known) = self.find_series(identity) {
+            self.abouts.leave(about);
+            return known;
+        }
+        let series = Series {
+            identity: identity.into(),
+            about,
+            seen: 0,
+            withheld: 0,
+            line: u32::MAX,
+            live: false,
+            own_timestamp: false,
+        };
+        let at = self.series.insert(series);
+        let at = u32::try_from(at).expect("as many series as lines at most");
+        let series = &self.series;
+        let rehash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity.get() as u64);
+        self.series_table.insert_unique(identity as u64, at, rehash);
+        self.blocks.insert(at, blocks);
+        at
     }
 
-    fn record(
-        &mut self,
-        line: u32,
-        value: f64,
-        own_timestamp: Option<i64>,
-        scraped_at_ms: i64,
-    ) -> bool {
+    fn record(&mut self, line: u32, value: f64, own_timestamp: Option<i64>) -> bool {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
         let is_repeated = state.seen == page;
@@ -451,11 +513,20 @@ impl Tracker {
             }
             Fate::Series(_) => {
                 let own = own_timestamp.filter(|_| self.shaper.honor_timestamps);
-                let timestamp_ms = own.unwrap_or(scraped_at_ms);
-                self.observed.push(Observed { line, timestamp_ms, value });
+                let time = own.map_or(NOTHING, |own| {
+                    self.own_times.push(own);
+                    u32::try_from(self.own_times.len() - 1).expect("as many as lines at most")
+                });
+                self.observed.push(Observed { line, time, value });
                 true
             }
         }
+    }
+
+    /// Milliseconds since the epoch.
+    #[inline]
+    fn time_of(&self, sample: &Observed) -> i64 {
+        self.own_times.get(sample.time as usize).copied().unwrap_or(self.scraped_at_ms)
     }
 
     /// Samples that would be kept so far, for `sample_limit`.
@@ -470,7 +541,7 @@ impl Tracker {
 }
 
 /// Whether the value says that there is none; `of` is a [`Line::no_value`].
-fn is_none(no_values: &[NoValue], of: u16, value: f64) -> bool {
+fn is_none(no_values: &[NoValue], of: u8, value: f64) -> bool {
     no_values.get(usize::from(of) - 1).is_some_and(|no_value| no_value.is(value))
 }
 

@@ -45,6 +45,9 @@ const IN_FLIGHT_MAX: usize = 4096;
 /// connection survives from scrape to scrape; servers that close earlier are noticed by hyper.
 const IDLE: Duration = Duration::from_secs(150);
 
+/// What is read from a connection at once; hyper goes up to 408 KiB, and each target has a connection.
+const READ_BYTES_MAX: usize = 64 << 10;
+
 /// Idle connections to one host that are kept. There are as many as requests went out at once: one
 /// for a target, up to `max_shards` for a receiver, of which few people have more than this.
 const IDLE_PER_HOST_MAX: usize = 64;
@@ -97,6 +100,7 @@ impl Transport {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+                .http1_max_buf_size(READ_BYTES_MAX)
                 .http2_keep_alive_interval(PING_AFTER)
                 .http2_keep_alive_timeout(PING_TIMEOUT)
                 .build(connector.clone()),

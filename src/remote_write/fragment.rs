@@ -26,7 +26,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::{
     Message,
-    v1::{self, Metadata, STALE_NAN},
+    v1::{self, Block, Metadata, STALE_NAN},
 };
 use crate::limits::BODY_RAW_BYTES_MAX;
 
@@ -191,16 +191,16 @@ impl Encoder {
 
     /// Adds a sample of the series whose [`v1::labels_block`] is given; the time is in
     /// milliseconds since the epoch.
-    pub fn push(&mut self, labels_block: &[u8], value: f64, timestamp_ms: i64) {
-        self.push_bits(labels_block, value.to_bits(), timestamp_ms);
+    pub fn push<'a>(&mut self, labels_block: impl Into<Block<'a>>, value: f64, timestamp_ms: i64) {
+        self.push_bits(labels_block.into(), value.to_bits(), timestamp_ms);
     }
 
     /// Marks a series as stale from `timestamp_ms` on.
-    pub fn push_stale(&mut self, labels_block: &[u8], timestamp_ms: i64) {
-        self.push_bits(labels_block, STALE_NAN, timestamp_ms);
+    pub fn push_stale<'a>(&mut self, labels_block: impl Into<Block<'a>>, timestamp_ms: i64) {
+        self.push_bits(labels_block.into(), STALE_NAN, timestamp_ms);
     }
 
-    fn push_bits(&mut self, labels_block: &[u8], value: u64, timestamp_ms: i64) {
+    fn push_bits(&mut self, labels_block: Block<'_>, value: u64, timestamp_ms: i64) {
         if self.open.samples == self.samples_max {
             self.cut();
         }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A series' labels never change, so their bytes are built once by [`labels_block`] and copied from
-//! then on. All lengths are computed before anything is written: nothing is moved or patched, and
+//! then on, in a few parts ([`Block`]), because series share most of them. All lengths are computed before anything is written: nothing is moved or patched, and
 //! apart from growth of the output nothing is allocated.
 //!
 //! Values travel as bits. A staleness marker is a signalling NaN, and float arithmetic or a float
@@ -18,7 +18,7 @@
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 use super::proto::metric_metadata::MetricType;
-use crate::labels::Labels;
+use crate::labels::{Labels, METRIC_NAME};
 
 /// The bits of the NaN that marks a series as stale, the same in all of Prometheus.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -47,6 +47,72 @@ pub struct Metadata<'a> {
     pub help: &'a str,
     /// The unit; empty when it is not known.
     pub unit: &'a str,
+}
+
+/// What [`labels_block`] makes, in parts of whole labels, one after the other.
+///
+/// A slice of bytes is a block with one part.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The parts in order; any of them may be empty.
+    pub parts: [&'a [u8]; PARTS],
+}
+
+/// Parts of a [`Block`].
+pub const PARTS: usize = 4;
+
+/// Names with which the third part of a block begins, and the fourth. With Flink's labels, the second has
+/// cluster, host and job, the third operator, partition and quantile, the fourth subtask, task and
+/// TaskManager.
+const CUTS: [&str; PARTS - 2] = ["k", "su"];
+
+impl<'a> Block<'a> {
+    /// The parts of a block, so that series which differ in one thing share the other parts: the labels
+    /// up to the metric's name, which is nearly always the first, and those behind it, by their names.
+    pub fn cut(block: &'a [u8]) -> Self {
+        let mut parts = [&[][..]; PARTS];
+        let (mut part, mut begin, mut rest) = (0, block, block);
+        while !rest.is_empty() {
+            let before = rest;
+            // Bytes that are no labels stay with what is ahead of them.
+            let Some((name, _)) = take_label(&mut rest) else { break };
+            let of = match name {
+                _ if name <= METRIC_NAME => 0,
+                _ => 1 + CUTS.iter().filter(|&&cut| name >= cut).count(),
+            };
+            if of > part {
+                if let Some(done) = parts.get_mut(part) {
+                    *done = begin.get(..begin.len() - before.len()).unwrap_or_default();
+                }
+                (part, begin) = (of, before);
+            }
+        }
+        if let Some(last) = parts.get_mut(part) {
+            *last = begin;
+        }
+        Self { parts }
+    }
+
+    /// Bytes of all parts.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Whether there is no label.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All parts as one.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.parts.concat()
+    }
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Block<'a> {
+    fn from(block: &'a T) -> Self {
+        Self { parts: [block.as_ref(), &[], &[], &[]] }
+    }
 }
 
 /// The `labels` fields of one series, ready to be copied into each of its messages.
@@ -86,16 +152,20 @@ pub struct BlockError {
 ///
 /// # Errors
 /// When the block is not of that form: cut off, with other fields, not UTF-8, a name repeated.
-pub fn decode_labels(block: &[u8]) -> Result<Labels<'_>, BlockError> {
+pub fn decode_labels<'a>(block: impl Into<Block<'a>>) -> Result<Labels<'a>, BlockError> {
     let mut labels = Labels::new();
-    let mut rest = block;
-    while !rest.is_empty() {
-        let offset = block.len() - rest.len();
-        let (name, value) = take_label(&mut rest).ok_or(BlockError { offset })?;
-        if labels.get(name).is_some() {
-            return Err(BlockError { offset });
+    let mut begin = 0;
+    for part in block.into().parts {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let offset = begin + part.len() - rest.len();
+            let (name, value) = take_label(&mut rest).ok_or(BlockError { offset })?;
+            if labels.get(name).is_some() {
+                return Err(BlockError { offset });
+            }
+            labels.push(name, value);
         }
-        labels.push(name, value);
+        begin += part.len();
     }
     Ok(labels)
 }
@@ -107,12 +177,18 @@ pub const fn series_len(block_len: usize, timestamp_ms: i64) -> usize {
 
 /// Appends one series with one sample: `value` by its bits (`f64::to_bits`, [`STALE_NAN`]), the
 /// time in milliseconds since the epoch.
-pub fn put_series(out: &mut Vec<u8>, block: &[u8], value: u64, timestamp_ms: i64) {
+pub fn put_series<'a>(
+    out: &mut Vec<u8>,
+    block: impl Into<Block<'a>>,
+    value: u64,
+    timestamp_ms: i64,
+) {
+    let block = block.into();
     let sample_len = sample_len(timestamp_ms);
     out.reserve(series_len(block.len(), timestamp_ms));
     out.push(TAG_TIMESERIES);
     encode_varint((block.len() + len_field_len(sample_len)) as u64, out);
-    out.extend_from_slice(block);
+    block.parts.iter().for_each(|part| out.extend_from_slice(part));
     // A zero could be left out, but not -0.0, which is another value. Writing both costs 0.1 bytes a
     // sample after compression.
     out.push(TAG_SAMPLE);
@@ -251,8 +327,34 @@ mod tests {
     #[test]
     fn a_stale_marker_is_written_by_its_bits() {
         let mut out = Vec::new();
-        put_series(&mut out, &[], STALE_NAN, 0);
+        put_series(&mut out, b"", STALE_NAN, 0);
         assert_eq!(out, b"\x0a\x0d\x12\x0b\x09\x02\0\0\0\0\0\xf0\x7f\x10\0");
+    }
+
+    #[test]
+    fn a_block_is_cut_by_the_names_of_labels() {
+        let check = |pairs: &[(&'static str, &'static str)], lens: [usize; PARTS]| {
+            let whole = block(pairs);
+            let cut = Block::cut(&whole);
+            assert_eq!(cut.parts.map(|part| decode_labels(part).unwrap().len()), lens, "{pairs:?}");
+            assert_eq!(cut.to_vec(), &*whole, "{pairs:?}");
+            assert_eq!((cut.len(), cut.is_empty()), (whole.len(), whole.is_empty()), "{pairs:?}");
+            assert_eq!(decode_labels(cut), decode_labels(&whole), "{pairs:?}");
+        };
+        check(&[("__name__", "up"), ("job", "x")], [1, 1, 0, 0]);
+        check(&[("A", "before"), ("__name__", "up"), ("job", "x")], [2, 1, 0, 0]);
+        check(&[("__name__", "up"), ("tm_id", "x")], [1, 0, 0, 1]);
+        check(
+            &[("job", "x"), ("operator", "y"), ("quantile", "0.5"), ("tm_id", "z")],
+            [0, 1, 2, 1],
+        );
+        check(&[("__name__", "up")], [1, 0, 0, 0]);
+        check(&[("k", "1"), ("su", "2"), ("su_", "3")], [0, 0, 1, 2]);
+        check(&[], [0; PARTS]);
+        let bytes = b"no labels";
+        assert_eq!(Block::cut(bytes).parts, [&bytes[..], b"", b"", b""]);
+        let damaged = [&block(&[("__name__", "up"), ("job", "x")]), &bytes[..]].concat();
+        assert_eq!(Block::cut(&damaged).to_vec(), damaged);
     }
 
     #[test]
@@ -272,6 +374,6 @@ mod tests {
         check(b"\x0a\x07\x0a\x01a\x12\x02\xc3\x28", 0); // not UTF-8
         check(b"\x0a\x08\x0a\x01a\x12\x011\x18\x01", 0); // a field after the value
         check(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 0); // a length beyond everything
-        assert!(decode_labels(&[]).unwrap().is_empty());
+        assert!(decode_labels(b"").unwrap().is_empty());
     }
 }

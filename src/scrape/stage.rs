@@ -190,7 +190,7 @@ impl Part<'_> {
     ) -> (Staged, u64) {
         let (mut staged, mut sent) = (Staged::default(), 0);
         if wanted.v2 {
-            tracker.number(self.view, symbols);
+            tracker.number(symbols);
             let report: Vec<_> = self.report.iter().map(|entry| entry.number(symbols)).collect();
             let inherited = tracker.numbered_inherited(self.view, symbols);
             let mut encoder = v2::Encoder::new(symbols, self.samples_max);
@@ -243,14 +243,14 @@ impl Part<'_> {
         if self.good {
             for sample in tracker.numbered(self.view) {
                 let Numbered { series, timestamp_ms, value, start_ms } = sample;
-                encoder.push(series, value, timestamp_ms, start_ms);
+                encoder.push(&series, value, timestamp_ms, start_ms);
                 sent += 1;
             }
             let stale = tracker.numbered_stale(self.view);
-            stale.for_each(|series| encoder.push_stale(series, self.now_ms));
+            stale.for_each(|series| encoder.push_stale(&series, self.now_ms));
         } else {
             let live = tracker.numbered_live(self.view);
-            live.for_each(|series| encoder.push_stale(series, self.now_ms));
+            live.for_each(|series| encoder.push_stale(&series, self.now_ms));
         }
         for series in inherited {
             encoder.push_stale(series, self.now_ms);

@@ -15,7 +15,7 @@ use std::{mem, sync::Arc};
 
 use hashbrown::HashSet;
 
-use super::{Fate, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
+use super::{Blocks, Fate, Pool, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
 use crate::{exposition, labels::Labels};
 
 /// Where a view comes from, when a configuration follows another.
@@ -58,20 +58,17 @@ impl Tracker {
             if kept.get(view) == Some(&Some(from)) {
                 return self.inherited.get(from).cloned().unwrap_or_default();
             }
-            self.live(from).map(Box::from).collect()
+            self.live(from).map(|block| block.to_vec().into()).collect()
         };
         self.inherited = views.map(inherit).collect();
         if same_rules {
-            for (_, series) in &mut self.series {
-                let blocks = kept.iter().map(|from| series.blocks.get((*from)?)?.clone());
-                series.blocks = blocks.collect();
-                series.numbers = Box::default();
-            }
+            self.blocks.adopt(&kept);
             let remade = kept.iter().enumerate().filter(|(_, from)| from.is_none());
             self.remade = remade.map(|(view, _)| view).collect();
             self.unfit.adopt(&kept);
         } else {
             self.forget_lines();
+            self.blocks = Blocks::new(self.shaper.views.len());
         }
     }
 
@@ -95,13 +92,14 @@ impl Tracker {
 
     /// Makes a known line's blocks anew from what it is now; `shown` is the line for people.
     pub(super) fn reshape_as(&mut self, line: u32, shaped: Shaped, shown: &[u8]) {
-        let Some(Fate::Series(series)) = self.lines.get(line as usize).map(|line| line.fate) else {
+        let Some(Fate::Series(at)) = self.lines.get(line as usize).map(|line| line.fate) else {
             return;
         };
         let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return };
         let ids = self.ids_of(line);
-        let Some(series) = self.series.get_mut(series as usize) else { return };
-        let own = series.identity;
+        let Some(own) = self.series.get(at as usize).map(|series| series.identity.get()) else {
+            return;
+        };
         let blocks = if own == identity {
             Some(blocks)
         } else {
@@ -113,27 +111,16 @@ impl Tracker {
         };
         self.unfit.remake(own, &self.remade, unfit, shown);
         for &view in &self.remade {
-            let made = blocks.as_ref().and_then(|blocks| blocks.get(view)).cloned().flatten();
-            if let Some(block) = series.blocks.get_mut(view) {
-                *block = made;
-            }
-            if let Some(numbers) = series.numbers.get_mut(view) {
-                *numbers = None;
-            }
+            let made = blocks.as_ref().and_then(|blocks| blocks.get(view)?.as_deref());
+            self.blocks.set(at, view, made);
         }
     }
 
     /// A new line is of a series that is known: its blocks are made anew with this line.
     pub(super) fn remake(&mut self, identity: u128, blocks: &[Option<Box<[u8]>>]) {
-        let known = self.series_table.get(&identity).copied();
-        let Some(series) = known.and_then(|at| self.series.get_mut(at as usize)) else { return };
+        let Some(series) = self.find_series(identity) else { return };
         for &view in &self.remade {
-            if let (Some(block), Some(made)) = (series.blocks.get_mut(view), blocks.get(view)) {
-                block.clone_from(made);
-            }
-            if let Some(numbers) = series.numbers.get_mut(view) {
-                *numbers = None;
-            }
+            self.blocks.set(series, view, blocks.get(view).and_then(Option::as_deref));
         }
     }
 
@@ -146,11 +133,9 @@ impl Tracker {
         if self.remade.is_empty() {
             return;
         }
-        for (_, series) in self.series.iter_mut().filter(|(_, series)| which(series)) {
+        for (at, _) in self.series.iter().filter(|(_, series)| which(series)) {
             for &view in &self.remade {
-                if let Some(block) = series.blocks.get_mut(view) {
-                    *block = None;
-                }
+                self.blocks.set(at as u32, view, None);
             }
         }
     }
@@ -164,7 +149,7 @@ impl Tracker {
         let mut inherited = mem::take(&mut self.inherited);
         for (view, blocks) in inherited.iter_mut().enumerate().filter(|(_, b)| !b.is_empty()) {
             for (block, ..) in self.samples(view) {
-                blocks.remove(block);
+                blocks.remove(&*block.to_vec());
             }
         }
         self.inherited = inherited;
@@ -180,8 +165,9 @@ impl Tracker {
         self.line_table.clear();
         self.series.clear();
         self.series_table.clear();
-        self.texts.clear();
-        self.abouts.clear();
+        self.abouts = Pool::default();
+        self.normals.clear();
+        self.made_of.clear();
         self.unfit.adopt(&[]);
         self.observed.clear();
         self.withheld.clear();

@@ -10,19 +10,16 @@
 //! Whether two lines collide is known only when the page has ended: a restarted job's new lines take
 //! over the series of its old lines, which are gone by then.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, Line, Tracker};
+use super::{Fate, Line, Made, Tracker};
 use crate::{
     flink::{self, names::PAGE_NAME},
     labels::Labels,
     remote_write::v1,
 };
-
-/// Encoded labels per view, as in [`super::Shaped::Series`].
-type Blocks = Box<[Option<Box<[u8]>>]>;
 
 /// Lines of a page that normalisation or naming made equal.
 struct Collision {
@@ -59,9 +56,12 @@ impl Tracker {
             // Lines that differ before metric_relabel_configs were made equal by the user's rules,
             // and lines without a differing id are equal on the page itself: duplicates.
             let Some(older) = self.lines.get(*first as usize) else { continue };
-            if older.normal == line.normal && (older.ids != line.ids || names_differ(older, line)) {
+            let normal = self.normal_of(at);
+            if let Some(normal) = normal.filter(|_| normal == self.normal_of(*first))
+                && (older.ids != line.ids || names_differ(older, line))
+            {
                 let collision = || Collision { series, members: Vec::new() };
-                collisions.entry(line.normal).or_insert_with(collision);
+                collisions.entry(normal).or_insert_with(collision);
             }
             if older.stands_back {
                 *first = at;
@@ -70,7 +70,7 @@ impl Tracker {
         if !collisions.is_empty() {
             // Lines that an earlier page told apart count too: the ids must differ from theirs.
             for at in self.lines_here() {
-                let normal = self.lines.get(at as usize).map(|line| line.normal);
+                let normal = self.normal_of(at);
                 let collision = normal.and_then(|normal| collisions.get_mut(&normal));
                 collision.into_iter().for_each(|collision| collision.members.push(at));
             }
@@ -93,8 +93,8 @@ impl Tracker {
             if line != Some((self.page, Fate::Series(series))) || kept.is_empty() {
                 continue;
             }
-            let about = self.series.get(series as usize).map(|series| Arc::clone(&series.about));
-            let base = self.series.get(series as usize).map(|series| series.identity);
+            let about = self.series.get(series as usize).map(|series| series.about);
+            let base = self.series.get(series as usize).map(|series| series.identity.get());
             let Some((identity, mut blocks)) = self.with_ids(series, kept) else { continue };
             let (Some(about), Some(base)) = (about, base) else { continue };
             // What was kept from a view without the ids is so with them, for the same reason.
@@ -104,10 +104,13 @@ impl Tracker {
             if !self.remade.is_empty() {
                 self.remake(identity, &blocks);
             }
-            let own = self.find_or_insert_series(identity, || (blocks, about));
+            let about = self.abouts.share(about);
+            let own = self.find_or_insert_series(identity, &blocks, about);
+            let normal = self.normal_of(member);
             if let Some(line) = self.lines.get_mut(member as usize) {
                 line.fate = Fate::Series(own);
             }
+            normal.into_iter().for_each(|normal| self.set_normal(member, normal));
             // A metric that is on the page under two names has two lines for the one series.
             if !given.contains(&own) {
                 given.push(own);
@@ -121,15 +124,15 @@ impl Tracker {
         let mut names = BTreeMap::new();
         let lines = members.iter().filter_map(|&line| self.lines.get(line as usize));
         let mut present = lines.filter(|line| !line.stands_back);
-        present.any(|line| *names.entry(&line.ids).or_insert(&line.name) != &line.name)
+        present.any(|line| *names.entry(line.ids).or_insert(line.name) != line.name)
     }
 
     /// The labels that normalisation dropped of a line, and its name on the page if naming changed it.
     pub(super) fn ids_of(&self, line: u32) -> Labels<'static> {
         let Some(line) = self.lines.get(line as usize) else { return Labels::new() };
-        let ids = line.ids.as_deref().and_then(|ids| v1::decode_labels(ids).ok());
+        let ids = self.texts.get(line.ids).and_then(|ids| v1::decode_labels(ids).ok());
         let mut ids = ids.map(Labels::into_owned).unwrap_or_default();
-        let name = line.name.as_deref().filter(|_| !line.stands_back);
+        let name = self.texts.get(line.name).filter(|_| !line.stands_back);
         if let Some(name) = name.and_then(|name| str::from_utf8(name).ok()) {
             ids.push(PAGE_NAME, name.to_owned());
         }
@@ -137,10 +140,10 @@ impl Tracker {
     }
 
     /// The series' labels with the ids added, for each view.
-    fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<(u128, Blocks)> {
+    fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<(u128, Made)> {
         ids.sort();
-        let series = self.series.get(series as usize)?;
-        Some((identity_with(series.identity, &ids), blocks_with(&series.blocks, &ids)))
+        let identity = self.series.get(series as usize)?.identity.get();
+        Some((identity_with(identity, &ids), blocks_with(&self.blocks.all(series), &ids)))
     }
 }
 
@@ -159,7 +162,7 @@ fn identity_with(identity: u128, ids: &Labels<'_>) -> u128 {
     xxh3_128(&[identity.to_le_bytes(), ids.identity().to_le_bytes()].concat())
 }
 
-fn blocks_with(blocks: &[Option<Box<[u8]>>], ids: &Labels<'_>) -> Blocks {
+fn blocks_with(blocks: &[Option<Box<[u8]>>], ids: &Labels<'_>) -> Made {
     let add = |block: &Option<Box<[u8]>>| {
         let mut labels = v1::decode_labels(block.as_deref()?).ok()?;
         for (name, value) in ids.iter() {
@@ -182,7 +185,7 @@ pub(super) fn told_apart(
     identity: u128,
     blocks: &[Option<Box<[u8]>>],
     ids: &Labels<'_>,
-) -> Option<Blocks> {
+) -> Option<Made> {
     let names: Vec<&str> = ids_by_priority().collect();
     (1_u32..1 << names.len()).find_map(|chosen| {
         let chosen = names.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);

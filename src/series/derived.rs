@@ -11,7 +11,7 @@
 //!
 //! Invariants: only a good page changes the past; a maker whose inputs are not all there makes nothing.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use hashbrown::HashMap;
 use slab::Slab;
@@ -35,11 +35,28 @@ const PAST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 /// seconds has 26,000 in a day, and forgets those that are over early.
 const PASTS_MAX: usize = 4096;
 
-/// Where a line's values go.
+/// Where a line's values go: a maker's number times [`INPUTS`], plus which of its inputs, plus one. Every line
+/// of a page has room for one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Feed {
-    maker: u32,
-    slot: u8,
+pub(super) struct Feed(NonZeroU32);
+
+impl Feed {
+    fn new(maker: u32, slot: u8) -> Option<Self> {
+        let places = INPUTS as u32;
+        maker
+            .checked_mul(places)?
+            .checked_add(u32::from(slot) + 1)
+            .and_then(NonZeroU32::new)
+            .map(Self)
+    }
+
+    const fn maker(self) -> usize {
+        (self.0.get() as usize - 1) / INPUTS
+    }
+
+    const fn slot(self) -> usize {
+        (self.0.get() as usize - 1) % INPUTS
+    }
 }
 
 /// All makers of a target.
@@ -105,8 +122,9 @@ impl Tracker {
             }
             None => self.derivers.insert(Maker::new(derived, sample, &text, line)),
         };
+        let feed = Feed::new(maker, slot)?;
         self.derivers.makers.get_mut(maker as usize)?.lines += 1;
-        Some(Feed { maker, slot })
+        Some(feed)
     }
 
     /// Names of the derived metrics that the closed page has.
@@ -128,10 +146,10 @@ impl Tracker {
 impl Derivers {
     /// A line is on this page, with a value or without one.
     pub(super) fn note(&mut self, feed: Feed, page: u32, value: Option<f64>) {
-        let Some(maker) = self.makers.get_mut(feed.maker as usize) else { return };
+        let Some(maker) = self.makers.get_mut(feed.maker()) else { return };
         maker.seen = page;
         let Some(value) = value else { return };
-        let slot = usize::from(feed.slot);
+        let slot = feed.slot();
         let (Some(held), Some(of)) = (maker.values.get_mut(slot), maker.pages.get_mut(slot)) else {
             return;
         };
@@ -147,12 +165,12 @@ impl Derivers {
 
     /// A line is no more. Gives back the line of the relay's own that nothing feeds any longer.
     pub(super) fn starve(&mut self, feed: Feed) -> Option<u32> {
-        let maker = self.makers.get_mut(feed.maker as usize)?;
+        let maker = self.makers.get_mut(feed.maker())?;
         maker.lines = maker.lines.saturating_sub(1);
         if maker.lines > 0 {
             return None;
         }
-        let maker = self.makers.remove(feed.maker as usize);
+        let maker = self.makers.remove(feed.maker());
         self.index.remove(&maker.line);
         Some(maker.line)
     }

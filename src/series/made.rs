@@ -17,7 +17,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, ObserveError, Observed, Source, Tracker, rollup};
+use super::{Fate, ObserveError, Observed, Source, Tracker, pool::NOTHING, rollup};
 use crate::exposition::{self, Entry, Reason, SyntaxError};
 
 /// A line of the relay's own.
@@ -96,7 +96,8 @@ impl Tracker {
         match line.fate {
             Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
             Fate::Series(_) => {
-                self.observed.push(Observed { line: at, timestamp_ms: scraped_at_ms, value });
+                self.scraped_at_ms = scraped_at_ms;
+                self.observed.push(Observed { line: at, time: NOTHING, value });
             }
         }
     }
@@ -117,7 +118,8 @@ impl Tracker {
         if let Ok(entry) = self.made_table.find_entry(made.fingerprint as u64, |&at| at == line) {
             entry.remove();
         }
-        self.lines.get_mut(made.line as usize)?.made = NONE;
+        self.lines.get_mut(made.line as usize)?.is_made = false;
+        self.made_of.remove(&made.line);
         Some(made.line)
     }
 
@@ -165,8 +167,9 @@ impl Tracker {
                     .expect("a line that is made is dropped where it exceeds a label limit")
             }
         };
-        if let Some(line) = self.lines.get_mut(line as usize) {
-            line.made = at;
+        if let Some(state) = self.lines.get_mut(line as usize) {
+            state.is_made = true;
+            self.made_of.insert(line, at);
         }
         if let Some(made) = self.made.get_mut(at as usize) {
             made.line = line;

@@ -6,16 +6,14 @@
 //! from the encoded labels of 1.0 when a receiver first wants 2.0, so that a relay whose receivers
 //! all speak 1.0 pays nothing for them.
 
-use std::sync::Arc;
-
-use super::{Fate, Line, Observed, Series, Tracker};
+use super::{Fate, Line, Tracker};
 use crate::{
     exposition::{self, Sample},
     flink::{self, Metric, catalogue::Found, rest::AttemptId},
     remote_write::{
         proto::metric_metadata::MetricType,
         v1,
-        v2::{self, About, Symbols},
+        v2::{self, About, Noted, Symbols},
     },
 };
 
@@ -29,9 +27,9 @@ pub(super) struct Comments {
 
 /// One sample of a closed page.
 #[derive(Clone, Copy, Debug)]
-pub struct Numbered<'a> {
+pub struct Numbered {
     /// Its series.
-    pub series: &'a v2::Series,
+    pub series: v2::Series,
     /// Milliseconds since the epoch.
     pub timestamp_ms: i64,
     /// The value as on the page.
@@ -89,8 +87,8 @@ impl Tracker {
 
     /// What is known of the family of a sample of this name, which is the one being read; `known` is
     /// what the catalogue says of it.
-    pub(super) fn about(&mut self, sample_name: &str, known: Option<&Found<'_, '_>>) -> Arc<About> {
-        let about = match known.map(|known| self.shaper.names.metric(known)) {
+    pub(super) fn about(&self, sample_name: &str, known: Option<&Found<'_, '_>>) -> About {
+        match known.map(|known| self.shaper.names.metric(known)) {
             Some(metric) => About {
                 kind: known_kind(metric),
                 help: metric.help.as_str().into(),
@@ -102,13 +100,7 @@ impl Tracker {
                 unit: "".into(),
             },
             None => About::kind(MetricType::Unknown),
-        };
-        self.intern_about(&about)
-    }
-
-    /// Series of one family share what is known of it.
-    pub(super) fn intern_about(&mut self, about: &About) -> Arc<About> {
-        Arc::clone(self.abouts.get_or_insert_with(about, |about| Arc::new(about.clone())))
+        }
     }
 
     /// Whose counter a new line is: the attempt of its subtask. It belongs to the line and not to the
@@ -120,33 +112,42 @@ impl Tracker {
         self.attempts.enter(sample.labels())
     }
 
-    /// Gives every series of one view its numbers, so that the iterators below hold them all.
-    pub fn number(&mut self, view: usize, symbols: &mut Symbols) {
-        for (_, series) in &mut self.series {
-            series.number(view, symbols);
+    /// Gives every series its numbers, so that the iterators below hold them all.
+    pub fn number(&mut self, symbols: &mut Symbols) {
+        self.blocks.number(symbols);
+        for (about, noted) in self.abouts.notes_mut() {
+            if !noted.is_of(symbols) {
+                *noted = symbols.note(about);
+            }
         }
     }
 
     /// The samples of the closed page for one view, as [`Tracker::samples`].
-    pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered<'_>> {
+    pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered> {
         self.observed.iter().filter_map(move |sample| {
             let &Line { fate, attempt, .. } = self.lines.get(sample.line as usize)?;
-            let Fate::Series(series) = fate else { return None };
-            let series = self.series.get(series as usize)?.numbers.get(view)?.as_ref()?;
-            let Observed { timestamp_ms, value, .. } = *sample;
-            let start_ms = self.attempts.start_ms(attempt);
-            Some(Numbered { series, timestamp_ms, value, start_ms })
+            let Fate::Series(at) = fate else { return None };
+            let series = self.numbers_of(at, self.series.get(at as usize)?.about, view)?;
+            let (timestamp_ms, start_ms) = (self.time_of(sample), self.attempts.start_ms(attempt));
+            Some(Numbered { series, timestamp_ms, value: sample.value, start_ms })
         })
     }
 
     /// The series that are not on the closed page any more, as [`Tracker::stale`].
-    pub fn numbered_stale(&self, view: usize) -> impl Iterator<Item = &v2::Series> {
-        self.stale_series().filter_map(move |series| series.numbers.get(view)?.as_ref())
+    pub fn numbered_stale(&self, view: usize) -> impl Iterator<Item = v2::Series> {
+        let stale = self.stale_series();
+        stale.filter_map(move |(at, series)| self.numbers_of(at, series.about, view))
     }
 
     /// All series that receivers know, as [`Tracker::live`].
-    pub fn numbered_live(&self, view: usize) -> impl Iterator<Item = &v2::Series> {
-        self.live_series().filter_map(move |series| series.numbers.get(view)?.as_ref())
+    pub fn numbered_live(&self, view: usize) -> impl Iterator<Item = v2::Series> {
+        let live = self.live_series();
+        live.filter_map(move |(at, series)| self.numbers_of(at, series.about, view))
+    }
+
+    #[inline]
+    fn numbers_of(&self, series: u32, about: u32, view: usize) -> Option<v2::Series> {
+        Some(v2::Series::of(self.blocks.runs(series, view)?, *self.abouts.note(about)?))
     }
 
     /// What an earlier configuration sent and nothing has sent again; [`Tracker::stale`] and
@@ -161,23 +162,8 @@ impl Tracker {
 
     /// Forgets all numbers, because no receiver wants them any more.
     pub fn forget_numbers(&mut self) {
-        for (_, series) in &mut self.series {
-            series.numbers = Box::default();
-        }
-    }
-}
-
-impl Series {
-    fn number(&mut self, view: usize, symbols: &mut Symbols) {
-        let Some(block) = self.blocks.get(view).and_then(Option::as_deref) else { return };
-        if self.numbers.is_empty() {
-            self.numbers = self.blocks.iter().map(|_| None).collect();
-        }
-        let Some(numbers) = self.numbers.get_mut(view) else { return };
-        if !numbers.as_ref().is_some_and(|numbers| numbers.is_of(symbols)) {
-            let labels = v1::decode_labels(block).expect("blocks are made by labels_block");
-            *numbers = Some(v2::Series::new(symbols, &labels, &self.about));
-        }
+        self.blocks.forget_numbers();
+        self.abouts.notes_mut().for_each(|(_, noted)| *noted = Noted::default());
     }
 }
 

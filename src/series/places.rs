@@ -53,6 +53,7 @@ impl Tracker {
 
     /// Gives the sample its series' place on this page; false when another sample has it.
     fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
+        let own_timestamp = self.time_of(sample) != scraped_at_ms;
         let Some(line) = self.lines.get(sample.line as usize) else { return false };
         let Fate::Series(series) = line.fate else { return false };
         let Some(series) = self.series.get_mut(series as usize) else { return false };
@@ -65,7 +66,7 @@ impl Tracker {
         }
         series.seen = page;
         series.line = sample.line;
-        series.own_timestamp = sample.timestamp_ms != scraped_at_ms;
+        series.own_timestamp = own_timestamp;
         if !series.live {
             series.live = true;
             self.tally.series_added += 1;

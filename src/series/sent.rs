@@ -3,51 +3,54 @@
 //! The same as remote write 2.0 wants it is in [`super::numbered`].
 
 use super::{Fate, Line, Observed, Series, Tracker};
-use crate::flink::Group;
+use crate::{flink::Group, remote_write::v1::Block};
 
 impl Tracker {
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
-    pub fn samples(&self, view: usize) -> impl Iterator<Item = (&[u8], i64, f64)> + '_ {
-        self.sent(view).map(|(_, block, sample)| (block, sample.timestamp_ms, sample.value))
+    pub fn samples(&self, view: usize) -> impl Iterator<Item = (Block<'_>, i64, f64)> + '_ {
+        self.sent(view).map(move |(_, block, sample)| (block, self.time_of(sample), sample.value))
     }
 
     /// As [`Tracker::samples`], each with its metric group.
-    pub fn samples_by_group(&self, view: usize) -> impl Iterator<Item = (Group, &[u8], i64, f64)> {
+    pub fn samples_by_group(
+        &self,
+        view: usize,
+    ) -> impl Iterator<Item = (Group, Block<'_>, i64, f64)> {
         let groups = self.shaper.catalogue.groups();
         self.sent(view).filter_map(|(line, block, sample)| {
             let group = *groups.get(usize::from(line.group))?;
-            Some((group, block, sample.timestamp_ms, sample.value))
+            Some((group, block, self.time_of(sample), sample.value))
         })
     }
 
-    fn sent(&self, view: usize) -> impl Iterator<Item = (&Line, &[u8], &Observed)> + '_ {
+    fn sent(&self, view: usize) -> impl Iterator<Item = (&Line, Block<'_>, &Observed)> + '_ {
         self.observed.iter().filter_map(move |sample| {
             let line = self.lines.get(sample.line as usize)?;
             let Fate::Series(series) = line.fate else { return None };
-            let block = self.series.get(series as usize)?.blocks.get(view)?.as_deref()?;
-            Some((line, block, sample))
+            Some((line, self.blocks.get(series, view)?, sample))
         })
     }
 
     /// The encoded labels, for one view, of series that were sent but are not on the closed page.
-    pub fn stale(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let stale = self.stale_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
-        stale.chain(self.inherited(view))
+    pub fn stale(&self, view: usize) -> impl Iterator<Item = Block<'_>> + '_ {
+        let stale = self.stale_series().filter_map(move |(at, _)| self.blocks.get(at, view));
+        stale.chain(self.inherited(view).map(Block::from))
     }
 
-    pub(super) fn stale_series(&self) -> impl Iterator<Item = &Series> {
+    pub(super) fn stale_series(&self) -> impl Iterator<Item = (u32, &Series)> {
         let page = self.page;
-        self.live_series().filter(move |series| series.seen != page)
+        self.live_series().filter(move |(_, series)| series.seen != page)
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
     /// scrape fails or the target goes.
-    pub fn live(&self, view: usize) -> impl Iterator<Item = &[u8]> + '_ {
-        let live = self.live_series().filter_map(move |s| s.blocks.get(view)?.as_deref());
-        live.chain(self.inherited(view))
+    pub fn live(&self, view: usize) -> impl Iterator<Item = Block<'_>> + '_ {
+        let live = self.live_series().filter_map(move |(at, _)| self.blocks.get(at, view));
+        live.chain(self.inherited(view).map(Block::from))
     }
 
-    pub(super) fn live_series(&self) -> impl Iterator<Item = &Series> {
-        self.series.iter().map(|(_, s)| s).filter(|s| s.live && !s.own_timestamp)
+    pub(super) fn live_series(&self) -> impl Iterator<Item = (u32, &Series)> {
+        let series = self.series.iter().map(|(at, series)| (at as u32, series));
+        series.filter(|(_, s)| s.live && !s.own_timestamp)
     }
 }

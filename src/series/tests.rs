@@ -42,7 +42,7 @@ struct Sent {
     tally: Tally,
 }
 
-fn text(block: &[u8]) -> String {
+fn text<'a>(block: impl Into<v1::Block<'a>>) -> String {
     let mut labels = v1::decode_labels(block).unwrap();
     assert_eq!(labels.remove("cluster").as_deref(), Some("eu"));
     assert_eq!(labels.remove("instance").as_deref(), Some("tm:9250"));
@@ -579,4 +579,14 @@ proptest! {
             alive = now;
         }
     }
+}
+
+/// A page of a million lines has a million of each.
+#[test]
+fn lines_series_and_samples_are_small() {
+    assert_eq!(size_of::<Line>(), 64);
+    assert_eq!(size_of::<Option<Line>>(), 64, "a free place needs no room of its own");
+    assert_eq!(size_of::<Series>(), 36);
+    assert_eq!(size_of::<Option<Series>>(), 36);
+    assert_eq!(size_of::<Observed>(), 16);
 }

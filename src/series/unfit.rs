@@ -2,7 +2,7 @@
 //! they are new, kept from that receiver alone, counted with each sample, and named once. Those that only
 //! needed a shorter label value are sent, and counted and named likewise.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Fate, LabelLimit, Limits, Shaper, Tracker};
 use crate::remote_write::v1;
@@ -90,8 +90,11 @@ impl UnfitSeries {
     }
 
     /// Forgets the series that are no more.
-    pub(super) fn retain(&mut self, is_there: impl Fn(&u128) -> bool) {
-        self.faults.retain(|(identity, _), _| is_there(identity));
+    pub(super) fn forget(&mut self, gone: &[u128]) {
+        if !gone.is_empty() && !self.faults.is_empty() {
+            let gone: HashSet<u128> = gone.iter().copied().collect();
+            self.faults.retain(|(identity, _), _| !gone.contains(identity));
+        }
     }
 
     /// The blocks of a series were made anew for these views.
@@ -153,7 +156,7 @@ impl Tracker {
     /// Remembers why a series of a new line is kept from views. One that is known keeps what is known
     /// of it, but for the views whose blocks are made anew.
     pub(super) fn remember_unfit(&mut self, identity: u128, unfit: Unfits, series: &[u8]) {
-        if !self.series_table.contains_key(&identity) {
+        if self.find_series(identity).is_none() {
             self.unfit.insert(identity, unfit, series);
         } else if !self.remade.is_empty() {
             self.unfit.remake(identity, &self.remade, unfit, series);
@@ -171,7 +174,7 @@ impl Tracker {
             let fate = self.lines.get(sample.line as usize).map(|line| line.fate);
             let Some(Fate::Series(series)) = fate else { continue };
             let Some(series) = self.series.get(series as usize) else { continue };
-            match self.unfit.why(series.identity, view) {
+            match self.unfit.why(series.identity.get(), view) {
                 None => {}
                 Some(Unfit::Limit(_)) => counts.label_limit += 1,
                 Some(Unfit::MetricName | Unfit::LabelName) => counts.invalid += 1,

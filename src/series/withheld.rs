@@ -18,11 +18,7 @@ use crate::{
 
 impl Tracker {
     /// Which of [`Tracker::no_values`] are no values of this sample's, as [`super::Line::no_value`].
-    pub(super) fn no_value_of(
-        &mut self,
-        sample: &Sample<'_>,
-        known: Option<&Found<'_, '_>>,
-    ) -> u16 {
+    pub(super) fn no_value_of(&mut self, sample: &Sample<'_>, known: Option<&Found<'_, '_>>) -> u8 {
         let no_value = match known {
             Some(known) => known.no_value(),
             // A histogram of the user's own may be empty as one of Flink's.
@@ -42,7 +38,7 @@ impl Tracker {
             self.no_values.push(no_value);
             self.no_values.len() - 1
         });
-        u16::try_from(at + 1).unwrap_or(0)
+        u8::try_from(at + 1).unwrap_or(0)
     }
 
     /// All lines of the page that may have a sample, in the order in which they may take places.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{MetadataRefs, Sample, Series, Symbols, put_ref, put_series, put_symbol};
+use super::{MetadataRefs, Run, Sample, Series, Symbols, put_ref, put_series, put_symbol};
 use crate::{
     limits::BODY_RAW_BYTES_MAX,
     remote_write::{
@@ -35,7 +35,9 @@ pub struct Encoder<'target> {
     texts: Vec<u8>,
     texts_count: u32,
     series: Vec<u8>,
-    /// Places of the labels of one series, encoded; kept for its memory.
+    /// For each run of `symbols` where its places stand in `refs`.
+    run_places: Vec<RunPlace>,
+    /// The places of the runs of the open request, encoded.
     refs: Vec<u8>,
     /// What the open request would be in 1.0, without its metadata.
     expanded_bytes: u64,
@@ -53,6 +55,14 @@ struct Place {
     at: u32,
 }
 
+/// Where the encoded places of a run are, valid in one request.
+#[derive(Clone, Copy, Debug, Default)]
+struct RunPlace {
+    request: u32,
+    begin: u32,
+    end: u32,
+}
+
 impl<'target> Encoder<'target> {
     /// An encoder of requests of at most `samples_max` samples (`max_samples_per_send`); zero counts
     /// as one.
@@ -65,6 +75,7 @@ impl<'target> Encoder<'target> {
             texts: Vec::new(),
             texts_count: 0,
             series: Vec::new(),
+            run_places: vec![RunPlace::default(); symbols.runs_len()],
             refs: Vec::new(),
             expanded_bytes: 0,
             open: Tally::default(),
@@ -90,19 +101,19 @@ impl<'target> Encoder<'target> {
     /// Adds a sample by its bits.
     pub fn push_sample(&mut self, series: &Series, sample: Sample) {
         debug_assert!(series.is_of(self.symbols), "a series of another target or generation");
-        let expanded =
-            (v1::series_len(series.block_len, sample.timestamp_ms) + METADATA_LEN) as u64;
+        let block_len = self.symbols.block_len(series);
+        let expanded = (v1::series_len(block_len, sample.timestamp_ms) + METADATA_LEN) as u64;
         if self.open.samples == self.samples_max || self.is_beyond(expanded, series) {
             self.cut();
         }
-        self.refs.clear();
-        for &number in &series.labels {
-            let at = self.place(number);
-            put_ref(&mut self.refs, at);
-        }
-        let (help, unit) = (self.place(series.help), self.place(series.unit));
-        let metadata = MetadataRefs { kind: series.kind, help, unit };
-        put_series(&mut self.series, &self.refs, sample, metadata);
+        let Series { labels, about } = series;
+        let labels = labels.map(|run| self.run_place(run));
+        let (help, unit) = (self.place(about.help), self.place(about.unit));
+        let metadata = MetadataRefs { kind: about.kind, help, unit };
+        let refs = labels.map(|RunPlace { begin, end, .. }| {
+            self.refs.get(begin as usize..end as usize).unwrap_or_default()
+        });
+        put_series(&mut self.series, &refs, sample, metadata);
         self.expanded_bytes += expanded;
         self.open.add_sample(sample.timestamp_ms);
     }
@@ -119,7 +130,31 @@ impl<'target> Encoder<'target> {
         let bytes = self.expanded_bytes + expanded + self.texts.len() as u64;
         // The texts of the series count only when it could matter.
         bytes > BODY_RAW_BYTES_MAX / 2
-            && bytes + series.texts_len(self.symbols) as u64 > BODY_RAW_BYTES_MAX
+            && bytes + self.symbols.texts_len(series) as u64 > BODY_RAW_BYTES_MAX
+    }
+
+    /// Where the places of a run are; they are encoded when the open request has it for the first time.
+    #[inline]
+    fn run_place(&mut self, run: Run) -> RunPlace {
+        match self.run_places.get(run.at as usize) {
+            Some(place) if place.request == self.request => *place,
+            _ => self.append_run(run),
+        }
+    }
+
+    #[cold]
+    fn append_run(&mut self, run: Run) -> RunPlace {
+        let begin = self.refs.len() as u32;
+        let symbols = self.symbols;
+        for &number in symbols.texts_of(run) {
+            let at = self.place(number);
+            put_ref(&mut self.refs, at);
+        }
+        let new = RunPlace { request: self.request, begin, end: self.refs.len() as u32 };
+        if let Some(place) = self.run_places.get_mut(run.at as usize) {
+            *place = new;
+        }
+        new
     }
 
     /// Where the text stands in the open request; it is appended when it is not there yet.
@@ -145,6 +180,7 @@ impl<'target> Encoder<'target> {
         self.texts.clear();
         self.texts_count = 0;
         self.series.clear();
+        self.refs.clear();
         self.expanded_bytes = 0;
         let empty = self.place(0);
         debug_assert_eq!(empty, 0, "the first text is empty");

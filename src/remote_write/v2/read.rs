@@ -102,7 +102,7 @@ pub(in crate::remote_write) fn encode(request: &Request) -> Vec<u8> {
         let kind = MetricType::try_from(about.r#type).unwrap_or(MetricType::Unknown);
         let metadata = MetadataRefs { kind, help: about.help_ref, unit: about.unit_ref };
         for sample in &series.samples {
-            put_series(&mut out, &refs, read_sample(sample), metadata);
+            put_series(&mut out, &[&refs], read_sample(sample), metadata);
         }
     }
     out

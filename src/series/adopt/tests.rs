@@ -176,9 +176,9 @@ proptest! {
                             samples.map(|(block, at, _)| (block.to_vec(), at)).collect()
                         };
                         let ended: Vec<Vec<u8>> = if fails {
-                            tracker.live(view).map(<[u8]>::to_vec).collect()
+                            tracker.live(view).map(v1::Block::to_vec).collect()
                         } else {
-                            tracker.stale(view).map(<[u8]>::to_vec).collect()
+                            tracker.stale(view).map(v1::Block::to_vec).collect()
                         };
                         let once: BTreeSet<_> = ended.iter().cloned().collect();
                         prop_assert_eq!(once.len(), ended.len(), "a marker twice");

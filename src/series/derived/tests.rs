@@ -27,7 +27,7 @@ fn tracker(shaper: Shaper) -> Tracker {
     Tracker::new(shaper.into(), crate::labels::Labels::new())
 }
 
-fn text(block: &[u8]) -> String {
+fn text<'a>(block: impl Into<v1::Block<'a>>) -> String {
     v1::decode_labels(block).unwrap().to_string()
 }
 

@@ -44,7 +44,7 @@ fn tracker(shaper: Shaper) -> Tracker {
     Tracker::new(shaper.into(), target)
 }
 
-fn text(block: &[u8]) -> String {
+fn text<'a>(block: impl Into<v1::Block<'a>>) -> String {
     let mut labels = v1::decode_labels(block).unwrap();
     ["instance", "job"].into_iter().for_each(|name| drop(labels.remove(name)));
     labels.to_string()

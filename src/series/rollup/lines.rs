@@ -10,7 +10,7 @@ use crate::{
     },
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v1, v2::About},
-    series::{Dropped, Fate, Line, Observed, Shaped, Tracker, made},
+    series::{Dropped, Fate, Line, Observed, Shaped, Tracker, pool::NOTHING},
 };
 
 /// What is known of the series that were made under one name.
@@ -100,7 +100,8 @@ impl Tracker {
         match state.fate {
             Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
             Fate::Series(_) => {
-                self.observed.push(Observed { line, timestamp_ms: scraped_at_ms, value });
+                self.scraped_at_ms = scraped_at_ms;
+                self.observed.push(Observed { line, time: NOTHING, value });
             }
         }
     }
@@ -134,25 +135,25 @@ impl Tracker {
         }
         let (about, group, subject) = (rollup.about(function), rollup.group, rollup.subject);
         let role = Role { job: rollup.job, ..Role::NONE };
-        let about = self.intern_about(&about);
-        let (fate, normal, ids) = self.settle(shaped, shown.as_bytes(), |_| about);
-        self.add_line(Line {
-            fingerprint,
+        let enter = |tracker: &mut Self| tracker.abouts.enter(&about);
+        let (fate, normal, ids) = self.settle(shaped, shown.as_bytes(), enter);
+        let line = Line {
+            fingerprint: fingerprint.into(),
             fate,
             group: u8::try_from(group.index()).expect("there are less than 64 groups"),
             born: self.page,
             seen: 0,
-            normal,
             ids,
-            name: None,
+            name: NOTHING,
             stands_back: false,
             subject,
             role,
-            made: made::NONE,
+            is_made: false,
             attempt: AttemptId::NONE,
             no_value: 0,
             feed: None,
-        })
+        };
+        self.add_line(line, normal)
     }
 
     /// What is known of the roll-ups that the closed page has, by name.

@@ -39,7 +39,7 @@ fn tracker(shaper: Shaper) -> Tracker {
     Tracker::new(Arc::new(shaper), target)
 }
 
-fn text(block: &[u8]) -> String {
+fn text<'a>(block: impl Into<v1::Block<'a>>) -> String {
     let mut labels = v1::decode_labels(block).unwrap();
     assert_eq!(labels.remove("instance").as_deref(), Some("tm:9250"));
     assert_eq!(labels.remove("job").as_deref(), Some("flink"));

@@ -50,7 +50,7 @@ fn failed(tracker: &mut Tracker, at_ms: i64) {
 }
 
 fn samples(tracker: &Tracker) -> BTreeMap<String, f64> {
-    let shown = |block: &[u8]| v1::decode_labels(block).unwrap().to_string();
+    let shown = |block: v1::Block<'_>| v1::decode_labels(block).unwrap().to_string();
     tracker.samples(0).map(|(block, _, value)| (shown(block), value)).collect()
 }
 

@@ -1,0 +1,188 @@
+//! What a target costs in memory: bytes that are allocated for each series, and what a restart of its
+//! job leaves behind.
+//!
+//! A counting allocator sees all of it, so a field that grows or a buffer that stays shows here.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    alloc::System,
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use cap::Cap;
+use flinkrelay::{
+    exposition::{Limits, Lines},
+    flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, RollupPolicy, Sentinels},
+    labels::Labels,
+    remote_write::{Encoder, v2},
+    series::{self, Numbered, Shaper, Tracker, View},
+};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+const PAGE: &str = include_str!("pages/2.3.0/taskmanager-2.prom");
+
+const NOW_MS: i64 = 1_795_335_749_038;
+
+/// The allocator counts for all threads, so one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A TaskManager's page whose jobs are there `jobs` times, under ids that belong to `run`.
+fn page(jobs: usize, run: usize) -> String {
+    let mut page = String::new();
+    for line in PAGE.lines() {
+        let Some(at) = line.find("job_id=\"").filter(|_| !line.starts_with('#')) else {
+            page.push_str(line);
+            page.push('\n');
+            continue;
+        };
+        let at = at + "job_id=\"".len();
+        for job in 0..jobs {
+            let (before, id, after) = (&line[..at], &line[at + 8..at + 32], &line[at + 32..]);
+            writeln!(page, "{before}{run:04x}{job:04x}{id}{after}").unwrap();
+        }
+    }
+    page
+}
+
+fn shaper(views: usize) -> Arc<Shaper> {
+    let view = |n: usize| View {
+        max_samples_per_send: 2000,
+        metadata_interval: None,
+        external_labels: BTreeMap::from([("cluster".to_owned(), format!("view {n}"))]),
+        write_relabel_configs: Vec::new(),
+        limits: series::Limits::default(),
+    };
+    Arc::new(Shaper {
+        catalogue: Arc::clone(flink::catalogue()),
+        groups: GroupFilter::default(),
+        names: NameMode::default(),
+        labels: LabelPolicy::default(),
+        sentinels: Sentinels::default(),
+        derived: Derivations::default(),
+        rollups: RollupPolicy::default(),
+        honor_labels: false,
+        honor_timestamps: true,
+        metric_relabel_configs: Vec::new(),
+        limits: series::Limits::default(),
+        views: (0..views).map(view).collect(),
+    })
+}
+
+struct Target {
+    tracker: Tracker,
+    symbols: v2::Symbols,
+    lines: Lines,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Message {
+    V1,
+    V2,
+}
+
+impl Target {
+    fn new(shaper: &Arc<Shaper>) -> Self {
+        let mut labels: Labels<'static> =
+            [("instance", "10.0.0.1:9250"), ("job", "flink")].into_iter().collect();
+        labels.sort();
+        Self {
+            tracker: Tracker::new(Arc::clone(shaper), labels),
+            symbols: v2::Symbols::default(),
+            lines: Lines::new(Limits::default()),
+        }
+    }
+
+    /// One scrape without the network; nothing of it stays but what the target needs.
+    fn scrape(&mut self, page: &str, message: Message) {
+        let Self { tracker, symbols, lines } = self;
+        tracker.begin();
+        lines.reset();
+        for chunk in page.as_bytes().chunks(64 << 10) {
+            let fed = lines.feed(chunk, |line| {
+                let line = line.unwrap();
+                if !line.bytes.starts_with(b"#") {
+                    tracker.observe(line.bytes, NOW_MS).unwrap();
+                }
+            });
+            fed.unwrap();
+        }
+        tracker.close(NOW_MS);
+        let views = 0..2;
+        match message {
+            Message::V1 => {
+                let mut encoder = Encoder::new(2000);
+                for (block, timestamp_ms, value) in views.flat_map(|view| tracker.samples(view)) {
+                    encoder.push(block, value, timestamp_ms);
+                }
+                encoder.finish(Instant::now());
+            }
+            Message::V2 => {
+                tracker.number(symbols);
+                let mut encoder = v2::Encoder::new(symbols, 2000);
+                for sample in views.flat_map(|view| tracker.numbered(view)) {
+                    let Numbered { series, timestamp_ms, value, start_ms } = sample;
+                    encoder.push(&series, value, timestamp_ms, start_ms);
+                }
+                encoder.finish(Instant::now());
+                symbols.settle();
+            }
+        }
+        tracker.forget_stale();
+    }
+}
+
+/// What is allocated for each series of a target with `views` views.
+fn bytes_per_series(views: usize, message: Message) -> usize {
+    let shaper = shaper(views);
+    let page = page(8, 0);
+    let before = ALLOCATOR.allocated();
+    let mut target = Target::new(&shaper);
+    for _ in 0..3 {
+        target.scrape(&page, message);
+    }
+    let bytes = (ALLOCATOR.allocated() - before) / target.tracker.series_len();
+    println!("{views} views, {message:?}: {} series of {bytes} bytes", target.tracker.series_len());
+    bytes
+}
+
+#[test]
+fn a_series_costs_some_two_hundred_bytes() {
+    let _alone = alone();
+    let check = |views: usize, message: Message, limit: usize| {
+        let bytes = bytes_per_series(views, message);
+        assert!(bytes <= limit, "{views} views, {message:?}: {bytes} bytes a series");
+    };
+    check(1, Message::V1, 300);
+    check(1, Message::V2, 300);
+    check(2, Message::V1, 300);
+}
+
+#[test]
+fn restarts_of_a_job_leave_nothing_behind() {
+    let _alone = alone();
+    let shaper = shaper(1);
+    let pages: Vec<String> = (0..12).map(|run| page(1, run)).collect();
+    for message in [Message::V1, Message::V2] {
+        let before = ALLOCATOR.allocated();
+        let mut target = Target::new(&shaper);
+        let mut levels = Vec::new();
+        for page in &pages {
+            target.scrape(page, message);
+            target.scrape(page, message);
+            levels.push(ALLOCATOR.allocated() - before);
+        }
+        println!("{message:?}: {levels:?}");
+        let (first, later) = levels.split_at(6);
+        let (first, later) = (first.iter().max().unwrap(), later.iter().max().unwrap());
+        assert!(*later <= first + first / 10, "{message:?}: {first}, then {later}");
+    }
+}
