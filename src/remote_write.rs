@@ -37,6 +37,8 @@ pub use backoff::{Backoff, BackoffError};
 pub use encoding::{Encoding, ZstdError, zstd};
 pub use fragment::{Encoder, Fragment, body};
 pub use message::{Message, Wanted};
-pub use negotiation::{Answer, Heard, Negotiation, News, SAMPLES_WRITTEN, Why, samples_written};
+pub use negotiation::{
+    Answer, Heard, Negotiation, News, SAMPLES_WRITTEN, Sending, Why, samples_written,
+};
 pub use outcome::{Action, Outcome, StatusError, StatusPolicy, Statuses, outcome, unwritten};
 pub use pieces::{Part, Pieces, PiecesError};

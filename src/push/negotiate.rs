@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     remote_write::{
-        self, Encoding, Heard, Message, News, Outcome, SAMPLES_WRITTEN, Why, samples_written, v2,
-        zstd,
+        self, Encoding, Heard, Message, News, Outcome, SAMPLES_WRITTEN, Sending, Why,
+        samples_written, v2, zstd,
     },
     spool::Batch,
 };
@@ -26,10 +26,8 @@ impl Receiver {
     /// nothing, which was to get 2.0 whatever it answers, is returned as the 415 that it should have
     /// been (Remote-Write 2.0, "Required Written Response Headers").
     pub(super) async fn ask(&self, batch: &Batch) -> Answer {
-        let ((message, refused_before), encoding) = {
-            let (negotiation, now) = (self.negotiation(), Instant::now().into_std());
-            (negotiation.send_as(batch.message, now), negotiation.encoding(now))
-        };
+        let Sending { message, encoding, refused_before } =
+            self.negotiation().send_as(batch.message, Instant::now().into_std());
         let as_1_0 = match message {
             Message::V1 if batch.message == Message::V2 => self.downgraded(batch),
             _ => None,

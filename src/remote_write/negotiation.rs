@@ -23,7 +23,7 @@
 //!
 //! VictoriaMetrics' compression of 1.0 with zstd, where it is configured, is found out about alike: 415, or
 //! one of the doubtful statuses from a receiver that never took it, and the same samples go again in
-//! snappy.
+//! snappy; after the pause that it asks for, if it does.
 //!
 //! A receiver that was configured to get one message gets that one. Then a 2xx to 2.0 that tells of
 //! nothing written is a refusal: the samples are nowhere, and must not count as delivered.
@@ -46,8 +46,8 @@ pub struct Negotiation {
     known: Known,
     /// Only asked when zstd is wanted.
     zstd: Zstd,
-    /// The doubtful status of a 2.0 request that was sent again in vain after the pause that the receiver
-    /// had asked for: what is sent next is 1.0.
+    /// The doubtful status of a request of 2.0, or in zstd, that was sent again in vain after the pause that
+    /// the receiver had asked for: what is sent next is 1.0 in snappy.
     doubt: Option<u16>,
     /// What was reported last, so that asking again in vain is no news.
     reported: Option<Known>,
@@ -100,6 +100,17 @@ pub struct Answer {
     pub tries: u32,
 }
 
+/// How a body is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// In which message.
+    pub message: Message,
+    /// How it is compressed, if it is 1.0.
+    pub encoding: Encoding,
+    /// What the request is to give as [`Answer::refused_before`].
+    pub refused_before: Option<u16>,
+}
+
 /// What an answer says about messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -148,18 +159,21 @@ impl Negotiation {
         }
     }
 
-    /// Which message a body is sent in that was queued as `queued`, and what that request is to give as
-    /// [`Answer::refused_before`]. One of 1.0 is understood by nearly everyone and stays what it is.
-    pub fn send_as(&self, queued: Message, now: Instant) -> (Message, Option<u16>) {
-        match (queued, self.doubt) {
-            (Message::V1, _) => (Message::V1, None),
-            (Message::V2, Some(status)) => (Message::V1, Some(status)),
-            (Message::V2, None) => (self.message(now), None),
-        }
+    /// How a body is sent that was queued as `queued`. One of 1.0 is understood by nearly everyone and stays
+    /// what it is.
+    pub fn send_as(&self, queued: Message, now: Instant) -> Sending {
+        let message = match (queued, self.doubt) {
+            (Message::V1, _) | (Message::V2, Some(_)) => Message::V1,
+            (Message::V2, None) => self.message(now),
+        };
+        let encoding = if self.doubt.is_some() { Encoding::Snappy } else { self.encoding(now) };
+        // What is sent as it would be anyway decides nothing.
+        let is_another = queued == Message::V2 || !matches!(self.zstd, Zstd::NotWanted);
+        Sending { message, encoding, refused_before: self.doubt.filter(|_| is_another) }
     }
 
     /// How a body is compressed now.
-    pub fn encoding(&self, now: Instant) -> Encoding {
+    fn encoding(&self, now: Instant) -> Encoding {
         match self.zstd {
             Zstd::NotWanted => Encoding::Snappy,
             Zstd::Refused { since, .. } if is_recent(since, now) => Encoding::Snappy,
@@ -176,7 +190,7 @@ impl Negotiation {
             self.doubt = None;
         }
         match message {
-            Message::V1 if encoding == Encoding::Zstd => self.heard_of_zstd(status, success, now),
+            Message::V1 if encoding == Encoding::Zstd => self.heard_of_zstd(answer, success, now),
             Message::V1 => {
                 if let Some(status) = refused_before.filter(|_| success) {
                     self.learn_v1(Why::Refused(status), now);
@@ -190,18 +204,16 @@ impl Negotiation {
             }
             Message::V2 if success => self.not_understood(Why::NothingWritten, now),
             Message::V2 if status == UNSUPPORTED => self.not_understood(Why::Refused(status), now),
-            Message::V2 if self.is_doubtful(status, written) && answer.asks_for_pause => {
-                self.doubt = (answer.tries > 0).then_some(status);
-                Heard::Stands
-            }
-            Message::V2 if self.is_doubtful(status, written) => Heard::Again,
+            Message::V2 if self.is_doubtful(status, written) => self.doubts(answer),
             Message::V2 => Heard::Stands,
         }
     }
 
-    fn heard_of_zstd(&mut self, status: u16, success: bool, now: Instant) -> Heard {
+    fn heard_of_zstd(&mut self, answer: &Answer, success: bool, now: Instant) -> Heard {
+        let status = answer.status;
         if success {
             self.zstd = Zstd::Taken;
+            self.doubt = None;
             return Heard::Stands;
         }
         if status == UNSUPPORTED {
@@ -209,7 +221,18 @@ impl Negotiation {
             return Heard::Again;
         }
         let doubtful = !matches!(self.zstd, Zstd::Taken) && DOUBTFUL.contains(&status);
-        if doubtful { Heard::Again } else { Heard::Stands }
+        if doubtful { self.doubts(answer) } else { Heard::Stands }
+    }
+
+    /// It may not have understood. When it asks for a pause that goes first, and may be all that it wants.
+    const fn doubts(&mut self, answer: &Answer) -> Heard {
+        if !answer.asks_for_pause {
+            return Heard::Again;
+        }
+        if answer.tries > 0 {
+            self.doubt = Some(answer.status);
+        }
+        Heard::Stands
     }
 
     /// What has become known since the last call and was not reported before.
@@ -395,19 +418,26 @@ mod tests {
             asks_for_pause,
             ..answer(V1, status, None)
         };
+        let sent = |known: &Negotiation, queued| {
+            let Sending { message, encoding, refused_before } = known.send_as(queued, now);
+            assert_eq!(encoding, Encoding::Snappy);
+            (message, refused_before)
+        };
         let mut auto = negotiation(Wanted::Auto);
         assert_eq!(auto.heard(&paused(0), now), Stands);
-        assert_eq!(auto.send_as(V2, now), (V2, None), "it may have been trouble that passed");
+        assert_eq!(sent(&auto, V2), (V2, None), "it may have been trouble that passed");
         assert_eq!(auto.heard(&paused(1), now), Stands);
-        assert_eq!(auto.send_as(V2, now), (V1, Some(500)), "no second time");
-        assert_eq!(auto.send_as(V1, now), (V1, None));
+        assert_eq!(sent(&auto, V2), (V1, Some(500)), "no second time");
+        assert_eq!(auto.heard(&paused(0), now), Stands, "of another lane");
+        assert_eq!(sent(&auto, V2), (V1, Some(500)), "which does not know better");
+        assert_eq!(sent(&auto, V1), (V1, None));
         assert_eq!((auto.message(now), auto.news()), (V2, None), "nothing is decided");
 
         let doubting = auto;
         let check = |status, pause, next, news| {
             let mut auto = doubting;
             assert_eq!(auto.heard(&of_1_0(status, pause), now), Stands, "{status}");
-            assert_eq!(auto.send_as(V2, now), next, "{status}");
+            assert_eq!(sent(&auto, V2), next, "{status}");
             assert_eq!(auto.news(), news, "{status}");
         };
         let refused = Some(News::Speaks1(Why::Refused(500)));
@@ -416,12 +446,37 @@ mod tests {
         check(400, false, (V2, None), None);
         let mut auto = doubting;
         assert_eq!(auto.heard(&answer(V2, 204, Some(10)), now), Stands, "of another lane");
-        assert_eq!(auto.send_as(V2, now), (V2, None));
+        assert_eq!(sent(&auto, V2), (V2, None));
         for decided in [415, 400] {
             let mut auto = negotiation(Wanted::Auto);
             let pause = Answer { asks_for_pause: decided == 415, ..answer(V2, decided, None) };
             assert_eq!(auto.heard(&pause, now), Again, "{decided}: no pause is meant");
         }
+    }
+
+    #[test]
+    fn zstd_waits_for_the_pause_too() {
+        let now = Instant::now();
+        let zstd = |tries| Answer {
+            encoding: Encoding::Zstd,
+            asks_for_pause: true,
+            tries,
+            ..answer(V1, 500, None)
+        };
+        let sending = |encoding, refused_before| Sending { message: V1, encoding, refused_before };
+        let mut known = Negotiation::new(Wanted::Auto, Encoding::Zstd);
+        assert_eq!(known.heard(&zstd(0), now), Stands);
+        assert_eq!(known.send_as(V1, now), sending(Encoding::Zstd, None));
+        assert_eq!(known.heard(&zstd(1), now), Stands);
+        assert_eq!(known.send_as(V1, now), sending(Encoding::Snappy, Some(500)));
+        let mut taken = known;
+        let of_another_lane = Answer { encoding: Encoding::Zstd, ..answer(V1, 204, None) };
+        assert_eq!(taken.heard(&of_another_lane, now), Stands);
+        assert_eq!(taken.send_as(V1, now), sending(Encoding::Zstd, None));
+        let accepted = Answer { refused_before: Some(500), ..answer(V1, 204, None) };
+        assert_eq!(known.heard(&accepted, now), Stands);
+        assert_eq!(known.send_as(V1, now), sending(Encoding::Snappy, None));
+        assert_eq!(known.news(), Some(News::NoZstd(500)));
     }
 
     #[test]
@@ -468,9 +523,9 @@ mod tests {
     fn what_is_queued_as_2_0_goes_as_1_0_once_that_is_known() {
         let now = Instant::now();
         let mut auto = negotiation(Wanted::Auto);
-        assert_eq!((auto.send_as(V1, now).0, auto.send_as(V2, now).0), (V1, V2));
+        assert_eq!((auto.send_as(V1, now).message, auto.send_as(V2, now).message), (V1, V2));
         auto.heard(&answer(V2, 415, None), now);
-        assert_eq!((auto.send_as(V1, now).0, auto.send_as(V2, now).0), (V1, V1));
+        assert_eq!((auto.send_as(V1, now).message, auto.send_as(V2, now).message), (V1, V1));
     }
 
     #[test]
@@ -483,7 +538,7 @@ mod tests {
         assert_eq!(auto.message(later - Duration::from_nanos(1)), V1);
         // Answers of other lanes do not put it off.
         auto.heard(&answer(V2, 204, None), later - Duration::from_nanos(1));
-        assert_eq!((auto.message(later), auto.send_as(V2, later).0), (V2, V2));
+        assert_eq!((auto.message(later), auto.send_as(V2, later).message), (V2, V2));
         assert_eq!(auto.heard(&answer(V2, 204, None), later), Again);
         assert_eq!((auto.message(later), auto.news()), (V1, None));
         let upgraded = later + REASK_AFTER;
@@ -507,8 +562,8 @@ mod tests {
             }
         }
         // What was queued as 2.0 before the configuration changed.
-        assert_eq!(negotiation(Wanted::Only(V1)).send_as(V2, now), (V1, None));
-        assert_eq!(negotiation(Wanted::Only(V2)).send_as(V1, now), (V1, None));
+        assert_eq!(negotiation(Wanted::Only(V1)).send_as(V2, now).message, V1);
+        assert_eq!(negotiation(Wanted::Only(V2)).send_as(V1, now).message, V1);
     }
 
     #[test]
