@@ -243,7 +243,7 @@ impl Scrapes {
             self.pushdown.begun(self.now);
         }
         self.tracker.close(self.now_ms);
-        let text = |block: &[u8]| v1::decode_labels(block).unwrap().to_string();
+        let text = |block: v1::Block<'_>| v1::decode_labels(block).unwrap().to_string();
         let samples = self.tracker.samples(0);
         let sent = Sent {
             samples: samples.map(|(block, _, value)| (text(block), value.to_string())).collect(),
