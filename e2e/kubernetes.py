@@ -112,22 +112,33 @@ class Api:
         """
         data = None if body is None else json.dumps(body)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            context = ssl.create_default_context(cafile=str(self.authority))
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
-            self._local.connection = connection
+        kept = getattr(self._local, "connection", None)
         try:
-            connection.request(method, path, data, headers)
+            answer, text = self._ask(kept or self._connect(), method, path, data, headers)
+        except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError):
+            # The server closes what has been idle for long.
+            if not kept:
+                raise
+            answer, text = self._ask(self._connect(), method, path, data, headers)
+        if answer.status >= 300:
+            raise ApiError(answer.status, text[:500])
+        return json.loads(text) if "json" in (answer.getheader("Content-Type") or "") else text
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        context = ssl.create_default_context(cafile=str(self.authority))
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
+
+    def _ask(self, connection: http.client.HTTPSConnection, *request) -> tuple[http.client.HTTPResponse, str]:
+        try:
+            connection.request(*request)
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException):
             connection.close()
             self._local.connection = None
             raise
-        if answer.status >= 300:
-            raise ApiError(answer.status, text[:500])
-        return json.loads(text) if "json" in (answer.getheader("Content-Type") or "") else text
+        self._local.connection = connection
+        return answer, text
 
     def write_kubeconfig(self, name: str, token: str) -> Path:
         """A kubeconfig with this bearer token."""

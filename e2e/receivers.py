@@ -73,10 +73,12 @@ def victoria_metrics(processes: Processes, _cache: Path) -> Receiver:
     return _victoria_metrics(processes, "victoriametrics", command)
 
 
-def victoria_metrics_today(processes: Processes, cache: Path) -> Receiver:
+def victoria_metrics_today(
+    processes: Processes, cache: Path, name: str = "victoriametrics-today"
+) -> Receiver:
     """As it is today."""
     command = tools.require(tools.VICTORIA_METRICS, cache)
-    receiver = _victoria_metrics(processes, "victoriametrics-today", command)
+    receiver = _victoria_metrics(processes, name, command)
     receiver.tells_metadata = True
     return receiver
 

@@ -2,10 +2,12 @@
 
 import changes
 import ending
+import found
 import messages
 import once
 import queries
 import rest
+import rollups
 import stored
 from stage import HTML_PORT, SILENT_PORT, Stage
 
@@ -26,6 +28,8 @@ def play(stage: Stage) -> None:
             rest.check_names(stage)
         with section("one scrape by hand"):
             once.check_scrape_once(stage)
+        with section("found by Flink's REST API"):
+            found.check_found(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
         with section("remote write 1.0 and 2.0"):
@@ -33,6 +37,8 @@ def play(stage: Stage) -> None:
         with section("filter and movement"):
             stored.check_filter(stage)
             stored.check_movement(stage)
+        with section("roll-ups"):
+            rollups.check_rollups(stage)
         with section("dashboards and rules"):
             queries.check_queries(stage)
         with section("a job that finishes and a job that is cancelled"):

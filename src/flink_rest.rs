@@ -259,7 +259,7 @@ impl Rest {
         let state = lock(&self.state);
         let wanted = state.wants.due(endpoint.id).map(Instant::from_std);
         let early = if endpoint.lacks_info(now) { Some(now) } else { wanted };
-        let is_needed = !state.wants.is_empty() || endpoint.carries(now);
+        let is_needed = state.wants.needs(endpoint.id) || endpoint.carries(now);
         drop(state);
         let regular = is_needed.then(|| endpoint.due(Need::Regular, now)).flatten();
         let early = early.and_then(|early| Some(early.max(endpoint.due(Need::Early, now)?)));
@@ -272,7 +272,7 @@ impl Rest {
     }
 
     async fn poll(&self, endpoint: &Endpoint, need: Need) {
-        let wants: Vec<Want> = lock(&self.state).wants.iter().cloned().collect();
+        let wants = lock(&self.state).wants.to_ask(endpoint.id);
         let carries = endpoint.carries(Instant::now());
         let mut cluster = endpoint.begin(need, Instant::now());
         let asked = request::ask_all(

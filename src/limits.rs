@@ -73,6 +73,10 @@ pub const SPOOL_WRITE_BYTES_MAX: u64 = 1 << 20;
 /// thousand jobs of some tasks each fits; beyond it pages keep their own names.
 pub const WANTS_MAX: usize = 16_384;
 
+/// Tasks whose attempts one poll of a REST endpoint asks about. An answer grows with the task's parallelism, and
+/// after a restart of a job with many tasks hundreds of sidecars ask; starts that come minutes later do no harm.
+pub const STARTS_PER_POLL_MAX: usize = 16;
+
 /// Polls of a REST endpoint that new ids on pages may cause in a row, beside the regular ones: a start,
 /// where each target of a session cluster brings new jobs, takes some ten.
 pub const EARLY_POLLS: u32 = 30;

@@ -60,7 +60,7 @@ use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
         self, Sentinels,
-        rest::{SubjectId, Subjects},
+        rest::{AttemptId, Attempts, SubjectId, Subjects},
         sentinels::NoValue,
     },
     labels::Labels,
@@ -135,8 +135,8 @@ struct Line {
     role: Role,
     /// The line of the relay's own that it is, [`made::NONE`] for a page's.
     made: u32,
-    /// When its counter began to count, milliseconds since the epoch; 0 is not known.
-    start_ms: i64,
+    /// Whose counter it is.
+    attempt: AttemptId,
     /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
     no_value: u16,
     /// What is derived from its values.
@@ -181,6 +181,7 @@ pub struct Tracker {
     abouts: HashSet<Arc<About>>,
     comments: Comments,
     subjects: Subjects,
+    attempts: Attempts,
     observed: Vec<Observed>,
     /// Lines that are here and have no sample to send, see [`withheld`].
     withheld: Vec<u32>,
@@ -216,6 +217,7 @@ impl Tracker {
             abouts: HashSet::new(),
             comments: Comments::default(),
             subjects: Subjects::default(),
+            attempts: Attempts::default(),
             observed: Vec::new(),
             withheld: Vec::new(),
             withheld_len: 0,
@@ -321,10 +323,10 @@ impl Tracker {
         let stands_back = shaper.names.stands_back(known.as_ref());
         let renamed = shaper.names.renames(known.as_ref(), sample.name);
         let name = renamed.then(|| self.intern(sample.name.as_bytes()));
-        let mut start_ms = 0;
+        let mut attempt = AttemptId::NONE;
         let about = |tracker: &mut Self| {
             let about = tracker.about(sample.name, known.as_ref());
-            start_ms = tracker.start_ms(sample, &about);
+            attempt = tracker.attempt(sample, &about);
             about
         };
         let (fate, normal, ids) = self.settle(shaped, sample.series, about);
@@ -345,7 +347,7 @@ impl Tracker {
             subject,
             role,
             made: made::NONE,
-            start_ms,
+            attempt,
             no_value,
             feed,
         }))
@@ -376,6 +378,7 @@ impl Tracker {
 
     fn add_line(&mut self, line: Line) -> u32 {
         self.subjects.add_line(line.subject);
+        self.attempts.add_line(line.attempt);
         let fingerprint = line.fingerprint;
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
@@ -431,10 +434,9 @@ impl Tracker {
             self.rollups.observe(state.role.member, value);
         }
         if let Some(feed) = state.feed
-            && !is_none
             && !is_repeated
         {
-            self.derivers.note(feed, page, value);
+            self.derivers.note(feed, page, (!is_none).then_some(value));
         }
         match state.fate {
             Fate::Dropped(reason) => {

@@ -12,7 +12,7 @@ use std::{
 
 use flinkrelay::{
     exposition::{Entry, Limits, page},
-    flink::rest::{Ask, Cluster, Names, Subjects, info, spelling},
+    flink::rest::{Ask, Cluster, Names, Subjects, Want, info, spelling},
     labels::Labels,
 };
 
@@ -31,6 +31,7 @@ fn cluster(version: &str) -> Cluster {
     let directory = recorded(version);
     let mut cluster = Cluster::default();
     let file = |ask: &Ask| match ask {
+        Ask::Attempts(..) => unreachable!("nobody wants starts"),
         Ask::Version => "rest_config.json".to_owned(),
         Ask::Overview => "rest_jobs_overview.json".to_owned(),
         Ask::TaskManagers => "rest_taskmanagers.json".to_owned(),
@@ -214,5 +215,34 @@ fn first_attempts_began_when_their_vertex_did() {
                 assert!(start >= job.start_ms, "{version}: {} before {}", vertex.name, job.name);
             }
         }
+    }
+}
+
+/// Recorded after the TaskManager of a job was killed and the job had restarted on another one.
+#[test]
+fn later_attempts_began_when_their_task_says() {
+    for version in ["1.14.2", "1.20.5", "2.3.0"] {
+        let answer = |file| -> Vec<u8> { read(&recorded(version).join(file)) };
+        let job: serde_json::Value = serde_json::from_slice(&answer("restarted_job.json")).unwrap();
+        let text = |value: &serde_json::Value| Box::<str>::from(value.as_str().unwrap());
+        let id = text(&job["jid"]);
+        let task = text(&job["vertices"][0]["id"]);
+        let row = serde_json::json!({"jid": id, "name": job["name"], "state": job["state"]});
+        let overview = serde_json::json!({"jobs": [row]}).to_string();
+        let mut cluster = Cluster::default();
+        cluster.take(&Ask::Overview, overview.as_bytes()).unwrap();
+        cluster.take(&Ask::Job(id.clone()), &answer("restarted_job.json")).unwrap();
+        assert_eq!(cluster.start_ms(&id, &task, 0, 1), None, "{version}");
+        let ask = Ask::Attempts(id.clone(), task.clone());
+        let (job_id, task_id) = (id.clone(), task.clone());
+        let want = Want::Start { job: job_id, task: task_id, subtask: 1, attempt: 1 };
+        assert_eq!(cluster.further_asks(&[want], false), std::slice::from_ref(&ask), "{version}");
+        cluster.take(&ask, &answer("restarted_vertex.json")).unwrap();
+        let asked = job["now"].as_i64().unwrap();
+        for subtask in [0, 1] {
+            let start = cluster.start_ms(&id, &task, subtask, 1).unwrap();
+            assert!((asked - 60_000..asked).contains(&start), "{version}: {start} at {asked}");
+        }
+        assert_eq!(cluster.start_ms(&id, &task, 0, 2), None, "{version}");
     }
 }

@@ -19,6 +19,7 @@
 //! | [`cluster`] | what one cluster's REST API has told, what to ask it next, and the look-ups |
 //! | [`spelling`] | what the reporter makes of a name, and back |
 //! | [`subjects`] | what the lines of one target are about, and which names they have been given |
+//! | [`attempts`] | when the counters on a target's page began to count |
 //! | [`wants`] | the ids that pages show and nobody has explained yet |
 //! | [`schedule`] | when an endpoint may be asked again |
 //! | [`info`] | the info series that are added to a JobManager's page |
@@ -28,6 +29,7 @@
 //! are never taken from REST, so its `…-complete: false` zeros cannot do harm.
 
 pub mod answer;
+pub mod attempts;
 pub mod cluster;
 pub mod info;
 pub mod schedule;
@@ -36,6 +38,7 @@ pub mod subjects;
 pub mod wants;
 
 pub use answer::AnswerError;
+pub use attempts::{AttemptId, Attempts};
 pub use cluster::{Ask, Cluster, Names};
 pub use schedule::{Need, Schedule};
 pub use subjects::{SubjectId, Subjects};

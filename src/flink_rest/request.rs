@@ -162,7 +162,7 @@ pub fn request(base: &Uri, path: &str) -> Request<Full<Bytes>> {
 }
 
 const fn is_of_job(ask: &Ask) -> bool {
-    matches!(ask, Ask::Job(_) | Ask::Checkpoints(_))
+    matches!(ask, Ask::Job(_) | Ask::Attempts(..) | Ask::Checkpoints(_))
 }
 
 /// What is asked, without the ids in it.
@@ -172,6 +172,7 @@ const fn shape(ask: &Ask) -> &'static str {
         Ask::Overview => "/jobs/overview",
         Ask::TaskManagers => "/taskmanagers",
         Ask::Job(_) => "/jobs/:jobid",
+        Ask::Attempts(..) => "/jobs/:jobid/vertices/:vertexid",
         Ask::Checkpoints(_) => "/jobs/:jobid/checkpoints",
     }
 }

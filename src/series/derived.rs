@@ -62,6 +62,8 @@ struct Maker {
     line: u32,
     /// Lines that feed it.
     lines: u32,
+    /// Number of the page that had one of them last.
+    seen: u32,
     /// What its past is kept under.
     key: u128,
     values: [f64; INPUTS],
@@ -124,15 +126,23 @@ impl Tracker {
 }
 
 impl Derivers {
-    /// A line has a value on this page.
-    pub(super) fn note(&mut self, feed: Feed, page: u32, value: f64) {
+    /// A line is on this page, with a value or without one.
+    pub(super) fn note(&mut self, feed: Feed, page: u32, value: Option<f64>) {
         let Some(maker) = self.makers.get_mut(feed.maker as usize) else { return };
+        maker.seen = page;
+        let Some(value) = value else { return };
         let slot = usize::from(feed.slot);
         let (Some(held), Some(of)) = (maker.values.get_mut(slot), maker.pages.get_mut(slot)) else {
             return;
         };
         *held = if *of == page { maker.rule.fold(*held, value) } else { value };
         *of = page;
+    }
+
+    /// Whether all that feeds this line of the relay's own has left the page, as when a job has restarted.
+    pub(super) fn has_left(&self, line: u32, page: u32) -> bool {
+        let maker = self.index.get(&line).and_then(|&maker| self.makers.get(maker as usize));
+        maker.is_some_and(|maker| maker.seen != page)
     }
 
     /// A line is no more. Gives back the line of the relay's own that nothing feeds any longer.
@@ -195,7 +205,8 @@ impl Maker {
             None => xxh3_128(text.as_bytes()),
         };
         let (values, pages) = ([0.0; INPUTS], [0; INPUTS]);
-        Self { name: derived.name, rule: derived.rule, line, lines: 0, key, values, pages }
+        let (name, rule) = (derived.name, derived.rule);
+        Self { name, rule, line, lines: 0, seen: 0, key, values, pages }
     }
 
     fn inputs(&self, page: u32) -> [Option<f64>; INPUTS] {

@@ -16,6 +16,7 @@ impl Tracker {
         self.drop_series(|series| series.live || series.line != u32::MAX || series.withheld != 0);
         self.unmake_blocks();
         self.subjects.sweep();
+        self.attempts.sweep();
     }
 
     /// Forgets the lines and series that are not on the closed page, after their markers are encoded.
@@ -36,6 +37,7 @@ impl Tracker {
             self.abouts.retain(|about| Arc::strong_count(about) > 1);
         }
         self.subjects.end_page();
+        self.attempts.sweep();
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.
@@ -49,13 +51,14 @@ impl Tracker {
 
     pub(super) fn drop_lines(&mut self, keep: impl Fn(&Line) -> bool) {
         let (lines, subjects, made) = (&mut self.lines, &mut self.subjects, &mut self.made);
-        let derivers = &mut self.derivers;
+        let (derivers, attempts) = (&mut self.derivers, &mut self.attempts);
         let mut released = Vec::new();
         self.line_table.retain(|&mut at| lines.get(at as usize).is_some_and(&keep));
         lines.retain(|_, line| {
             let kept = keep(line);
             if !kept {
                 subjects.drop_line(line.subject);
+                attempts.drop_line(line.attempt);
                 if let Some(made) = made.get_mut(line.made as usize) {
                     made.forget_line();
                 }
@@ -70,12 +73,13 @@ impl Tracker {
             let Some(line) = self.lines.get(at as usize).filter(|line| !keep(line)) else {
                 continue;
             };
-            let (fingerprint, subject) = (line.fingerprint, line.subject);
+            let Line { fingerprint, subject, attempt, .. } = *line;
             if let Ok(entry) = self.line_table.find_entry(fingerprint as u64, |&l| l == at) {
                 entry.remove();
             }
             self.lines.remove(at as usize);
             self.subjects.drop_line(subject);
+            self.attempts.drop_line(attempt);
         }
     }
 

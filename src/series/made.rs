@@ -127,17 +127,18 @@ impl Tracker {
         line.is_some_and(|line| line.seen == self.page && matches!(line.fate, Fate::Series(_)))
     }
 
-    /// Withholds the lines that have no sample on this page.
+    /// Withholds the lines that have no sample on this page. Those whose makers leave with it are in
+    /// nobody's way: a restarted job's lines take over their series.
     pub(super) fn withhold_unmade(&mut self) {
-        let unshaped = |(at, made): (usize, &Made)| (made.line == NONE).then_some(at as u32);
-        let unshaped: Vec<u32> = self.made.iter().filter_map(unshaped).collect();
-        for at in unshaped {
-            self.shape_made(at);
-        }
         let page = self.page;
-        let lines = &self.lines;
-        let silent = self.made.iter().map(|(_, made)| made.line).filter(|&at| {
-            let line = lines.get(at as usize);
+        let stays = |(at, _): &(usize, &Made)| !self.derivers.has_left(*at as u32, page);
+        let (unshaped, shaped): (Vec<_>, Vec<_>) = (self.made.iter().filter(stays))
+            .map(|(at, made)| (at as u32, made.line))
+            .partition(|(_, line)| *line == NONE);
+        let lines = unshaped.into_iter().filter_map(|(at, _)| self.shape_made(at));
+        let lines: Vec<u32> = lines.chain(shaped.into_iter().map(|(_, line)| line)).collect();
+        let silent = lines.into_iter().filter(|&at| {
+            let line = self.lines.get(at as usize);
             line.is_some_and(|l| l.seen != page && matches!(l.fate, Fate::Series(_)))
         });
         self.withheld.extend(silent);

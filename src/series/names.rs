@@ -8,11 +8,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::Tracker;
-use crate::flink::rest::{Names, Subjects, Want};
+use crate::flink::rest::{Attempts, Names, Subjects, Want};
 
 impl Tracker {
     /// Gives names back on the page that is about to be read, and on all that follow.
     pub fn take_names(&mut self, names: &Arc<Names>) {
+        self.attempts.adopt(names);
         let changed = self.subjects.adopt(names);
         if !changed.is_empty() {
             self.drop_lines(|line| !changed.contains(&line.subject));
@@ -21,13 +22,19 @@ impl Tracker {
 
     /// Leaves the names of pages as they are from now on.
     pub fn leave_names(&mut self) {
-        self.subjects = Subjects::default();
         self.drop_lines(|_| false);
+        self.subjects = Subjects::default();
+        self.attempts = Attempts::default();
     }
 
     /// What the page shows under names that are not known yet; it may be asked for.
     pub fn wants(&self) -> BTreeSet<Want> {
         self.subjects.wants()
+    }
+
+    /// The counters on the page whose start is not known, which only receivers of remote write 2.0 get.
+    pub fn wants_of_starts(&self) -> BTreeSet<Want> {
+        self.attempts.wants()
     }
 
     /// The part of it that was not there on the page before: names are worth waiting for, because

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Fate, Line, Observed, Series, Tracker};
 use crate::{
     exposition::{self, Sample},
-    flink::{self, Metric, catalogue::Found},
+    flink::{self, Metric, catalogue::Found, rest::AttemptId},
     remote_write::{
         proto::metric_metadata::MetricType,
         v1,
@@ -70,9 +70,6 @@ impl Comments {
     }
 }
 
-/// A counter whose start nobody tells; no page does.
-const START_UNKNOWN_MS: i64 = 0;
-
 /// What the names of a summary's or histogram's samples have beyond their family's.
 const SUFFIXES: [&str; 4] = ["", "_count", "_sum", "_bucket"];
 
@@ -114,20 +111,13 @@ impl Tracker {
         Arc::clone(self.abouts.get_or_insert_with(about, |about| Arc::new(about.clone())))
     }
 
-    /// When the counter of a new line began to count: with the attempt of its subtask, whose start Flink's
-    /// REST API tells. It belongs to the line and not to the series, which outlives the attempt.
-    pub(super) fn start_ms(&self, sample: &Sample<'_>, about: &About) -> i64 {
+    /// Whose counter a new line is: the attempt of its subtask. It belongs to the line and not to the
+    /// series, which outlives the attempt.
+    pub(super) fn attempt(&mut self, sample: &Sample<'_>, about: &About) -> AttemptId {
         if about.kind != MetricType::Counter {
-            return START_UNKNOWN_MS;
+            return AttemptId::NONE;
         }
-        let label = |wanted| sample.labels().find(|(name, _)| *name == wanted).map(|(_, v)| v);
-        let number = |name| label(name)?.parse().ok();
-        let start = || {
-            let (job, task) = (label("job_id")?, label("task_id")?);
-            let (subtask, attempt) = (number("subtask_index")?, number("task_attempt_num")?);
-            self.subjects.names()?.start_ms(&job, &task, subtask, attempt)
-        };
-        start().unwrap_or(START_UNKNOWN_MS)
+        self.attempts.enter(sample.labels())
     }
 
     /// Gives every series of one view its numbers, so that the iterators below hold them all.
@@ -140,10 +130,11 @@ impl Tracker {
     /// The samples of the closed page for one view, as [`Tracker::samples`].
     pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered<'_>> {
         self.observed.iter().filter_map(move |sample| {
-            let &Line { fate, start_ms, .. } = self.lines.get(sample.line as usize)?;
+            let &Line { fate, attempt, .. } = self.lines.get(sample.line as usize)?;
             let Fate::Series(series) = fate else { return None };
             let series = self.series.get(series as usize)?.numbers.get(view)?.as_ref()?;
             let Observed { timestamp_ms, value, .. } = *sample;
+            let start_ms = self.attempts.start_ms(attempt);
             Some(Numbered { series, timestamp_ms, value, start_ms })
         })
     }

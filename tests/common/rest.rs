@@ -1,7 +1,10 @@
 //! Flink's REST API as a relay sees it: the answers of the versions' dispatchers, and all that can be wrong
 //! with them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +36,8 @@ pub(crate) struct FakeCluster {
     pub(crate) jobs: Vec<FakeJob>,
     pub(crate) task_managers: Vec<String>,
     pub(crate) checkpoint_path: Option<String>,
+    /// Number and start of the present attempt of each task's subtasks, where it is not the first.
+    pub(crate) attempts: BTreeMap<u32, (u32, i64)>,
 }
 
 impl FakeCluster {
@@ -46,6 +51,12 @@ impl FakeCluster {
     /// The same with one more TaskManager.
     pub(crate) fn with_task_manager(mut self, id: &str) -> Self {
         self.task_managers.push(id.to_owned());
+        self
+    }
+
+    /// The same after an attempt of a subtask that began then.
+    pub(crate) fn with_attempt(mut self, subtask: u32, attempt: u32, start_ms: i64) -> Self {
+        self.attempts.insert(subtask, (attempt, start_ms));
         self
     }
 
@@ -67,6 +78,16 @@ impl FakeCluster {
                     let path = self.checkpoint_path.as_ref();
                     let completed = path.map(|path| json!({"external_path": path}));
                     return Some(json!({"counts": {}, "latest": {"completed": completed}}));
+                }
+                if let ["vertices", task] = rest {
+                    let (id, name) = tasks.iter().find(|(id, _)| id == task)?;
+                    let subtask = |n: u32| {
+                        let (attempt, start) = self.attempts.get(&n).copied().unwrap_or((0, 7));
+                        json!({"subtask": n, "status": "RUNNING", "attempt": attempt, "start-time": start})
+                    };
+                    return Some(
+                        json!({"id": id, "name": name, "subtasks": [subtask(0), subtask(1)]}),
+                    );
                 }
                 let task = |(id, name): &(String, String)| {
                     json!({"id": id, "name": name, "parallelism": 2, "maxParallelism": 128, "start-time": 7,

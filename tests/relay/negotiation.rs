@@ -297,38 +297,76 @@ async fn another_compression_begins_with_a_reload() {
     complete(&remote);
 }
 
-/// A counter's start goes with it where Flink's REST API tells it, and nothing else has one.
+/// A counter's start is that of the attempt which counts, as Flink's REST API tells it; nothing else has one.
 #[tokio::test]
-async fn counters_of_first_attempts_have_their_start() {
+async fn counters_have_the_start_of_their_attempt() {
     const JOB: &str = "fb52f4de9dfd7179740c6c76776865ef";
     const TASK: &str = "cbc357ccb763df2852fee8c4fc7d55f2";
     let counter = "flink_taskmanager_job_task_numRecordsIn";
     let gauge = "flink_taskmanager_job_task_busyTimeMsPerSecond";
     let cluster = FakeCluster::default().with_job(JOB, "clicks", &[(TASK, "Source: a")]);
-    let rest = FakeRest::of(cluster.with_task_manager("tm-1")).await;
+    let cluster = cluster.with_task_manager("tm-1").with_attempt(1, 1, 9);
+    let rest = FakeRest::of(cluster.clone()).await;
     let line = |name: &str, subtask: u32, attempt: u32| {
         format!(
             "{name}{{job_id=\"{JOB}\",job_name=\"clicks\",task_id=\"{TASK}\",task_name=\"Source:_a\",\
              subtask_index=\"{subtask}\",task_attempt_num=\"{attempt}\",host=\"h\",tm_id=\"tm_1\",}} 5.0\n"
         )
     };
-    let lines = [line(counter, 0, 0), line(counter, 1, 1), line(gauge, 0, 0)];
-    let flink = FakeFlink::with_page(&lines.concat()).await;
+    let page = |attempts: [u32; 2]| {
+        let [first, second] = attempts;
+        [line(counter, 0, first), line(counter, 1, second), line(gauge, 0, first)].concat()
+    };
+    let flink = FakeFlink::with_page(&page([0, 1])).await;
     let remote = FakeReceiver::start().await;
-    let section = format!("flink: {{rest: {{urls: [{}]}}}}\n", rest.url());
+    let section = format!("flink: {{rest: {{urls: [{}], poll_interval: 500ms}}}}\n", rest.url());
     let jobs = [job("flink", &[flink.address()], "scrape_interval: 1s\nscrape_timeout: 1s")];
     let config = config(&jobs, &[receiver(&remote.url(), &asked("auto"))], &section);
     let running = Running::start(&config);
-    let started = || remote.samples_of(counter).iter().any(|sample| sample.start_ms != 0);
-    until_true("a start", started).await;
+    let has_start = |subtask: &str, start_ms| {
+        let samples = remote.samples_of(counter);
+        samples.iter().any(|s| s.label("subtask_index") == subtask && s.start_ms == start_ms)
+    };
+    until_true("the starts", || has_start("0", 7) && has_start("1", 9)).await;
+    // The job restarts: its series go on, its counters begin anew.
+    rest.set(cluster.with_attempt(0, 1, 11).with_attempt(1, 2, 13));
+    flink.set_page(&page([1, 2]));
+    until_true("the next starts", || has_start("0", 11) && has_start("1", 13)).await;
     assert_eq!(running.stop().await, 0);
     for sample in remote.samples() {
-        let first = sample.name() == counter && sample.label("subtask_index") == "0";
-        // When names came after the first scrape, its samples had no start yet.
-        let known = sample.label("task_name") == "Source: a" && !sample.is_stale();
-        let expect = if first && known { 7 } else { 0 };
-        assert_eq!(sample.start_ms, expect, "{}", sample.series);
+        let expect: &[i64] = match (sample.name(), sample.label("subtask_index")) {
+            (name, "0") if name == counter => &[0, 7, 11],
+            (name, "1") if name == counter => &[0, 9, 13],
+            _ => &[0],
+        };
+        assert!(expect.contains(&sample.start_ms), "{} {expect:?}", sample.series);
+        // Under the page's names when names came after the first scrape.
+        let is_named = sample.label("task_name") != "Source:_a";
+        assert!(!(is_named && sample.is_stale()), "{} has ended", sample.series);
     }
+    let asked = rest.paths();
+    let vertices = asked.iter().filter(|path| path.ends_with(&format!("/vertices/{TASK}"))).count();
+    assert!(vertices <= 6, "a task is asked about when an attempt is new: {asked:?}");
+}
+
+/// Starts travel in 2.0 alone, so nobody asks for them when nobody can be told.
+#[tokio::test]
+async fn without_a_receiver_of_2_0_no_starts_are_asked_for() {
+    let line = "flink_taskmanager_job_task_numRecordsIn{job_id=\"1\",job_name=\"clicks\",task_id=\"2\",\
+                task_name=\"a\",subtask_index=\"0\",task_attempt_num=\"3\",tm_id=\"tm_1\",} 5.0\n";
+    let cluster = FakeCluster::default().with_job("1", "clicks", &[("2", "a")]);
+    let rest = FakeRest::of(cluster.with_task_manager("tm-1").with_attempt(0, 3, 9)).await;
+    let (flink, remote) = (FakeFlink::with_page(line).await, FakeReceiver::start().await);
+    let section = format!("flink: {{rest: {{urls: [{}], poll_interval: 100ms}}}}\n", rest.url());
+    let jobs = [job("flink", &[flink.address()], "scrape_interval: 200ms\nscrape_timeout: 200ms")];
+    let asked = asked("prometheus.WriteRequest");
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), &asked)], &section));
+    let name = "flink_taskmanager_job_task_numRecordsIn";
+    until_true("five samples", || remote.samples_of(name).len() >= 5).await;
+    assert_eq!(running.stop().await, 0);
+    let paths = rest.paths();
+    assert!(paths.iter().any(|path| path == "/jobs/1"), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.contains("/vertices/")), "{paths:?}");
 }
 
 /// What a receiver of 2.0 says it has written is delivered, whatever the status, and is not sent again.

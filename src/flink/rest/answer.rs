@@ -2,8 +2,8 @@
 //!
 //! Only what is used is read. Fields that a version does not have are empty, fields that it has more are
 //! skipped; the I/O numbers of a vertex, which are zero while `…-complete` is false, are not read at
-//! all. Sources: `JobsOverviewHeaders`, `JobDetailsInfo`, `TaskManagersInfo`, `DashboardConfiguration`,
-//! `CheckpointingStatistics` below `org.apache.flink.runtime.rest.messages` and `…webmonitor`.
+//! all. Sources: `JobsOverviewHeaders`, `JobDetailsInfo`, `JobVertexDetailsInfo`, `SubtaskExecutionAttemptDetailsInfo`,
+//! `TaskManagersInfo`, `DashboardConfiguration`, `CheckpointingStatistics` below `org.apache.flink.runtime.rest.messages` and `…webmonitor`.
 
 use serde::{
     Deserialize,
@@ -77,6 +77,26 @@ pub(super) struct VertexRow {
     /// -1 while none of its subtasks was deployed.
     #[serde(default, rename = "start-time")]
     pub(super) start_time: i64,
+}
+
+/// `/jobs/:jobid/vertices/:vertexid`
+#[derive(Debug, Deserialize)]
+pub(super) struct VertexDetails {
+    pub(super) subtasks: Vec<AttemptRow>,
+}
+
+/// The present attempt of a subtask.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct AttemptRow {
+    pub(super) subtask: u32,
+    pub(super) attempt: u32,
+    /// When it was deployed; -1 or 0 before.
+    #[serde(default)]
+    pub(super) start_time: i64,
+    /// With speculative execution, by 1.16.
+    #[serde(default)]
+    pub(super) other_concurrent_attempts: Option<Vec<Self>>,
 }
 
 /// `/taskmanagers`

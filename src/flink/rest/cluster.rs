@@ -6,6 +6,7 @@
 //!   /config                   until the version is known, and again after the endpoint was away
 //!   /jobs/overview            always: one small answer that names every job
 //!   /jobs/ID                  jobs whose tasks stand on our pages and are not known yet
+//!   /jobs/ID/vertices/ID      tasks with counters whose attempts began nobody knows when, a few per poll
 //!   /taskmanagers             while a page shows a TaskManager that is not known
 //!   and for the relay that scrapes the JobManager, whose page carries the info series:
 //!   /jobs/ID                  every job that runs, again when it has changed since
@@ -21,7 +22,9 @@ use std::{
 
 use super::{
     AnswerError, Want,
-    answer::{Checkpoints, Config, Details, Overview, TaskManagers, read},
+    answer::{
+        AttemptRow, Checkpoints, Config, Details, Overview, TaskManagers, VertexDetails, read,
+    },
     spelling::shows,
 };
 
@@ -36,6 +39,8 @@ pub enum Ask {
     TaskManagers,
     /// A job's vertices.
     Job(Box<str>),
+    /// The present attempts of a task, by the ids of its job and its vertex.
+    Attempts(Box<str>, Box<str>),
     /// A job's checkpoints.
     Checkpoints(Box<str>),
 }
@@ -48,6 +53,7 @@ impl fmt::Display for Ask {
             Self::Overview => f.write_str("/jobs/overview"),
             Self::TaskManagers => f.write_str("/taskmanagers"),
             Self::Job(id) => write!(f, "/jobs/{id}"),
+            Self::Attempts(job, task) => write!(f, "/jobs/{job}/vertices/{task}"),
             Self::Checkpoints(id) => write!(f, "/jobs/{id}/checkpoints"),
         }
     }
@@ -99,7 +105,12 @@ pub struct Vertex {
     pub max_parallelism: i64,
     /// When the first of the present attempts of its subtasks began, milliseconds since the epoch.
     pub start_ms: Option<i64>,
+    /// When each of them began, by subtask and attempt; empty until it was asked for.
+    attempts: Attempts,
 }
+
+/// Shared, because what a cluster has told is copied for each poll.
+type Attempts = Arc<BTreeMap<(u32, u32), i64>>;
 
 /// One TaskManager.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,10 +152,20 @@ impl Cluster {
         let running = self.jobs.iter().filter(|(_, job)| carries_info && !job.has_ended);
         details.extend(running.clone().filter(|(_, job)| job.is_outdated()).map(|(id, _)| &**id));
         asks.extend(details.into_iter().map(|id| Ask::Job(id.into())));
+        let unstarted: BTreeSet<Ask> =
+            wants.iter().filter_map(|want| self.asks_start(want)).collect();
+        asks.extend(unstarted);
         let unsure = |job: &Job| job.checkpoint_path.is_none() && !job.never_checkpoints;
         let unsure = running.filter(|(_, job)| unsure(job));
         asks.extend(unsure.map(|(id, _)| Ask::Checkpoints(id.clone())));
         asks
+    }
+
+    fn asks_start(&self, want: &Want) -> Option<Ask> {
+        let Want::Start { job, task, subtask, attempt } = want else { return None };
+        let runs = self.jobs.get(job).is_some_and(|job| !job.has_ended);
+        let is_open = runs && self.start_ms(job, task, *subtask, *attempt).is_none();
+        is_open.then(|| Ask::Attempts(job.clone(), task.clone()))
     }
 
     /// Takes an answer with the status 200.
@@ -162,6 +183,7 @@ impl Cluster {
             Ask::Overview => self.take_overview(read(&path, body)?),
             Ask::TaskManagers => self.take_task_managers(read(&path, body)?),
             Ask::Job(_) => self.take_details(read(&path, body)?),
+            Ask::Attempts(job, task) => self.take_attempts(job, task, read(&path, body)?),
             Ask::Checkpoints(id) => self.take_checkpoints(id, read(&path, body)?),
         }
         Ok(())
@@ -176,7 +198,7 @@ impl Cluster {
                     job.never_checkpoints = true;
                 }
             }
-            Ask::Version | Ask::Overview | Ask::TaskManagers | Ask::Job(_) => {}
+            Ask::Version | Ask::Overview | Ask::TaskManagers | Ask::Job(_) | Ask::Attempts(..) => {}
         }
     }
 
@@ -206,12 +228,13 @@ impl Cluster {
     }
 
     /// When a subtask's attempt began, in milliseconds since the epoch: the start of the counters that
-    /// it shows. Known for first attempts only: the endpoints that are polled tell when a vertex's
-    /// present attempts began, and not which subtask had to be started again since.
+    /// it shows. A job's details tell it of first attempts, which begin together; which subtask had to
+    /// be started again since, and when, is told by its task's.
     pub fn start_ms(&self, job: &str, task: &str, subtask: u32, attempt: u32) -> Option<i64> {
         let vertex = self.vertex(job, task)?;
         let exists = i64::from(subtask) < vertex.parallelism;
-        vertex.start_ms.filter(|_| exists && attempt == 0)
+        let first = || vertex.start_ms.filter(|_| exists && attempt == 0);
+        vertex.attempts.get(&(subtask, attempt)).copied().or_else(first)
     }
 
     fn take_overview(&mut self, overview: Overview) {
@@ -221,7 +244,12 @@ impl Cluster {
             let name = if *old.name == *row.name { old.name } else { row.name.into() };
             let has_ended = matches!(&*row.state, "FINISHED" | "CANCELED" | "FAILED");
             let (start_ms, modified_ms) = (row.start_time, row.last_modification);
-            (row.jid, Job { name, has_ended, start_ms, modified_ms, ..old })
+            let is_another_run = start_ms != old.start_ms;
+            let mut job = Job { name, has_ended, start_ms, modified_ms, ..old };
+            if is_another_run {
+                job.forget_starts();
+            }
+            (row.jid, job)
         };
         self.jobs = overview.jobs.into_iter().map(job).collect();
     }
@@ -241,8 +269,10 @@ impl Cluster {
         // Flink may have answered out of its cache: what has just changed is read once more.
         let is_settled = details.now.saturating_sub(job.modified_ms) > CACHED_MS;
         job.read_ms = if is_settled { job.modified_ms } else { i64::MIN };
+        let mut before = job.vertices.take().unwrap_or_default();
         let vertex = |row: super::answer::VertexRow| {
             let vertex = Vertex {
+                attempts: before.remove(&row.id).map(|old| old.attempts).unwrap_or_default(),
                 name: row.name.into(),
                 parallelism: row.parallelism,
                 max_parallelism: row.max_parallelism,
@@ -251,6 +281,19 @@ impl Cluster {
             (row.id, vertex)
         };
         job.vertices = Some(details.vertices.into_iter().map(vertex).collect());
+    }
+
+    fn take_attempts(&mut self, job: &str, task: &str, details: VertexDetails) {
+        let vertices = self.jobs.get_mut(job).and_then(|job| job.vertices.as_mut());
+        let Some(vertex) = vertices.and_then(|vertices| vertices.get_mut(task)) else { return };
+        let others = |row: &mut AttemptRow| row.other_concurrent_attempts.take();
+        let rows = details.subtasks.into_iter().flat_map(|mut row| {
+            let others = others(&mut row).unwrap_or_default();
+            std::iter::once(row).chain(others)
+        });
+        let began = rows.filter(|row| row.start_time > 0);
+        vertex.attempts =
+            Arc::new(began.map(|row| ((row.subtask, row.attempt), row.start_time)).collect());
     }
 
     fn take_checkpoints(&mut self, id: &str, answer: Checkpoints) {
@@ -267,6 +310,14 @@ impl Cluster {
 impl Job {
     const fn is_outdated(&self) -> bool {
         self.vertices.is_none() || self.modified_ms != self.read_ms
+    }
+
+    /// Another JobManager leads and counts attempts from 0 again.
+    fn forget_starts(&mut self) {
+        for vertex in self.vertices.iter_mut().flat_map(BTreeMap::values_mut) {
+            vertex.start_ms = None;
+            vertex.attempts = Attempts::default();
+        }
     }
 }
 
@@ -322,6 +373,9 @@ impl Names {
             Want::Task(job, task) => cluster.vertex(job, task).is_some(),
             Want::TaskManager(page) => cluster.task_manager(page).next().is_some(),
             Want::Tasks(job) => cluster.jobs.contains_key(job) && !cluster.lacks_tasks(job),
+            Want::Start { job, task, subtask, attempt } => {
+                cluster.start_ms(job, task, *subtask, *attempt).is_some()
+            }
             Want::End { .. } => false,
         }) || matches!(want, Want::End { job, .. } if self.has_ended(job))
     }

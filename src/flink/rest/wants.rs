@@ -4,12 +4,12 @@
 //! that no page has shown for a while is forgotten.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     time::{Duration, Instant},
 };
 
-use crate::limits::WANTS_MAX;
+use crate::limits::{STARTS_PER_POLL_MAX, WANTS_MAX};
 
 /// Something on a page whose name is not known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,18 @@ pub enum Want {
     TaskManager(Box<str>),
     /// The tasks of a job that had none yet, by its id: it is being set up.
     Tasks(Box<str>),
+    /// When the attempt of a subtask began, whose counters a page shows. Worth no poll of its own: it
+    /// is asked for together with others, or with the next regular one.
+    Start {
+        /// The job's id.
+        job: Box<str>,
+        /// The task's id.
+        task: Box<str>,
+        /// Which of its subtasks.
+        subtask: u32,
+        /// Which attempt of the subtask, from 0.
+        attempt: u32,
+    },
     /// Whether a job is over that has left a TaskManager whose own series bear its name.
     End {
         /// The job's id.
@@ -34,9 +46,13 @@ pub enum Want {
 }
 
 impl Want {
-    /// Whether a page shows it; the others are questions of the relay's own.
+    /// Whether it is a name that a page shows; the others are questions of the relay's own.
     pub const fn is_on_a_page(&self) -> bool {
-        !matches!(self, Self::Tasks(_) | Self::End { .. })
+        !matches!(self, Self::Tasks(_) | Self::Start { .. } | Self::End { .. })
+    }
+
+    const fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Start { .. })
     }
 }
 
@@ -47,6 +63,12 @@ impl fmt::Display for Want {
             Self::Task(job, id) => write!(f, "task {id} of job {job}"),
             Self::TaskManager(page) => write!(f, "TaskManager {page}"),
             Self::Tasks(job) => write!(f, "tasks of job {job}"),
+            Self::Start { job, task, subtask, attempt } => {
+                write!(
+                    f,
+                    "start of attempt {attempt} of subtask {subtask} of task {task} of job {job}"
+                )
+            }
             Self::End { job, .. } => write!(f, "end of job {job}"),
         }
     }
@@ -86,7 +108,7 @@ impl Wants {
         for want in wants {
             if let Some(state) = self.wants.get_mut(&want) {
                 state.seen = now;
-            } else if self.wants.len() < WANTS_MAX {
+            } else if self.wants.len() < if want.is_urgent() { WANTS_MAX } else { WANTS_MAX / 2 } {
                 self.wants.insert(want, State { seen: now, asked: BTreeMap::new() });
             }
         }
@@ -105,7 +127,36 @@ impl Wants {
             None => Some(state.seen),
             Some((answers, last)) => Some(*last + *PAUSES.get(answers.checked_sub(1)?)?),
         };
-        self.wants.values().filter_map(due).min()
+        let urgent = self.wants.iter().filter(|(want, _)| want.is_urgent());
+        urgent.filter_map(|(_, state)| due(state)).min()
+    }
+
+    /// Whether the endpoint's regular polls may tell any of it.
+    pub fn needs(&self, endpoint: usize) -> bool {
+        self.open(endpoint).next().is_some()
+    }
+
+    /// What the endpoint is asked about in a poll: all names, and the starts of a few tasks.
+    pub fn to_ask(&self, endpoint: usize) -> Vec<Want> {
+        let (mut asked, mut tasks) = (Vec::new(), BTreeSet::new());
+        for want in self.open(endpoint) {
+            if let Want::Start { job, task, .. } = want {
+                if tasks.len() == STARTS_PER_POLL_MAX && !tasks.contains(&(job, task)) {
+                    continue;
+                }
+                tasks.insert((job, task));
+            }
+            asked.push(want.clone());
+        }
+        asked
+    }
+
+    /// A name may be told at any time; a start that was not told soon will never be.
+    fn open(&self, endpoint: usize) -> impl Iterator<Item = &Want> {
+        let is_open = move |(want, state): &(&Want, &State)| {
+            want.is_urgent() || state.answers(endpoint) < ANSWERS_AWAITED
+        };
+        self.wants.iter().filter(is_open).map(|(want, _)| want)
     }
 
     /// Whether nothing is wanted.
@@ -189,6 +240,34 @@ mod tests {
         wants.add([job("shown")], now + hour);
         wants.settle(|want| *want == job("known"), now + hour + minute, hour);
         assert_eq!(wants.iter().collect::<Vec<_>>(), [&job("shown")]);
+    }
+
+    #[test]
+    fn starts_wait_for_a_poll_and_are_asked_for_in_small_numbers() {
+        let (mut wants, now) = (Wants::default(), Instant::now());
+        let start = |task: usize, subtask| {
+            let task = format!("{task:02}").into();
+            Want::Start { job: "j".into(), task, subtask, attempt: 1 }
+        };
+        let starts = (0..STARTS_PER_POLL_MAX + 3).flat_map(|task| [start(task, 0), start(task, 1)]);
+        wants.add(starts, now);
+        assert_eq!(wants.due(0), None);
+        let asked = wants.to_ask(0);
+        assert_eq!(asked.len(), 2 * STARTS_PER_POLL_MAX, "both subtasks of each task");
+        wants.add([job("a")], now);
+        assert_eq!(wants.due(0), Some(now), "a name is urgent");
+        assert!(wants.to_ask(0).contains(&job("a")));
+        // What is not told soon makes room for others, and keeps nobody polling.
+        wants.settle(|want| *want == job("a"), now, Duration::from_secs(60));
+        for _ in 0..ANSWERS_AWAITED {
+            wants.answered(&asked, 0, now);
+        }
+        assert_eq!(wants.to_ask(0).len(), 6);
+        assert!(wants.needs(0));
+        for _ in 0..ANSWERS_AWAITED {
+            wants.answered(&wants.to_ask(0), 0, now);
+        }
+        assert!(!wants.needs(0) && wants.needs(1), "another cluster may know");
     }
 
     #[test]

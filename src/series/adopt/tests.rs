@@ -1,3 +1,5 @@
+//! A changed configuration under a running target: what receivers know before and after.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};

@@ -91,6 +91,26 @@ fn sentinels_that_are_kept_are_no_numbers_still() {
     assert_eq!((tally.made, dropped(&tally).len()), (0, 0));
 }
 
+/// A job that restarts between two scrapes shows its next attempt where the one before was.
+#[test]
+fn a_derived_series_goes_on_when_its_job_restarts() {
+    let line = |attempt: u8, value: &str| {
+        format!(
+            "flink_taskmanager_job_task_busyTimeMsPerSecond{{task_name=\"T\",subtask_index=\"0\",\
+             task_attempt_num=\"{attempt}\"}} {value}"
+        )
+    };
+    let busy = "flink_taskmanager_job_task_busy_ratio{subtask_index=\"0\",task_name=\"T\"}";
+    let mut tracker = tracker(shaper());
+    for (attempt, value) in [(0, "500"), (1, "250"), (2, "NaN"), (3, "100")] {
+        let (sent, stale, tally) = scrape(&mut tracker, &[&line(attempt, value)], NOW);
+        let expect = value.parse().ok().filter(|ms: &f64| !ms.is_nan()).map(|ms| ms / 1000.0);
+        assert_eq!(sent.get(busy).copied(), expect, "attempt {attempt}: {sent:?}");
+        assert!(stale.iter().all(|_| value == "NaN"), "attempt {attempt}: {stale:?}");
+        assert_eq!(tally.ids_kept, 0);
+    }
+}
+
 /// Two operators of one name have one line each; one of them has no value when both are new.
 #[test]
 fn a_line_without_a_value_is_told_apart_all_the_same() {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Destination, NONE, Role, Rollup, hash};
 use crate::{
-    flink::rollup::{self, Function, Level},
+    flink::{
+        rest::AttemptId,
+        rollup::{self, Function, Level},
+    },
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v1, v2::About},
     series::{Dropped, Fate, Line, Observed, Shaped, Tracker, made},
@@ -146,7 +149,7 @@ impl Tracker {
             subject,
             role,
             made: made::NONE,
-            start_ms: 0,
+            attempt: AttemptId::NONE,
             no_value: 0,
             feed: None,
         })

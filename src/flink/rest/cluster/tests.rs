@@ -195,10 +195,59 @@ fn task_managers_are_known_by_the_one_id_that_the_page_can_mean() {
 }
 
 #[test]
-fn starts_are_told_of_first_attempts() {
-    let names = names(&[cluster(&[(JOB, "n", &[(TASK, "t")])])]);
-    assert_eq!(names.start_ms(JOB, TASK, 1, 0), Some(1000));
-    assert_eq!(names.start_ms(JOB, TASK, 1, 1), None, "which subtask began anew is not told");
-    assert_eq!(names.start_ms(JOB, TASK, 2, 0), None, "there are two subtasks");
-    assert_eq!(names.start_ms(JOB, "other", 0, 0), None);
+fn a_start_is_that_of_the_very_attempt() {
+    let mut cluster = cluster(&[(JOB, "n", &[(TASK, "t"), ("other", "o")])]);
+    let start = |cluster: &Cluster, subtask, attempt| {
+        names(std::slice::from_ref(cluster)).start_ms(JOB, TASK, subtask, attempt)
+    };
+    // A job's details have one start for all subtasks, which is that of first attempts.
+    assert_eq!(start(&cluster, 1, 0), Some(1000));
+    assert_eq!(start(&cluster, 1, 1), None, "which subtask began anew is not told there");
+    assert_eq!(start(&cluster, 2, 0), None, "there are two subtasks");
+    assert_eq!(names(&[cluster.clone()]).start_ms(JOB, "none", 0, 0), None);
+    let want = |task: &str, subtask, attempt| Want::Start {
+        job: JOB.into(),
+        task: task.into(),
+        subtask,
+        attempt,
+    };
+    let asks = |cluster: &Cluster, wants: &[Want]| {
+        let asks = cluster.further_asks(wants, false);
+        asks.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let path = format!("/jobs/{JOB}/vertices/{TASK}");
+    assert_eq!(
+        asks(&cluster, &[want(TASK, 0, 1), want(TASK, 1, 1), want("other", 1, 0)]),
+        [&*path]
+    );
+    let elsewhere = Want::Start { job: "?".into(), task: TASK.into(), subtask: 0, attempt: 1 };
+    assert!(asks(&cluster, &[elsewhere]).is_empty());
+
+    let ask = Ask::Attempts(JOB.into(), TASK.into());
+    take(
+        &mut cluster,
+        ask.clone(),
+        r#"{"id": "x", "name": "t", "subtasks": [
+            {"subtask": 0, "attempt": 1, "status": "RUNNING", "start-time": 7000, "other-concurrent-attempts":
+                [{"subtask": 0, "attempt": 2, "start-time": 7500, "other-concurrent-attempts": null}]},
+            {"subtask": 1, "attempt": 3, "status": "SCHEDULED", "start-time": -1}]}"#,
+    );
+    assert_eq!(start(&cluster, 0, 1), Some(7000));
+    assert_eq!(start(&cluster, 0, 2), Some(7500), "speculative execution");
+    assert_eq!(start(&cluster, 1, 3), None, "not deployed yet");
+    assert_eq!(asks(&cluster, &[want(TASK, 0, 1), want(TASK, 1, 3)]), [&*path]);
+    assert!(names(&[cluster.clone()]).knows(&want(TASK, 0, 1)));
+    // The job's details are read again, and know nothing of attempts.
+    take(&mut cluster, Ask::Job(JOB.into()), &details(JOB, &[(TASK, "t")]));
+    assert_eq!(start(&cluster, 0, 1), Some(7000));
+    // Two clusters with jobs of one id.
+    let mut twin = cluster.clone();
+    take(&mut twin, ask, r#"{"subtasks": [{"subtask": 0, "attempt": 1, "start-time": 1}]}"#);
+    assert_eq!(names(&[cluster.clone(), twin]).start_ms(JOB, TASK, 0, 1), None);
+    // The next JobManager begins to count attempts from 0.
+    let again = overview(&[(JOB, "n", "RUNNING", 1)]).replace(":5,", ":6,");
+    assert_ne!(again, overview(&[(JOB, "n", "RUNNING", 1)]));
+    take(&mut cluster, Ask::Overview, &again);
+    assert_eq!((start(&cluster, 0, 0), start(&cluster, 0, 1)), (None, None));
+    assert!(cluster.vertex(JOB, TASK).is_some(), "names stay");
 }
