@@ -115,7 +115,7 @@ class Api:
         kept = getattr(self._local, "connection", None)
         try:
             answer, text = self._ask(kept or self._connect(), method, path, data, headers)
-        except (http.client.RemoteDisconnected, ConnectionError):
+        except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError):
             # The server closes what has been idle for long.
             if not kept:
                 raise
