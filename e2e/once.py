@@ -39,9 +39,14 @@ def check_scrape_once(stage: Stage) -> None:
 
 
 def scrape(stage: Stage, compression: str) -> tuple[int, dict]:
-    config = stage.processes.directory / f"once-{compression}.yaml"
     first, last = METRICS_PORTS[0], METRICS_PORTS[-1]
-    config.write_text(CONFIG.format(compression=compression, first=first, last=last))
+    text = CONFIG.format(compression=compression, first=first, last=last)
+    return scrape_with(stage, f"once-{compression}", text)
+
+
+def scrape_with(stage: Stage, name: str, text: str) -> tuple[int, dict]:
+    config = stage.processes.directory / f"{name}.yaml"
+    config.write_text(text)
     argv = [str(stage.binary), "scrape", "-c", str(config), "-o", "json", "--log-level", "error"]
     done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
     return done.returncode, json.loads(done.stdout or b'{"targets": [], "ranges": [{"ignored": {}}]}')

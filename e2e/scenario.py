@@ -2,6 +2,7 @@
 
 import changes
 import ending
+import found
 import messages
 import once
 import queries
@@ -27,6 +28,8 @@ def play(stage: Stage) -> None:
             rest.check_names(stage)
         with section("one scrape by hand"):
             once.check_scrape_once(stage)
+        with section("found by Flink's REST API"):
+            found.check_found(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
         with section("remote write 1.0 and 2.0"):

@@ -320,7 +320,7 @@ fn the_example_passes_check() {
     let example = directory.path().join("example.yaml").display().to_string();
     let good = flinkrelay(&["check", "-c", &example]);
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
-    assert!(String::from_utf8_lossy(&good.stdout).contains("2 scrape job(s), 5 receiver(s)"));
+    assert!(String::from_utf8_lossy(&good.stdout).contains("3 scrape job(s), 5 receiver(s)"));
 }
 
 // === architecture ===

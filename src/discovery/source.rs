@@ -77,6 +77,15 @@ pub struct SourceState {
     pub left_out: LeftOut,
 }
 
+/// What a source has told when it was asked once.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// What there is, as far as it is known.
+    pub groups: Groups,
+    /// What keeps that from being all.
+    pub failure: Option<String>,
+}
+
 /// Found targets that are not scraped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
@@ -138,29 +147,29 @@ impl Source {
         self.report.state().left_out = left_out;
     }
 
-    /// Asks until there is an answer or a failure. For who looks once.
-    ///
-    /// # Errors
-    /// Why there is no answer, in words for people.
-    pub async fn ask(&self, longest: Duration) -> Result<Groups, String> {
+    /// Asks until there is an answer or a failure, `longest` at most. For who looks once.
+    pub async fn ask(&self, longest: Duration) -> Answer {
         let (cancel, mut found) = (CancellationToken::new(), self.found());
         let answer = async {
             loop {
-                if let Some(groups) = found.borrow_and_update().clone() {
-                    return Ok(groups);
-                }
-                if let Some(failure) = self.state().failure {
-                    return Err(failure);
+                let groups = found.borrow_and_update().clone();
+                let failure = self.state().failure;
+                if groups.is_some() || failure.is_some() {
+                    return Answer { groups: groups.unwrap_or_default(), failure };
                 }
                 // A failure is told like a change.
                 let _lives_as_long_as_the_source = found.changed().await;
             }
         };
+        let late = || Answer {
+            failure: Some(format!("no answer within {} s", longest.as_secs_f64())),
+            ..Answer::default()
+        };
         tokio::select! {
             biased;
-            answer = tokio::time::timeout(longest, answer) => answer
-                .unwrap_or_else(|_| Err(format!("no answer within {} s", longest.as_secs_f64()))),
-            () = self.run(&cancel) => Err("it has ended".to_owned()),
+            answer = tokio::time::timeout(longest, answer) => answer.unwrap_or_else(|_| late()),
+            // It looks for ever; should it end, there is no answer.
+            () = self.run(&cancel) => late(),
         }
     }
 }
@@ -183,7 +192,11 @@ impl Report {
     }
 
     /// The whole set, a part of which is what it was before because of a failure; an empty text is none.
+    /// While nothing is known at all, a failure is one of the whole.
     pub fn found_partly(&self, groups: Vec<Arc<Group>>, failure: String) {
+        if groups.is_empty() && !failure.is_empty() && !self.is_known() {
+            return self.failed(failure);
+        }
         let groups = self.keep(groups);
         let targets = groups.iter().map(|group| group.seeds.len()).sum();
         let failure = Some(failure).filter(|failure| !failure.is_empty());
@@ -299,8 +312,7 @@ pub(super) async fn refresh<F: Future<Output = Result<Vec<Group>, String>>>(
     }
 }
 
-/// The same for who keeps what it knew of each part. While nothing is known at all, a failure is one of
-/// the whole.
+/// The same for who keeps what it knew of each part.
 pub(super) async fn refresh_partly<F: Future<Output = Told>>(
     report: &Report,
     mut ask: impl FnMut() -> F,
@@ -310,11 +322,7 @@ pub(super) async fn refresh_partly<F: Future<Output = Told>>(
     loop {
         let began = Instant::now();
         let (groups, failures) = ask().await;
-        if groups.is_empty() && !failures.is_empty() && !report.is_known() {
-            report.failed(failures.join("; "));
-        } else {
-            report.found_partly(groups, failures.join("; "));
-        }
+        report.found_partly(groups, failures.join("; "));
         sleep_until(began + pauses.next(failures.is_empty())).await;
     }
 }

@@ -28,7 +28,11 @@ use super::{
 };
 use crate::{
     config::{self, Config, Scrape},
-    discovery::{Groups, Sources, range::Ports, source::Source},
+    discovery::{
+        Sources,
+        range::Ports,
+        source::{Answer, Source},
+    },
     flink_rest::Rest,
     http::{BuildError, Client},
     scrape::{Budget, Scraper},
@@ -132,21 +136,16 @@ impl JobPlan {
     pub(super) async fn find_once(&self) -> FoundOnce {
         let mut found = FoundOnce { targets: self.sources.targets.clone(), ..FoundOnce::default() };
         let mut ranges = self.sources.ranges.clone();
-        for (source, groups) in self.ask_sources().await {
-            match groups {
-                Ok(groups) => {
-                    for group in &*groups {
-                        let resolved = resolve(self, group);
-                        found.targets.extend(resolved.targets);
-                        ranges.extend(resolved.ranges);
-                        let invalid = resolved.invalid.into_iter();
-                        let told =
-                            |(address, error)| (source.clone(), format!("{address}: {error}"));
-                        found.failures.extend(invalid.map(told));
-                    }
-                }
-                Err(failure) => found.failures.push((source, failure)),
+        for (source, answer) in self.ask_sources().await {
+            for group in &*answer.groups {
+                let resolved = resolve(self, group);
+                found.targets.extend(resolved.targets);
+                ranges.extend(resolved.ranges);
+                let invalid = resolved.invalid.into_iter();
+                let told = |(address, error)| (source.clone(), format!("{address}: {error}"));
+                found.failures.extend(invalid.map(told));
             }
+            found.failures.extend(answer.failure.map(|failure| (source, failure)));
         }
         for range in &ranges {
             let ports = range::Shared::new(Ports::new(
@@ -161,7 +160,7 @@ impl JobPlan {
     }
 
     /// What each source tells when it is asked once, by the source in words for people.
-    pub(super) async fn ask_sources(&self) -> Vec<(String, Result<Groups, String>)> {
+    pub(super) async fn ask_sources(&self) -> Vec<(String, Answer)> {
         let asked = self
             .discovery
             .iter()

@@ -35,14 +35,10 @@ impl JobLook {
     /// targets it knows or why it cannot tell.
     pub async fn look_for_targets(&mut self) -> Vec<(String, Result<usize, String>)> {
         let mut told = Vec::new();
-        for (source, groups) in self.plan.ask_sources().await {
-            told.push((
-                source,
-                groups.map(|groups| {
-                    self.groups.extend(groups.iter().cloned());
-                    groups.iter().map(|group| group.seeds.len()).sum()
-                }),
-            ));
+        for (source, answer) in self.plan.ask_sources().await {
+            let targets = answer.groups.iter().map(|group| group.seeds.len()).sum();
+            self.groups.extend(answer.groups.iter().cloned());
+            told.push((source, answer.failure.map_or(Ok(targets), Err)));
         }
         told
     }

@@ -30,7 +30,7 @@ use crate::{
     scrape::Reason,
     series::Dropped,
     spool::{Counts, Reason as DropReason},
-    status::{RangeState, TargetState, TargetStatus},
+    status::{TargetState, TargetStatus},
     telemetry::process::ProcessMetrics,
 };
 
@@ -64,7 +64,7 @@ impl Collector for RelayMetrics {
         own::shard(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
         discovery::discovery(&self.0, &mut encoder)?;
-        ranges(&self.0, &mut encoder)?;
+        discovery::ranges(&self.0, &mut encoder)?;
         flink_rest(&self.0, &mut encoder)?;
         rollups(&self.0, &mut encoder)?;
         budget::budget(&self.0.status.budget.state(), &mut encoder)?;
@@ -231,21 +231,6 @@ fn targets(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 fn target_labels(status: &TargetStatus) -> [(&str, &str); 2] {
     [("job", status.target.job()), ("instance", status.target.instance())]
-}
-
-fn ranges(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let help = "Ports of a range, by what answers: a Flink page, something else, nobody.";
-    family(encoder, "range_ports", help, Kind::Gauge, |family| {
-        relay.status.ranges().iter().try_for_each(|((_, range), state)| {
-            let RangeState { job, instances, ignored, closed } = state;
-            let states =
-                [("instance", instances.len()), ("ignored", ignored.len()), ("closed", *closed)];
-            states.into_iter().try_for_each(|(state, ports)| {
-                let labels = [("job", &**job), ("range", range), ("state", state)];
-                family.add(&labels, ports as f64)
-            })
-        })
-    })
 }
 
 const REST_ROWS: [Row<EndpointState>; 6] = [

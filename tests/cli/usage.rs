@@ -122,7 +122,7 @@ async fn a_good_file_is_exit_code_0() {
     );
     let example = flinkrelay(&["check", "-c", "deploy/example.yaml"]).await;
     assert_eq!(example.code, 0, "{}", example.stderr);
-    let valid = "deploy/example.yaml: valid, 2 scrape job(s), 5 receiver(s)\n";
+    let valid = "deploy/example.yaml: valid, 3 scrape job(s), 5 receiver(s)\n";
     assert_eq!(example.stdout, valid);
 }
 
@@ -153,6 +153,27 @@ async fn files_that_the_configuration_names_are_looked_at() {
     let output = flinkrelay(&["check", "-c", &path]).await;
     assert_eq!((output.code, &*output.stdout), (2, ""));
     assert!(output.stderr.contains("the file holds no PEM certificate"), "{}", output.stderr);
+}
+
+/// As `promtool check config` does: what is there has to be good.
+#[tokio::test]
+async fn files_with_targets_are_read() {
+    let directory = TempDir::new().unwrap();
+    let job = "scrape_configs:\n  - job_name: flink\n    file_sd_configs: [{files: [absent.json, 'there-*.yaml']}]\n";
+    let path = file(directory.path(), format!("{job}{RECEIVER}").as_bytes());
+    let there = directory.path().join("there-1.yaml");
+    std::fs::write(&there, "- targets: ['h:9249']\n").unwrap();
+    let output = flinkrelay(&["check", "-c", &path]).await;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    assert!(output.stderr.contains("warning: no file is there for "), "{}", output.stderr);
+    assert!(output.stderr.contains("absent.json of file_sd_configs"), "{}", output.stderr);
+
+    std::fs::write(&there, "- targets: ['h:9249']\n  lables: {}\n").unwrap();
+    let output = flinkrelay(&["check", "-c", &path]).await;
+    assert_eq!((output.code, &*output.stdout), (2, ""));
+    let place = format!("{}:2:3: ", there.display());
+    assert!(output.stderr.contains(&place), "{}", output.stderr);
 }
 
 #[tokio::test]

@@ -144,6 +144,29 @@ async fn tls_proxies_and_secrets_on_the_way_to_a_target_are_told() {
 }
 
 #[tokio::test]
+async fn sources_of_targets_are_asked_and_told() {
+    let directory = TempDir::new().unwrap();
+    let flink = FakeFlink::with_page(&task_manager_page()).await;
+    let list = directory.path().join("targets.yaml");
+    let text =
+        "scrape_configs:\n  - job_name: flink\n    file_sd_configs: [{files: [targets.yaml]}]\n";
+    let path = file(directory.path(), text.as_bytes());
+    std::fs::write(&list, format!("- targets: ['{}']\n", flink.address())).unwrap();
+    let said = doctor(&["-c", &path]).await;
+    assert!(!said.ids().iter().any(|id| id.starts_with("discovery-")), "{said:#?}");
+    assert!(flink.scrapes() > 0, "what is found is looked at");
+
+    std::fs::write(&list, "- target: []\n").unwrap();
+    let said = doctor(&["-c", &path]).await;
+    said.has_problem("discovery-fails", "targets.yaml:1:3: ", "- targets: [\"HOST:9249\"]");
+    assert!(!said.ids().contains(&"target-none"), "one fault, one finding: {said:#?}");
+
+    std::fs::remove_file(&list).unwrap();
+    let said = doctor(&["-c", &path]).await;
+    assert!(said.ids().contains(&"discovery-empty"), "{said:#?}");
+}
+
+#[tokio::test]
 async fn no_target_at_all_is_told() {
     let directory = TempDir::new().unwrap();
     let text = "scrape_configs:\n  - job_name: flink\n    static_configs: [{targets: ['127.0.0.1:1']}]\n    \

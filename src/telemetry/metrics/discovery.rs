@@ -1,4 +1,4 @@
-//! Where targets are looked for, and what is found there.
+//! Where targets are looked for, and what is found there; the ports of ranges among it.
 
 use std::{fmt, time::UNIX_EPOCH};
 
@@ -8,6 +8,7 @@ use super::{Kind, Row, family};
 use crate::{
     discovery::source::SourceState,
     relay::{Relay, SourceLook},
+    status::RangeState,
 };
 
 const SOURCE_ROWS: [Row<SourceState>; 5] = [
@@ -59,6 +60,21 @@ pub(super) fn discovery(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> f
                 })
             },
         )
+    })
+}
+
+pub(super) fn ranges(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Ports of a range, by what answers: a Flink page, something else, nobody.";
+    family(encoder, "range_ports", help, Kind::Gauge, |family| {
+        relay.status.ranges().iter().try_for_each(|((_, range), state)| {
+            let RangeState { job, instances, ignored, closed } = state;
+            let states =
+                [("instance", instances.len()), ("ignored", ignored.len()), ("closed", *closed)];
+            states.into_iter().try_for_each(|(state, ports)| {
+                let labels = [("job", &**job), ("range", range), ("state", state)];
+                family.add(&labels, ports as f64)
+            })
+        })
     })
 }
 
