@@ -110,7 +110,7 @@ impl Kubernetes {
         let mut picture = Picture::new(namespaces.len(), matches!(self.what, What::Slices { .. }));
         for (at, namespace) in namespaces.iter().enumerate() {
             let mut follow = |selector: &Selector| {
-                let watch = picture.add_watch();
+                let watch = picture.add_watch(at);
                 Follower::new(&api, watch, namespace.as_deref(), selector, tell.clone())
             };
             match &self.what {

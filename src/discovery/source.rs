@@ -257,6 +257,18 @@ impl Report {
         );
     }
 
+    /// What was found last, and why it cannot be told now.
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> Option<Groups> {
+        self.found.borrow().clone()
+    }
+
+    /// See [`Report::groups`].
+    #[cfg(test)]
+    pub(super) fn failure(&self) -> Option<String> {
+        self.state().failure.clone()
+    }
+
     /// Whether anything was ever found.
     pub fn is_known(&self) -> bool {
         self.found.borrow().is_some()

@@ -221,10 +221,11 @@ impl Trouble {
     fn of(error: &watcher::Error) -> Self {
         let code = status(error).map(|(code, _)| code);
         match (error, code) {
-            (
-                watcher::Error::WatchStartFailed(_) | watcher::Error::WatchError(_),
-                Some(410 | 504),
-            ) => Self::Expired,
+            (_, Some(410)) => Self::Expired,
+            (watcher::Error::WatchStartFailed(_) | watcher::Error::WatchError(_), Some(504)) => {
+                Self::Expired
+            }
+            (watcher::Error::WatchFailed(kube::Error::SerdeError(_)), None) => Self::Failed,
             (watcher::Error::WatchFailed(_), None) => Self::Broken,
             _ => Self::Failed,
         }
@@ -249,4 +250,37 @@ fn chain(error: &watcher::Error) -> String {
         next = error.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_error_of_a_watch_is() {
+        use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+        let answer = |code: u16| {
+            let status = serde_json::json!({"status": "Failure", "code": code, "message": "m"});
+            Box::new(serde_json::from_value::<kube::core::Status>(status).unwrap())
+        };
+        let api = |code| kube::Error::Api(answer(code));
+        let broken = || kube::Error::ReadEvents(std::io::ErrorKind::UnexpectedEof.into());
+        let refused = || kube::Error::Service("refused".into());
+        let no_json = || kube::Error::SerdeError(serde_json::from_str::<u8>("x").unwrap_err());
+        for (error, expect) in [
+            (WatchError(answer(410)), Trouble::Expired),
+            (WatchStartFailed(api(410)), Trouble::Expired),
+            (WatchStartFailed(api(504)), Trouble::Expired),
+            (WatchError(answer(500)), Trouble::Failed),
+            (WatchStartFailed(api(403)), Trouble::Failed),
+            (InitialListFailed(api(410)), Trouble::Expired),
+            (InitialListFailed(api(504)), Trouble::Failed),
+            (WatchFailed(broken()), Trouble::Broken),
+            (WatchFailed(no_json()), Trouble::Failed),
+            (WatchStartFailed(refused()), Trouble::Failed),
+        ] {
+            assert_eq!(Trouble::of(&error), expect, "{error:?}");
+        }
+        assert_eq!(chain(&WatchStartFailed(refused())), "refused");
+    }
 }
