@@ -2,7 +2,7 @@
 
 import changes
 import ending
-import found_by_rest
+import found
 import messages
 import once
 import queries
@@ -29,7 +29,7 @@ def play(stage: Stage) -> None:
         with section("one scrape by hand"):
             once.check_scrape_once(stage)
         with section("found by Flink's REST API"):
-            found_by_rest.check_found(stage)
+            found.check_found(stage)
         with section("stored values against the pages"):
             stored.check_values(stage)
         with section("remote write 1.0 and 2.0"):
