@@ -4,117 +4,124 @@
 //! - `cold`: every line is new, as in the first scrape of a target and after a job restart.
 //! - `warm`: the same lines as on the page before, as in every other scrape; also without what is made
 //!   from them, and with sentinels kept as well: what these cost.
+//! - `by name`: the part of the page that is left when a filtered target is asked by name.
+//! - `churn`: a part of the job's series is new on each page, and as many are gone.
 //!
-//! The page is one of a real TaskManager of Flink 2.3.0 (tests/pages). Read the figures as ratios of
-//! one run: `cargo bench --bench pipeline`.
+//! Read the figures as ratios of one run: `cargo bench --bench pipeline`.
 
 #![expect(clippy::indexing_slicing, reason = "the page's lines are known")]
 
-use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+#[path = "common/path.rs"]
+mod path;
+
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flinkrelay::{
-    exposition::{Limits, Lines},
-    flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, RollupPolicy, Sentinels},
-    labels::Labels,
-    remote_write::{Encoder, Fragment},
-    series::{self, Shaper, Tracker, View},
+    flink::{Derivations, Sentinels},
+    series::Shaper,
 };
 
-const PAGE: &[u8] = include_bytes!("../tests/pages/2.3.0/taskmanager-2.prom");
+use self::path::{PAGE, Path, is_sample, samples, shaper};
 
-/// About what a read from a socket brings.
-const CHUNK_BYTES: usize = 64 << 10;
+/// A group that is a small part of the page.
+const FEW: [&str; 1] = ["checkpointing"];
 
-const NOW_MS: i64 = 1_795_335_749_038;
-
-fn shaper(groups: &[&str], sentinels: Sentinels, derived: Derivations) -> Arc<Shaper> {
-    let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
-    let view = View {
-        max_samples_per_send: 2000,
-        metadata_interval: None,
-        external_labels: BTreeMap::from([("cluster".to_owned(), "bench".to_owned())]),
-        write_relabel_configs: Vec::new(),
-        limits: series::Limits::default(),
-    };
-    Arc::new(Shaper {
-        catalogue: Arc::clone(flink::catalogue()),
-        groups: GroupFilter::try_new(&groups, &[]).expect("the groups exist"),
-        names: NameMode::default(),
-        labels: LabelPolicy::default(),
-        sentinels,
-        derived,
-        rollups: RollupPolicy::default(),
-        honor_labels: false,
-        honor_timestamps: true,
-        metric_relabel_configs: Vec::new(),
-        limits: series::Limits::default(),
-        views: Arc::from([view]),
-    })
-}
-
-fn tracker(shaper: &Arc<Shaper>) -> Tracker {
-    let mut target: Labels<'static> =
-        [("instance", "10.0.0.1:9250"), ("job", "flink")].into_iter().collect();
-    target.sort();
-    Tracker::new(Arc::clone(shaper), target)
-}
-
-/// One scrape without the network.
-fn scrape(tracker: &mut Tracker, lines: &mut Lines, now: Instant) -> Vec<Fragment> {
-    tracker.begin();
-    lines.reset();
-    for chunk in PAGE.chunks(CHUNK_BYTES) {
-        let fed = lines.feed(chunk, |line| {
-            let line = line.expect("the page has no line that is too long");
-            if !line.bytes.starts_with(b"#") {
-                tracker.observe(line.bytes, NOW_MS).expect("the page has no bad line");
-            }
-        });
-        fed.expect("the page is within its limit");
-    }
-    tracker.close(NOW_MS);
-    let mut encoder = Encoder::new(2000);
-    for (block, timestamp_ms, value) in tracker.samples(0) {
-        encoder.push(block, value, timestamp_ms);
-    }
-    let fragments = encoder.finish(now);
-    tracker.forget_stale();
-    fragments
+fn warm(c: &mut Criterion, name: &str, page: &[u8], shaper: &Arc<Shaper>) {
+    let mut group = c.benchmark_group("pipeline");
+    group.throughput(Throughput::Elements(samples(PAGE)));
+    group.bench_function(BenchmarkId::new("warm", name), |b| {
+        let mut path = Path::new(shaper, Instant::now());
+        path.scrape(page);
+        b.iter(|| black_box(path.scrape(page)));
+    });
+    group.finish();
 }
 
 fn pipeline(c: &mut Criterion) {
-    let now = Instant::now();
-    let samples = PAGE.split(|&b| b == b'\n').filter(|l| !l.is_empty() && l[0] != b'#').count();
-    let mut group = c.benchmark_group("pipeline");
-    group.throughput(Throughput::Elements(samples as u64));
-    for (name, groups) in [("all groups", &[][..]), ("checkpointing only", &["checkpointing"][..])]
-    {
+    for (name, groups) in [("all groups", &[][..]), ("checkpointing only", &FEW)] {
         let shaper = shaper(groups, Sentinels::Drop, Derivations::default());
+        let mut group = c.benchmark_group("pipeline");
+        group.throughput(Throughput::Elements(samples(PAGE)));
         group.bench_function(BenchmarkId::new("cold", name), |b| {
-            b.iter(|| {
-                let mut lines = Lines::new(Limits::default());
-                black_box(scrape(&mut tracker(&shaper), &mut lines, now))
-            });
+            b.iter(|| black_box(Path::new(&shaper, Instant::now()).scrape(PAGE)));
         });
-        group.bench_function(BenchmarkId::new("warm", name), |b| {
-            let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
-            scrape(&mut tracker, &mut lines, now);
-            b.iter(|| black_box(scrape(&mut tracker, &mut lines, now)));
-        });
+        group.finish();
+        warm(c, name, PAGE, &shaper);
     }
     for (name, sentinels) in
         [("nothing derived", Sentinels::Drop), ("nothing derived, sentinels kept", Sentinels::Keep)]
     {
-        let shaper = shaper(&[], sentinels, Derivations::NONE);
-        group.bench_function(BenchmarkId::new("warm", name), |b| {
-            let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
-            scrape(&mut tracker, &mut lines, now);
-            b.iter(|| black_box(scrape(&mut tracker, &mut lines, now)));
+        warm(c, name, PAGE, &shaper(&[], sentinels, Derivations::NONE));
+    }
+    let few = shaper(&FEW, Sentinels::Drop, Derivations::default());
+    warm(c, "checkpointing only, by name", &by_name(&few), &few);
+}
+
+/// The lines of the page that a request by name brings.
+fn by_name(shaper: &Shaper) -> Vec<u8> {
+    let name = |line: &[u8]| {
+        let line = line.strip_prefix(b"# HELP ").or(line.strip_prefix(b"# TYPE ")).unwrap_or(line);
+        let end = line.iter().position(|b| matches!(b, b' ' | b'{')).unwrap_or(line.len());
+        String::from_utf8_lossy(&line[..end]).into_owned()
+    };
+    // What tells which tasks run there is asked for too.
+    let is_asked = |name: &str| {
+        name == "flink_taskmanager_job_task_numRecordsIn" || !shaper.leaves_out(name, None)
+    };
+    let lines = PAGE.split_inclusive(|&b| b == b'\n');
+    lines.filter(|line| is_asked(&name(line))).flatten().copied().collect()
+}
+
+/// The page with places in it at which a series' name can be changed.
+struct Churning {
+    page: Vec<u8>,
+    places: Vec<usize>,
+    /// Of a hundred lines.
+    percent: usize,
+    pages: u64,
+}
+
+impl Churning {
+    fn new(percent: usize) -> Self {
+        const ID: &[u8] = b"job_id=\"";
+        let mut places = Vec::new();
+        let mut offset = 0;
+        for line in PAGE.split_inclusive(|&b| b == b'\n') {
+            let at = line.windows(ID.len()).position(|window| window == ID);
+            places.extend(at.filter(|_| is_sample(line)).map(|at| offset + at + ID.len()));
+            offset += line.len();
+        }
+        Self { page: PAGE.to_vec(), places, percent, pages: 0 }
+    }
+
+    /// The next page.
+    fn next(&mut self) -> &[u8] {
+        self.pages += 1;
+        let id = format!("{:08x}", self.pages);
+        for (i, &at) in self.places.iter().enumerate() {
+            if i * 37 % 100 < self.percent {
+                self.page[at..at + id.len()].copy_from_slice(id.as_bytes());
+            }
+        }
+        &self.page
+    }
+}
+
+fn churn(c: &mut Criterion) {
+    let shaper = shaper(&[], Sentinels::Drop, Derivations::default());
+    let mut group = c.benchmark_group("pipeline");
+    group.throughput(Throughput::Elements(samples(PAGE)));
+    for percent in [0, 10, 50, 100] {
+        group.bench_function(BenchmarkId::new("churn", format!("{percent} %")), |b| {
+            let mut path = Path::new(&shaper, Instant::now());
+            let mut churning = Churning::new(percent);
+            path.scrape(churning.next());
+            b.iter(|| black_box(path.scrape(churning.next())));
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, pipeline);
+criterion_group!(benches, pipeline, churn);
 criterion_main!(benches);

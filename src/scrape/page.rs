@@ -94,11 +94,14 @@ impl Page {
     /// Adds lines of the relay's own to a page that has ended.
     pub(super) fn add(&mut self, text: &str, tracker: &mut Tracker) -> Result<(), Failure> {
         let (number, offset) = (self.lines.lines() + 1, self.lines.bytes());
+        // The relay's own lines are about other processes too.
+        let role = self.state.role;
         for line in text.lines() {
             let line = Line { bytes: line.as_bytes(), number, offset };
             let Self { limits, state, families, seen, .. } = self;
             state.take(Ok(line), limits, families, seen, tracker);
         }
+        self.state.role = role;
         self.check(tracker)
     }
 

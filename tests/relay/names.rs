@@ -1,6 +1,8 @@
 //! Names from Flink's REST API: given when they can be had, once, and never in anybody's way.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
+
+use flinkrelay::{flink::Role, status::TargetStatus};
 
 use crate::{
     fakes::{
@@ -291,6 +293,12 @@ async fn the_leaders_page_carries_the_info_series() {
     let metadata = || remote.accepted().into_iter().flat_map(|write| write.metadata);
     let is_told = || metadata().any(|family| family.metric_family_name == "flink_task_info");
     until_true("metadata", is_told).await;
+
+    // It is told of TaskManagers there, and stays a JobManager's page.
+    let targets = running.relay.status.targets();
+    let is_leader = |target: &&Arc<TargetStatus>| target.target.instance() == leader.address();
+    let role = targets.iter().find(is_leader).unwrap().state().role;
+    assert_eq!(role, Role::JobManager);
 
     // A job that ends takes its info with it, though REST still tells of it.
     leader.set_page(&jm_page(&[]));
