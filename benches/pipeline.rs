@@ -4,6 +4,8 @@
 //! - `cold`: every line is new, as in the first scrape of a target and after a job restart.
 //! - `warm`: the same lines as on the page before, as in every other scrape; also without what is made
 //!   from them, and with sentinels kept as well: what these cost.
+//! - `churn`: a part of the lines is new and as many are gone, on every page; the others are warm. What a
+//!   new line costs beyond a known one is the slope.
 //!
 //! The page is one of a real TaskManager of Flink 2.3.0 (tests/pages). Read the figures as ratios of
 //! one run: `cargo bench --bench pipeline`.
@@ -61,10 +63,10 @@ fn tracker(shaper: &Arc<Shaper>) -> Tracker {
 }
 
 /// One scrape without the network.
-fn scrape(tracker: &mut Tracker, lines: &mut Lines, now: Instant) -> Vec<Fragment> {
+fn scrape(tracker: &mut Tracker, lines: &mut Lines, page: &[u8], now: Instant) -> Vec<Fragment> {
     tracker.begin();
     lines.reset();
-    for chunk in PAGE.chunks(CHUNK_BYTES) {
+    for chunk in page.chunks(CHUNK_BYTES) {
         let fed = lines.feed(chunk, |line| {
             let line = line.expect("the page has no line that is too long");
             if !line.bytes.starts_with(b"#") {
@@ -83,6 +85,24 @@ fn scrape(tracker: &mut Tracker, lines: &mut Lines, now: Instant) -> Vec<Fragmen
     fragments
 }
 
+/// The page with a label more on each line, whose value is `run` on so many of a hundred lines.
+fn restarted(percent: usize, run: usize) -> Vec<u8> {
+    let text = str::from_utf8(PAGE).expect("a page is UTF-8");
+    let mut page = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let run = if number % 100 < percent { run } else { 0 };
+        let one = line.find('{').filter(|_| !line.starts_with('#'));
+        let (name, rest) = line.split_at(one.map_or(0, |at| at + 1));
+        page.push_str(name);
+        if one.is_some() {
+            page.push_str(&format!("run=\"{run}\","));
+        }
+        page.push_str(rest);
+        page.push('\n');
+    }
+    page.into_bytes()
+}
+
 fn pipeline(c: &mut Criterion) {
     let now = Instant::now();
     let samples = PAGE.split(|&b| b == b'\n').filter(|l| !l.is_empty() && l[0] != b'#').count();
@@ -94,13 +114,13 @@ fn pipeline(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("cold", name), |b| {
             b.iter(|| {
                 let mut lines = Lines::new(Limits::default());
-                black_box(scrape(&mut tracker(&shaper), &mut lines, now))
+                black_box(scrape(&mut tracker(&shaper), &mut lines, PAGE, now))
             });
         });
         group.bench_function(BenchmarkId::new("warm", name), |b| {
             let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
-            scrape(&mut tracker, &mut lines, now);
-            b.iter(|| black_box(scrape(&mut tracker, &mut lines, now)));
+            scrape(&mut tracker, &mut lines, PAGE, now);
+            b.iter(|| black_box(scrape(&mut tracker, &mut lines, PAGE, now)));
         });
     }
     for (name, sentinels) in
@@ -109,8 +129,21 @@ fn pipeline(c: &mut Criterion) {
         let shaper = shaper(&[], sentinels, Derivations::NONE);
         group.bench_function(BenchmarkId::new("warm", name), |b| {
             let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
-            scrape(&mut tracker, &mut lines, now);
-            b.iter(|| black_box(scrape(&mut tracker, &mut lines, now)));
+            scrape(&mut tracker, &mut lines, PAGE, now);
+            b.iter(|| black_box(scrape(&mut tracker, &mut lines, PAGE, now)));
+        });
+    }
+    let shaper = shaper(&[], Sentinels::Drop, Derivations::default());
+    for percent in [0, 10, 50, 100] {
+        let pages = [1, 2].map(|run| restarted(percent, run));
+        group.bench_function(BenchmarkId::new("churn", format!("{percent} % of the lines")), |b| {
+            let (mut tracker, mut lines) = (tracker(&shaper), Lines::new(Limits::default()));
+            scrape(&mut tracker, &mut lines, &pages[1], now);
+            let mut pages = pages.iter().cycle();
+            b.iter(|| {
+                let page = pages.next().expect("a cycle");
+                black_box(scrape(&mut tracker, &mut lines, page, now))
+            });
         });
     }
     group.finish();
