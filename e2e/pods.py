@@ -20,9 +20,10 @@ NAMESPACE = "flink"
 ACCOUNT = "relay"
 PAGE = b'# TYPE flink_taskmanager_Status_JVM_CPU_Load gauge\nflink_taskmanager_Status_JVM_CPU_Load{tm_id="t",} 0.1\n'
 MANY = 5000
-# Measured: 4 s and 70 MiB on two busy cores; the bounds are for a machine that does other things too.
+# What is measured is in docs/kubernetes-discovery.md; the bounds are for a machine that does other things too, and
+# see what costs a multiple. A target that is kept has a task and a connection's buffers.
 MANY_KNOWN_MAX_S = 60
-MANY_BYTES_MAX = 200 << 20
+MANY_BYTES_MAX = {"dropped": 150 << 20, "kept": 400 << 20}
 
 
 def check(run) -> None:
@@ -185,7 +186,8 @@ def many(run) -> None:
         took = time.monotonic() - began
         time.sleep(5)
         cpu_s, memory = cpu_of(relay), resident(relay)
-        report.that(f"in bounded memory, targets {name}", memory < MANY_BYTES_MAX, f"< {MANY_BYTES_MAX >> 20} MiB", memory >> 20)
+        bound = MANY_BYTES_MAX[name]
+        report.that(f"in bounded memory, targets {name}", memory < bound, f"< {bound >> 20} MiB", memory >> 20)
         time.sleep(30)
         rest = cpu_of(relay) - cpu_s
         print(

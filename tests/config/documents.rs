@@ -138,20 +138,18 @@ fn the_reference_has_every_key_and_no_other() {
     }
 }
 
-/// The smallest file in which a line of the section can stand.
-fn around(section: &str, line: &str) -> Option<String> {
-    let inline = |line: &str, more: &str| match line {
+/// A map of these keys and of a line.
+fn inline(line: &str, more: &str) -> String {
+    match line {
         "" => format!("{{{more}}}"),
         line if more.is_empty() => format!("{{{line}}}"),
         line => format!("{{{more}, {line}}}"),
-    };
+    }
+}
+
+/// The smallest file for a line of where targets are looked for.
+fn around_source(section: &str, line: &str) -> Option<String> {
     Some(match section {
-        "global" => format!("global: {}\n{}", inline(line, ""), job("")),
-        "scrape_configs" => job(line),
-        "static_configs" => job("").replace(
-            "[{targets: [localhost:9249]}]",
-            &format!("[{}]", inline(line, "targets: [localhost:9249]")),
-        ),
         "file_sd_configs" => {
             job(&format!("file_sd_configs: [{}]", inline(line, "files: [a.json]")))
         }
@@ -175,6 +173,22 @@ fn around(section: &str, line: &str) -> Option<String> {
             "flink_sd_configs: [{}]",
             inline(line, "source: rest, url: 'http://a:8081'")
         )),
+        _ => return None,
+    })
+}
+
+/// The smallest file in which a line of the section can stand.
+fn around(section: &str, line: &str) -> Option<String> {
+    if let Some(file) = around_source(section, line) {
+        return Some(file);
+    }
+    Some(match section {
+        "global" => format!("global: {}\n{}", inline(line, ""), job("")),
+        "scrape_configs" => job(line),
+        "static_configs" => job("").replace(
+            "[{targets: [localhost:9249]}]",
+            &format!("[{}]", inline(line, "targets: [localhost:9249]")),
+        ),
         "relabel_configs" => {
             job(&format!("relabel_configs: [{}]", inline(line, "target_label: a")))
         }
