@@ -119,7 +119,8 @@ def slices(run, pages: "Pages") -> None:
         "spec": {"clusterIP": "None", "ports": [{"name": "metrics", "port": pages.port}]},
     }
     endpoint = {
-        "addresses": ["127.0.0.11"],
+        # The API takes no loopback here; a rule takes the pod's own.
+        "addresses": ["10.0.0.11"],
         "conditions": {"ready": True},
         "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": "jm"},
     }
@@ -139,10 +140,11 @@ def slices(run, pages: "Pages") -> None:
       - role: endpointslice
         namespaces: {{names: [{NAMESPACE}]}}
 """
-    rules = """
+    rules = f"""
     relabel_configs:
-      - {source_labels: [__meta_kubernetes_pod_name], target_label: pod}
-      - {source_labels: [__meta_kubernetes_service_label_team], target_label: team}
+      - {{source_labels: [__meta_kubernetes_pod_name], target_label: pod}}
+      - {{source_labels: [__meta_kubernetes_service_label_team], target_label: team}}
+      - {{source_labels: [__meta_kubernetes_pod_ip], target_label: __address__, replacement: "$1:{pages.port}"}}
 """
     relay = Relay(run, pages, "slices", discovery, rules)
     run.report.eventually("what is behind a service is found", "jm", 30, relay.are_up({"jm"}))

@@ -111,6 +111,11 @@ impl Api {
         Ok(Self { http: Client::new(&http, HEAD_TIMEOUT)?, url })
     }
 
+    /// A number that changes when a file with a token or certificate does.
+    pub fn credentials(&self) -> u64 {
+        self.http.credentials()
+    }
+
     /// A client of kube's. Has to be called within a tokio runtime.
     pub fn client(&self, on_watch: Option<OnWatch>) -> kube::Client {
         let api = self.clone();

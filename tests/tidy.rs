@@ -73,6 +73,7 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/disk/",
             "src/discovery/dns/ask.rs",
             "src/discovery/kubernetes.rs",
+            "src/discovery/kubernetes/follow.rs",
             "src/discovery/source.rs",
             "src/http/",
             "src/kube_api/bounded.rs",

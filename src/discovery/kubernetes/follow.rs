@@ -8,11 +8,11 @@
 use std::{fmt::Debug, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
-use kube::runtime::watcher::{self, DefaultBackoff, watcher};
+use kube::runtime::watcher::{self, watcher};
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Notify, mpsc},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::picture::{Change, Failure};
@@ -24,6 +24,7 @@ use crate::{
         object::Object,
         refusal::{self, Asked},
     },
+    remote_write::Backoff,
 };
 
 /// Time after which the API server ends a watch and it is begun anew, from where it was. A connection whose
@@ -33,8 +34,16 @@ const WATCH_S: u32 = 120;
 /// Objects in one answer to a list, as other clients ask for them.
 const PAGE_OBJECTS: u32 = 500;
 
-/// Longest pause when the watcher names none; it always does.
+/// Pauses after failures. What was found goes on meanwhile, and an API server that comes back with hundreds of
+/// clients has enough to do.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Time without a failure after which the next one is the first again.
+const CALM: Duration = Duration::from_secs(120);
+
+/// How often files with credentials are looked at during a pause.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -58,6 +67,7 @@ pub(super) enum News {
 
 /// A watch that is to be followed.
 pub(super) struct Follower {
+    api: Api,
     client: kube::Client,
     /// Told when the API server has agreed to a watch.
     begun: Arc<Notify>,
@@ -90,6 +100,7 @@ impl Follower {
             ..watcher::Config::default()
         };
         Self {
+            api: api.clone(),
             client: api.client(Some(Arc::new(move || on_watch.notify_one()))),
             begun,
             watch,
@@ -109,7 +120,7 @@ impl Follower {
         T: Object + DeserializeOwned + Clone + Debug + Send + 'static,
     {
         let mut events = self.events::<T>();
-        let mut pauses = DefaultBackoff::default();
+        let mut pauses = Pauses::new();
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -131,7 +142,7 @@ impl Follower {
                         let failure = self.failure::<T>(&error);
                         self.tell(News::Failed(failure)).await;
                     }
-                    sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
+                    self.pause(pauses.next(retry_after(&error))).await;
                 }
                 None => events = self.events(),
             }
@@ -148,6 +159,15 @@ impl Follower {
             None => kube::Api::all(client),
         };
         watcher(api, self.config.clone()).boxed()
+    }
+
+    /// Waits, but no longer than until a token or certificate in a file is another.
+    async fn pause(&self, pause: Duration) {
+        let credentials = self.api.credentials();
+        let end = Instant::now() + pause;
+        while Instant::now() < end && self.api.credentials() == credentials {
+            sleep(LOOK_EVERY.min(end - Instant::now())).await;
+        }
     }
 
     async fn tell(&self, news: News) {
@@ -172,6 +192,27 @@ impl Follower {
     }
 }
 
+/// The pauses between tries.
+struct Pauses {
+    backoff: Backoff,
+    last: Option<Instant>,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("a second is less than thirty");
+        Self { backoff, last: None }
+    }
+
+    fn next(&mut self, retry_after: Option<Duration>) -> Duration {
+        let now = Instant::now();
+        if self.last.replace(now).is_some_and(|last| now - last > CALM) {
+            self.backoff.reset();
+        }
+        self.backoff.next_delay(fastrand::f64(), retry_after.map(|after| after.min(PAUSE_MAX)))
+    }
+}
+
 fn translated<T: Object, V>(
     event: watcher::Event<Watched<T>>,
     value: &impl Fn(T) -> V,
@@ -193,16 +234,25 @@ fn translated<T: Object, V>(
     }
 }
 
-/// The status of the API server's answer, if it is one, and its words.
+/// What the API server answered, if it did: HTTP status and words.
 fn status(error: &watcher::Error) -> Option<(u16, &str)> {
-    let status = match error {
-        watcher::Error::WatchError(status) => status,
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
+    answer(error).map(|status| (status.code, &*status.message))
+}
+
+/// How long a busy API server wants to be left alone.
+fn retry_after(error: &watcher::Error) -> Option<Duration> {
+    let details = answer(error)?.details.as_ref()?;
+    Some(Duration::from_secs(details.retry_after_seconds.into()))
+}
+
+fn answer(error: &watcher::Error) -> Option<&kube::core::Status> {
+    match error {
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
-        _ => return None,
-    };
-    Some((status.code, &status.message))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    }
 }
 
 /// What an error of a watch is.
@@ -259,19 +309,19 @@ mod tests {
     #[test]
     fn what_an_error_of_a_watch_is() {
         use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-        let answer = |code: u16| {
+        let answered = |code: u16| {
             let status = serde_json::json!({"status": "Failure", "code": code, "message": "m"});
             Box::new(serde_json::from_value::<kube::core::Status>(status).unwrap())
         };
-        let api = |code| kube::Error::Api(answer(code));
+        let api = |code| kube::Error::Api(answered(code));
         let broken = || kube::Error::ReadEvents(std::io::ErrorKind::UnexpectedEof.into());
         let refused = || kube::Error::Service("refused".into());
         let no_json = || kube::Error::SerdeError(serde_json::from_str::<u8>("x").unwrap_err());
         for (error, expect) in [
-            (WatchError(answer(410)), Trouble::Expired),
+            (WatchError(answered(410)), Trouble::Expired),
             (WatchStartFailed(api(410)), Trouble::Expired),
             (WatchStartFailed(api(504)), Trouble::Expired),
-            (WatchError(answer(500)), Trouble::Failed),
+            (WatchError(answered(500)), Trouble::Failed),
             (WatchStartFailed(api(403)), Trouble::Failed),
             (InitialListFailed(api(410)), Trouble::Expired),
             (InitialListFailed(api(504)), Trouble::Failed),
@@ -282,5 +332,16 @@ mod tests {
             assert_eq!(Trouble::of(&error), expect, "{error:?}");
         }
         assert_eq!(chain(&WatchStartFailed(refused())), "refused");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_begin_anew_after_a_calm() {
+        let mut pauses = Pauses::new();
+        let longest = (0..20).map(|_| pauses.next(None)).max().unwrap();
+        assert!(longest > PAUSE_MIN * 4 && longest <= PAUSE_MAX, "{longest:?}");
+        tokio::time::advance(CALM).await;
+        assert!(pauses.next(Some(PAUSE_MAX)) > PAUSE_MAX, "asked for by the server");
+        tokio::time::advance(CALM * 2).await;
+        assert!(pauses.next(None) <= PAUSE_MIN * 2, "the first again");
     }
 }
