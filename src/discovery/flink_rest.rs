@@ -51,14 +51,24 @@ pub struct FlinkRest {
 struct Known {
     /// Those of the last good answer.
     groups: Vec<Arc<Group>>,
-    /// By log, where a reporter listens, or how many refreshes ago it could not be told.
-    ports: BTreeMap<Log, Result<u16, u32>>,
+    /// By log, where a reporter listens, if that could be told.
+    ports: Ports,
     /// Refreshes since the JobManager's log was read: nothing else says that it is another process.
     since: u32,
 }
 
 /// Whose log; `None` is the JobManager's.
 type Log = Option<Arc<str>>;
+
+type Ports = BTreeMap<Log, Result<u16, Silence>>;
+
+/// A log that does not tell.
+#[derive(Debug)]
+struct Silence {
+    why: String,
+    /// Refreshes since it was read.
+    refreshes: u32,
+}
 
 impl FlinkRest {
     /// A client for an entry; nothing is asked yet.
@@ -130,7 +140,7 @@ impl FlinkRest {
         let mut to_read = Vec::new();
         for log in &logs {
             match known.ports.get_mut(log) {
-                Some(Err(refreshes)) if *refreshes + 1 < READ_AGAIN => *refreshes += 1,
+                Some(Err(silence)) if silence.refreshes + 1 < READ_AGAIN => silence.refreshes += 1,
                 Some(Ok(_)) if log.is_some() || !again => {}
                 _ => to_read.push(log.clone()),
             }
@@ -144,26 +154,21 @@ impl FlinkRest {
                 (log, port)
             })
             .buffer_unordered(LOGS_IN_FLIGHT);
-        let mut failures = BTreeSet::new();
         while let Some((log, port)) = reads.next().await {
             match port {
                 Ok(port) => _ = known.ports.insert(log, Ok(port)),
-                Err(failure) => {
-                    failures.insert(failure);
-                    // Where the JobManager was is still where it most likely is.
-                    if !matches!(known.ports.get(&log), Some(Ok(_))) {
-                        known.ports.insert(log, Err(0));
-                    }
-                }
+                // Where the JobManager was is still where it most likely is.
+                Err(_) if matches!(known.ports.get(&log), Some(Ok(_))) => {}
+                Err(why) => _ = known.ports.insert(log, Err(Silence { why, refreshes: 0 })),
             }
         }
-        let silent = known.ports.values().filter(|port| port.is_err()).count();
-        if silent == 0 {
-            return Vec::new();
-        }
+        let silent: Vec<_> = known.ports.values().filter_map(|port| port.as_ref().err()).collect();
         // The first one says what is wrong with the others, too.
-        let first = failures.into_iter().next().unwrap_or_default();
-        vec![format!("{silent} process(es) whose log does not tell the reporter's port; {first}")]
+        let told = silent.first().map(|first| {
+            let (count, why) = (silent.len(), &first.why);
+            format!("{count} process(es) whose log does not tell the reporter's port; {why}")
+        });
+        told.into_iter().collect()
     }
 
     async fn port(&self, log: &Log) -> Result<u16, String> {
@@ -184,11 +189,7 @@ impl FlinkRest {
     }
 
     /// A group per host, or per process where ports are known one by one.
-    fn groups(
-        &self,
-        task_managers: &[TaskManager],
-        ports: &BTreeMap<Log, Result<u16, u32>>,
-    ) -> Vec<Group> {
+    fn groups(&self, task_managers: &[TaskManager], ports: &Ports) -> Vec<Group> {
         let url = self.config.url.to_string();
         let home = self.config.url.host().unwrap_or_default();
         match &self.config.ports {
@@ -197,7 +198,7 @@ impl FlinkRest {
                 let there = task_managers.iter().map(|tm| (Some(Arc::clone(&tm.id)), &*tm.host));
                 let processes = here.into_iter().chain(there);
                 let known = processes.filter_map(|(log, host)| {
-                    let port = ports.get(&log)?.ok()?;
+                    let port = *ports.get(&log)?.as_ref().ok()?;
                     let role = if log.is_some() { Role::TaskManager } else { Role::JobManager };
                     Some(group(&url, host, port..=port, Some(role), log.as_deref(), 1))
                 });
