@@ -14,6 +14,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,13 +31,17 @@ ROW = re.compile(r"^\| (\S+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", re.
 OURS = "flinkrelay"
 
 
-def agents() -> list[str]:
+def agents(directory: Path) -> list[str]:
     """Ours by their names in the bench, then the others by path."""
     own = [OURS]
     if "flinkrelay2" in (ROOT / "benches/agents.rs").read_text():
         own.append("flinkrelay2")
-    others = [tools.VMAGENT.path(tools.cache()), Path("/usr/bin/vmagent"), Path("/usr/bin/prometheus")]
-    return own + [str(path) for path in others if path.is_file()]
+    newest = directory / tools.VMAGENT.path(tools.cache()).name
+    # It would send VictoriaMetrics' own encoding, which the bench does not read, as long as the receiver does not mind.
+    newest.write_text(f'#!/bin/sh\nexec "{tools.require(tools.VMAGENT, tools.cache())}" -remoteWrite.forcePromProto "$@"\n')
+    newest.chmod(0o755)
+    debian = [Path("/usr/bin/vmagent"), Path("/usr/bin/prometheus")]
+    return [*own, str(newest), *(str(path) for path in debian if path.is_file())]
 
 
 def shown(agent: str) -> str:
@@ -104,11 +109,18 @@ def main() -> int:
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("agents", nargs="*")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        wanted = args.agents or agents(Path(directory))
+        return compare(args, wanted)
+
+
+def compare(args: argparse.Namespace, wanted: list[str]) -> int:
+    """All loads that are wanted."""
     for load in LOADS:
         name = f"{load[0]}x{load[1]}"
         if args.only and name not in args.only:
             continue
-        runs = [measure(load, args.seconds, args.agents or agents()) for _ in range(args.runs)]
+        runs = [measure(load, args.seconds, wanted) for _ in range(args.runs)]
         text = table(runs)
         print(f"\n{load[0]} target(s) x {load[1]} samples every {load[2]} s, medians of {args.runs}\n\n{text}", flush=True)
         if not args.dry:

@@ -61,7 +61,8 @@ fn pipeline(c: &mut Criterion) {
 /// The lines of the page that a request by name brings.
 fn by_name(shaper: &Shaper) -> Vec<u8> {
     let name = |line: &[u8]| {
-        let line = line.strip_prefix(b"# HELP ").or(line.strip_prefix(b"# TYPE ")).unwrap_or(line);
+        let line =
+            line.strip_prefix(b"# HELP ").or_else(|| line.strip_prefix(b"# TYPE ")).unwrap_or(line);
         let end = line.iter().position(|b| matches!(b, b' ' | b'{')).unwrap_or(line.len());
         String::from_utf8_lossy(&line[..end]).into_owned()
     };
