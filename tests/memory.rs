@@ -149,9 +149,7 @@ fn bytes_per_series(views: usize, message: Message) -> usize {
     for _ in 0..3 {
         target.scrape(&page, message);
     }
-    let bytes = (ALLOCATOR.allocated() - before) / target.tracker.series_len();
-    println!("{views} views, {message:?}: {} series of {bytes} bytes", target.tracker.series_len());
-    bytes
+    (ALLOCATOR.allocated() - before) / target.tracker.series_len()
 }
 
 #[test]
@@ -180,7 +178,6 @@ fn restarts_of_a_job_leave_nothing_behind() {
             target.scrape(page, message);
             levels.push(ALLOCATOR.allocated() - before);
         }
-        println!("{message:?}: {levels:?}");
         let (first, later) = levels.split_at(6);
         let (first, later) = (first.iter().max().unwrap(), later.iter().max().unwrap());
         assert!(*later <= first + first / 10, "{message:?}: {first}, then {later}");

@@ -123,3 +123,6 @@ impl Tracker {
         at
     }
 }
+
+#[cfg(test)]
+mod tests;
