@@ -270,10 +270,12 @@ fn everything() -> Process {
     (0..FAMILIES.len()).map(|at| (at, [(1, 0), (1, 1)].into())).collect()
 }
 
+const GROUPS: [&[&str]; 4] =
+    [&["memory"], &["cpu", "rocksdb"], &["io"], &["checkpointing", "custom"]];
+
 fn settings() -> impl Strategy<Value = Arc<Shaper>> {
-    let groups = [&["memory"][..], &["cpu", "rocksdb"], &["io"], &["checkpointing", "custom"]];
     let dropped = [None, Some(".*rocksdb.*"), Some(".*numRecords.*|.*waited.*")];
-    let select = (prop::sample::select(groups.to_vec()), prop::sample::select(dropped.to_vec()));
+    let select = (prop::sample::select(GROUPS.to_vec()), prop::sample::select(dropped.to_vec()));
     select.prop_map(|(groups, dropped)| shaper(groups, dropped))
 }
 
@@ -484,6 +486,17 @@ fn parameters_with_names_are_the_users() {
     check(None, true);
     pushdown.set(false, None);
     assert!(pushdown.census(now).is_none());
+}
+
+/// The property below compares something.
+#[test]
+fn most_pages_of_a_history_come_by_name() {
+    for groups in GROUPS {
+        let mut scrapes = Scrapes::new(&shaper(groups, None), true);
+        let is_pushed = |value| scrapes.scrape(&text(&everything(), value), &flink).1;
+        let pushed = (0..20).map(is_pushed).filter(|&is_pushed| is_pushed).count();
+        assert!(pushed >= 17, "{groups:?}: {pushed}, {:?}", scrapes.pushdown.state());
+    }
 }
 
 proptest! {
