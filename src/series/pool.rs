@@ -136,6 +136,7 @@ mod tests {
                 }
                 let distinct: std::collections::BTreeSet<_> = users.iter().collect();
                 prop_assert_eq!(pool.len(), distinct.len(), "a thing has one number");
+                prop_assert_eq!(pool.table.len(), distinct.len(), "the table forgets it too");
                 pool.shrink();
             }
         }
