@@ -15,6 +15,7 @@ mod crew;
 mod found;
 mod job;
 mod look;
+mod once;
 mod outlet;
 mod plan;
 mod range;
@@ -34,7 +35,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinSet, spawn_blocking},
+    task::spawn_blocking,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ use self::{
 pub use self::{
     job::JobError,
     look::{JobLook, SourceLook},
+    once::Once,
     reload::{AskError, Changes, ReloadRequest, ReloadState, Reloads},
 };
 use crate::{
@@ -58,11 +60,9 @@ use crate::{
     http::BuildError,
     push::{Left, Receiver, ReceiverError, SpoolError},
     scale::Scale,
-    scrape::{BudgetState, Scraped, Scraper},
     shard::Shard,
     spool::Reason,
-    status::{RangeState, Status},
-    target::Target,
+    status::Status,
 };
 
 /// Everything that runs, and what is known about it.
@@ -92,19 +92,6 @@ struct State {
 
 /// A configuration to take, and where to say what became of it.
 type Command = (Box<Config>, oneshot::Sender<Result<Changes, ReloadError>>);
-
-/// What one round of scrapes found.
-#[derive(Debug, Default)]
-pub struct Once {
-    /// Port ranges, by their spelling in the config.
-    pub ranges: Vec<(String, RangeState)>,
-    /// Sources of targets that cannot tell, and found targets that cannot be scraped: where, and why.
-    pub failures: Vec<(String, String)>,
-    /// The targets with their outcome; the scraper still holds the page's series.
-    pub targets: Vec<(Scraper, Scraped)>,
-    /// What budgets did.
-    pub budget: BudgetState,
-}
 
 /// A relay that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -341,58 +328,6 @@ impl Relay {
         let state = self.state();
         let present = state.plan.wiring.outlets.iter().map(|(outlet, _)| outlet);
         present.chain(&state.leaving).map(|outlet| outlet.receiver()).collect()
-    }
-
-    /// Scrapes each target once, the ports of ranges that answer among them, and sends nothing. A target
-    /// whose names became known by another's scrape is scraped a second time.
-    pub async fn scrape_once(&self) -> Once {
-        match self.rest() {
-            None => self.scrape_round().await,
-            Some(rest) => tokio::select! {
-                once = self.scrape_round() => once,
-                () = rest.run(CancellationToken::new()) => Once::default(),
-            },
-        }
-    }
-
-    async fn scrape_round(&self) -> Once {
-        let (mut once, mut done) = (Once::default(), Vec::new());
-        let plan = self.plan();
-        for job in &plan.jobs {
-            let found = job.find_once().await;
-            once.ranges.extend(found.ranges);
-            once.failures.extend(found.failures);
-            let mut scrapes = JoinSet::new();
-            for target in found.targets {
-                let mut scraper = job.scraper(Target::clone(&target));
-                scrapes.spawn(async move {
-                    let scraped = scraper.scrape(now_ms()).await;
-                    (scraper, scraped)
-                });
-            }
-            while let Some(scraped) = scrapes.join_next().await {
-                done.extend(scraped.ok().map(|(scraper, scraped)| (job, scraper, scraped)));
-            }
-        }
-        if let Some(rest) = &plan.rest {
-            let unknown = rest.unknown().into_iter().collect();
-            rest.hold(&unknown, None, rest.hold_max()).await;
-        }
-        for (job, mut scraper, mut scraped) in done {
-            if scraper.is_outdated() {
-                scraper = job.scraper(scraper.target().clone());
-                scraped = scraper.scrape(now_ms()).await;
-            }
-            once.targets.push((scraper, scraped));
-        }
-        once.budget = self.status.budget.state();
-        if !once.budget.degraded.is_empty() {
-            // The first targets were scraped before it was known how many series the others have.
-            for (scraper, scraped) in &mut once.targets {
-                *scraped = scraper.scrape(now_ms()).await;
-            }
-        }
-        once
     }
 
     /// How many targets and port ranges the configuration gives to this relay.
