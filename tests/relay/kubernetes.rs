@@ -304,9 +304,11 @@ async fn pods_come_and_go_with_their_series() {
     let all = [("tm-1", None), ("tm-2", Some(1)), ("tm-3", Some(1)), ("starting", Some(1))];
     world.until(&all).await;
     assert_eq!(world.markers(), 1);
-    let state = world.api.state();
-    assert_eq!(state.lists, 2, "two pages, once: {} watches", state.watches);
-    drop(state);
+    let (lists, watches) = {
+        let state = world.api.state();
+        (state.lists, state.watches)
+    };
+    assert_eq!(lists, 2, "two pages, once: {watches} watches");
     relay.stop().await;
 }
 
