@@ -196,6 +196,8 @@ pub struct Tracker {
     subjects: Subjects,
     attempts: Attempts,
     observed: Vec<Observed>,
+    /// How many there were on the page before it was closed, so that room for them stays.
+    observed_most: usize,
     /// When the page was scraped, and timestamps of samples that have their own; milliseconds since the
     /// epoch.
     scraped_at_ms: i64,
@@ -240,6 +242,7 @@ impl Tracker {
             subjects: Subjects::default(),
             attempts: Attempts::default(),
             observed: Vec::new(),
+            observed_most: 0,
             scraped_at_ms: 0,
             own_times: Vec::new(),
             withheld: Vec::new(),

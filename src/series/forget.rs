@@ -54,14 +54,15 @@ impl Tracker {
     /// both attempts are there then. Room that grew by doubling is given back too, after the first page.
     fn shrink(&mut self) {
         let Self { lines, line_table, series, series_table, observed, .. } = self;
+        let most = self.observed_most;
         if lines.capacity() > lines.len() + lines.len() / 4 + SPARE {
             lines.shrink_to_fit();
         }
         if series.capacity() > series.len() + series.len() / 4 + SPARE {
             series.shrink_to_fit();
         }
-        if observed.capacity() > observed.len() + observed.len() / 4 + SPARE {
-            observed.shrink_to_fit();
+        if observed.capacity() > most + most / 4 + SPARE {
+            observed.shrink_to(most);
         }
         if line_table.capacity() > 4 * line_table.len() + SPARE {
             let hash = |&at: &u32| lines.get(at as usize).map_or(0, |l| l.fingerprint.get() as u64);

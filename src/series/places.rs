@@ -33,6 +33,7 @@ impl Tracker {
         }
         let page = self.page;
         let mut observed = std::mem::take(&mut self.observed);
+        self.observed_most = observed.len();
         let mut late = Vec::new();
         observed.retain(|sample| {
             let stands_back = self.lines.get(sample.line as usize).is_some_and(|l| l.stands_back);
