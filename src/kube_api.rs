@@ -4,7 +4,7 @@
 //! and one place opens sockets. Within a cluster the address comes from the environment, and the token's file is
 //! looked at before each request: a ServiceAccount's token lives for an hour and is renewed long before.
 //!
-//! Invariants: an answer that stops coming ends after [`BODY_IDLE_MAX`], a watch's after the time that the
+//! Invariants: an answer that stops coming ends after `BODY_IDLE_MAX`, a watch's after the time that the
 //! watcher gives it; no answer is read beyond its bound, see `bounded`.
 
 mod bounded;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Memory is what a page of a million lines costs, so what many lines or series have in common is kept once
-//! per target ([`pool`]): the parts of encoded labels ([`blocks`]), ids, names, families.
+//! per target (`pool`): the parts of encoded labels (`blocks`), ids, names, families.
 //!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],

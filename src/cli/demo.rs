@@ -9,11 +9,15 @@ mod pages;
 mod receiver;
 mod summary;
 
-use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use console::{Term, measure_text_width};
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -111,8 +115,7 @@ impl Demo {
 
     /// Shows the summary until the time is over or a signal comes; then stops the relay.
     async fn watch(&self, summary: &Summary<'_>, stop: &CancellationToken) {
-        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
-        let bar = ProgressBar::new_spinner().with_style(style);
+        let mut screen = Screen { term: Term::buffered_stderr(), rows: 0 };
         let over = async {
             if self.duration.0.is_zero() {
                 std::future::pending().await
@@ -124,7 +127,8 @@ impl Demo {
             let mut frames = tokio::time::interval(FRAME);
             loop {
                 frames.tick().await;
-                bar.set_message(summary.text(Instant::now()));
+                // A terminal that is gone shows nothing; the relay goes on, and the end is printed.
+                let _shown = screen.show(&summary.text(Instant::now()));
             }
         };
         match run::stop_on_signals(stop.clone(), || ()) {
@@ -139,7 +143,30 @@ impl Demo {
                 () = draw => {}
             },
         }
-        bar.finish_and_clear();
+        let _cleared = screen.show("");
         stop.cancel();
+    }
+}
+
+/// A text that is redrawn in place on a terminal. Where there is none, nothing is written.
+struct Screen {
+    term: Term,
+    /// What the text takes, long lines broken by the terminal included.
+    rows: usize,
+}
+
+impl Screen {
+    fn show(&mut self, text: &str) -> io::Result<()> {
+        if !self.term.is_term() {
+            return Ok(());
+        }
+        let columns = usize::from(self.term.size().1).max(1);
+        let rows = |line: &str| measure_text_width(line).div_ceil(columns).max(1);
+        self.term.clear_last_lines(self.rows)?;
+        for line in text.lines() {
+            self.term.write_line(line)?;
+        }
+        self.rows = text.lines().map(rows).sum();
+        self.term.flush()
     }
 }
