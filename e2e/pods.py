@@ -19,11 +19,11 @@ from procs import Process, free_port
 NAMESPACE = "flink"
 ACCOUNT = "relay"
 PAGE = b'# TYPE flink_taskmanager_Status_JVM_CPU_Load gauge\nflink_taskmanager_Status_JVM_CPU_Load{tm_id="t",} 0.1\n'
-MANY = 5000
 # What is measured is in docs/kubernetes-discovery.md; the bounds are for a machine that does other things too, and
 # see what costs a multiple. A target that is kept has a task and a connection's buffers.
 MANY_KNOWN_MAX_S = 60
-MANY_BYTES_MAX = {"dropped": 150 << 20, "kept": 400 << 20}
+BYTES_MAX = 40 << 20
+POD_BYTES_MAX = {"dropped": 22 << 10, "kept": 72 << 10}
 
 
 def check(run) -> None:
@@ -39,7 +39,7 @@ def check(run) -> None:
             rights(run, pages)
         with run.report.section("pods: endpoint slices"):
             slices(run, pages)
-        with run.report.section(f"pods: {MANY}"):
+        with run.report.section(f"pods: {run.pods}"):
             many(run)
     finally:
         pages.close()
@@ -174,19 +174,19 @@ def many(run) -> None:
 
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(16) as workers:
-        list(workers.map(make_one, range(MANY)))
-    print(f"# {MANY} pods made in {time.monotonic() - began:.0f} s", flush=True)
+        list(workers.map(make_one, range(run.pods)))
+    print(f"# {run.pods} pods made in {time.monotonic() - began:.0f} s", flush=True)
 
     drop = "    relabel_configs: [{action: drop, source_labels: [pod], regex: tm-.*}]\n"
     for name, rules in (("dropped", drop), ("kept", "    scrape_interval: 1h\n")):
         relay = Relay(run, None, name, FLINK.replace(f"[{NAMESPACE}]", f"[{namespace}]"), rules, token_of=namespace)
         began = time.monotonic()
-        known = lambda relay=relay: (relay.discovered() == MANY, relay.discovered())  # noqa: E731
-        report.eventually(f"{MANY} pods are known, targets {name}", str(MANY), MANY_KNOWN_MAX_S, known)
+        known = lambda relay=relay: (relay.discovered() == run.pods, relay.discovered())  # noqa: E731
+        report.eventually(f"{run.pods} pods are known, targets {name}", str(run.pods), MANY_KNOWN_MAX_S, known)
         took = time.monotonic() - began
         time.sleep(5)
         cpu_s, memory = cpu_of(relay), resident(relay)
-        bound = MANY_BYTES_MAX[name]
+        bound = BYTES_MAX + run.pods * POD_BYTES_MAX[name]
         report.that(f"in bounded memory, targets {name}", memory < bound, f"< {bound >> 20} MiB", memory >> 20)
         time.sleep(30)
         rest = cpu_of(relay) - cpu_s
@@ -201,7 +201,7 @@ def many(run) -> None:
                 list(workers.map(lambda n: api.delete_pod(namespace, f"tm-{n}"), range(500)))
             with concurrent.futures.ThreadPoolExecutor(16) as workers:
                 list(workers.map(make_one, range(500)))
-            report.eventually("500 that went and came are known", str(MANY), 30, known)
+            report.eventually("500 that went and came are known", str(run.pods), 30, known)
             spent = cpu_of(relay) - before
             print(f"# 500 of them gone and made anew in {time.monotonic() - began:.0f} s: {spent:.2f} s of CPU", flush=True)
         relay.stop()

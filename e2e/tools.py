@@ -43,7 +43,7 @@ VICTORIA_METRICS = Tool(
 # Its rules are those of the Prometheus above, whose module it is in.
 PROMTOOL = Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", "v0.315.0")
 VMALERT = Tool("vmalert", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", "v1.143.0")
-# The agent beside which `cargo bench --bench agents` measures.
+# The agent beside which benches/compare.py measures, which builds it when it needs it.
 VMAGENT = Tool("vmagent", "github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent", "v1.143.0")
 HELM = Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
 # The API server tells its version, and helm refuses one that it cannot read. Its build takes five minutes on two
@@ -63,7 +63,7 @@ KUBECTL = Tool(
     stamp="k8s.io/component-base/version.gitVersion",
 )
 # Without kubectl, which some machines have: it is built where there is none.
-TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, VMAGENT, HELM, KUBE_APISERVER)
+TOOLS = (PROMETHEUS_3, VICTORIA_METRICS, PROMTOOL, VMALERT, HELM, KUBE_APISERVER)
 
 
 def cache() -> Path:
