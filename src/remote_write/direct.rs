@@ -255,14 +255,19 @@ impl Direct {
                     source = source.filter(|_| like_begin == like_end);
                 } else {
                     equal = common_prefix(self.text(like_number), bytes);
-                    self.elements.copy(offset, begin, begin + equal as u32);
+                    if equal > 0 {
+                        self.elements.copy(offset, begin, begin + equal as u32);
+                    }
                 }
             }
             if begin < end {
-                source = match self.find(part, new) {
-                    Some((series, same)) => self.known_part(part, new, series, same),
-                    None => self.new_part(part, bytes, new, (source, equal)),
-                };
+                let found = self.find(part, new);
+                if let Some((series, same)) = found {
+                    source = self.known_part(part, new, series, same);
+                    part += (same >> part).trailing_ones() as usize;
+                    continue;
+                }
+                source = self.new_part(part, bytes, new, (source, equal));
             }
             part += 1;
         }

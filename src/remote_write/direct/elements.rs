@@ -61,11 +61,6 @@ pub(super) struct Elements {
 }
 
 impl Elements {
-    /// Bytes that are told of what is decoded.
-    pub(super) const fn end(&self) -> u32 {
-        self.end
-    }
-
     /// Says that the bytes from `begin` to `end` are those which stand `offset` bytes ahead of them.
     /// `begin` is not behind what is told; what is told already may be told either way.
     #[inline]
@@ -195,7 +190,9 @@ impl Elements {
         let written = self.written;
         // More is written than told, since that is one store.
         let Some(place) = self.room(written, ROOM_OF_WORDS) else { return };
-        if let Some(place) = place.first_chunk_mut() {
+        if copies > 0
+            && let Some(place) = place.first_chunk_mut()
+        {
             *place = (u128::from(copy) * WORD).to_le_bytes();
         }
         let copies_len = copies as usize * COPY_BYTES;
