@@ -17,18 +17,18 @@
 //! Source: google/snappy, `format_description.txt`.
 
 /// The longest copy.
-const COPY_MAX: u32 = 64;
+const COPY_LONGEST: u32 = 64;
 /// Lengths of the copies that take two bytes, and how far they reach.
 const SHORT_MIN: u32 = 4;
-const SHORT_MAX: u32 = 11;
+const SHORT_LONGEST: u32 = 11;
 const SHORT_OFFSETS: u32 = 1 << 11;
 /// How far the copies reach that take three bytes; those beyond take five.
 pub(super) const NEAR_OFFSETS: u32 = 1 << 16;
 /// So many bytes more for the next run are worth the byte that a short copy spares, as a copy of three
 /// bytes tells 64.
-const SPARED_MAX: u32 = 21;
+const SPARED: u32 = 21;
 /// A rest of so many bytes costs less as part of the literal behind it.
-const REST_MAX: u32 = 2;
+const REST: u32 = 2;
 /// Bytes of a copy of up to 64 bytes that is not far.
 const COPY_BYTES: usize = 3;
 const COPY_BITS: u32 = COPY_BYTES as u32 * u8::BITS;
@@ -40,9 +40,9 @@ const ROOM_OF_WORDS: usize = WORD_COPIES as usize * COPY_BYTES + size_of::<u64>(
 /// Literals of up to so many bytes are written by one store.
 const LITERAL_WORD: usize = 16;
 /// The longest literal whose length is in its tag.
-const TAGGED_MAX: usize = 60;
+const TAGGED: usize = 60;
 /// Bytes in front of a longer one.
-const LITERAL_HEAD_MAX: usize = 5;
+const LITERAL_HEAD: usize = 5;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -87,8 +87,8 @@ impl Elements {
         if end <= self.end {
             return;
         }
-        let rest = (self.end - self.at) % COPY_MAX;
-        let is_worth = rest <= REST_MAX && self.end - rest >= begin;
+        let rest = (self.end - self.at) % COPY_LONGEST;
+        let is_worth = rest <= REST && self.end - rest >= begin;
         let cut = if is_worth { self.end - rest } else { self.end };
         self.write_run(cut);
         let bytes = bytes.get((cut - begin) as usize..).unwrap_or_default();
@@ -133,7 +133,7 @@ impl Elements {
     /// Where the run should end, which may end anywhere from `lowest` to its end.
     #[inline]
     const fn border(&self, lowest: u32, next_offset: u32) -> u32 {
-        let rest = (self.end - self.at) % COPY_MAX;
+        let rest = (self.end - self.at) % COPY_LONGEST;
         let free = self.end - lowest;
         if next_offset >= NEAR_OFFSETS {
             return self.end;
@@ -141,8 +141,8 @@ impl Elements {
         if rest <= free {
             return self.end - rest;
         }
-        let beyond = rest.saturating_sub(SHORT_MAX);
-        if self.offset < SHORT_OFFSETS && beyond <= free && beyond <= SPARED_MAX {
+        let beyond = rest.saturating_sub(SHORT_LONGEST);
+        if self.offset < SHORT_OFFSETS && beyond <= free && beyond <= SPARED {
             return self.end - beyond;
         }
         self.end
@@ -162,15 +162,16 @@ impl Elements {
             return self.write_far(len);
         }
         // The last copy takes no less than a short one can, at the cost of the copy ahead of it.
-        let mut full = len.saturating_sub(SHORT_MIN) / COPY_MAX;
-        let rest = len - full * COPY_MAX;
+        let mut full = len.saturating_sub(SHORT_MIN) / COPY_LONGEST;
+        let rest = len - full * COPY_LONGEST;
         while full > WORD_COPIES {
-            self.write_words(copy(offset, COPY_MAX), WORD_COPIES, 0, 0);
+            self.write_words(copy(offset, COPY_LONGEST), WORD_COPIES, 0, 0);
             full -= WORD_COPIES;
         }
-        let (first, last) = if rest > COPY_MAX { (rest - SHORT_MIN, SHORT_MIN) } else { (0, rest) };
+        let (first, last) =
+            if rest > COPY_LONGEST { (rest - SHORT_MIN, SHORT_MIN) } else { (0, rest) };
         let is_short =
-            offset < SHORT_OFFSETS && last.wrapping_sub(SHORT_MIN) <= SHORT_MAX - SHORT_MIN;
+            offset < SHORT_OFFSETS && last.wrapping_sub(SHORT_MIN) <= SHORT_LONGEST - SHORT_MIN;
         let (mut ends, mut ends_len) = if is_short {
             let (low, high) = (offset & 0xff, offset >> 8);
             (u64::from(1 | (last - SHORT_MIN) << 2 | high << 5 | low << 8), COPY_BYTES - 1)
@@ -181,7 +182,7 @@ impl Elements {
             ends = copy(offset, first) | ends << COPY_BITS;
             ends_len += COPY_BYTES;
         }
-        self.write_words(copy(offset, COPY_MAX), full, ends, ends_len);
+        self.write_words(copy(offset, COPY_LONGEST), full, ends, ends_len);
     }
 
     /// Writes a copy so many times, at most [`WORD_COPIES`], and other bytes.
@@ -207,7 +208,7 @@ impl Elements {
     fn write_far(&mut self, mut len: u32) {
         let [a, b, c, d] = self.offset.to_le_bytes();
         while len > 0 {
-            let part = len.min(COPY_MAX);
+            let part = len.min(COPY_LONGEST);
             let copy = [3 | (part as u8 - 1) << 2, a, b, c, d];
             if let Some(place) = self.room(self.written, copy.len()) {
                 place.copy_from_slice(&copy);
@@ -221,7 +222,7 @@ impl Elements {
     fn end_literal(&mut self) {
         let Some(at) = self.literal.take() else { return };
         let len = self.written - at - 1;
-        if len > TAGGED_MAX {
+        if len > TAGGED {
             return self.end_long_literal(at, len);
         }
         if let Some(tag) = self.out.get_mut(at) {
@@ -238,9 +239,9 @@ impl Elements {
             0x1_0000..0x100_0000 => 3,
             _ => 4,
         };
-        let tag = (TAGGED_MAX as u8 + extra - 1) << 2;
+        let tag = (TAGGED as u8 + extra - 1) << 2;
         let extra = usize::from(extra);
-        let _ = self.room(self.written, LITERAL_HEAD_MAX);
+        let _ = self.room(self.written, LITERAL_HEAD);
         self.out.copy_within(at + 1..self.written, at + 1 + extra);
         let head = [tag, a, b, c, d];
         for (place, byte) in self.out.iter_mut().skip(at).zip(head).take(1 + extra) {

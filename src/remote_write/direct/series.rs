@@ -9,10 +9,10 @@ const PLACED: u32 = 512;
 /// Tag and length of a sample, and the value's tag.
 pub(super) const SAMPLE_HEAD: u32 = 3;
 /// Tag, and a time as long as it may be.
-const TIME_MAX: usize = 11;
-const SAMPLE_MAX: usize = SAMPLE_HEAD as usize + Sample::VALUE as usize + TIME_MAX;
+const TIME_LONGEST: usize = 11;
+const SAMPLE_LONGEST: usize = SAMPLE_HEAD as usize + Sample::VALUE as usize + TIME_LONGEST;
 /// Room for them, so that a number of bytes can be read behind each place of the value.
-const SAMPLE_ROOM: usize = SAMPLE_MAX.next_multiple_of(16);
+const SAMPLE_ROOM: usize = SAMPLE_LONGEST.next_multiple_of(16);
 
 /// Where a series is in the fragment.
 #[derive(Clone, Copy, Debug, Default)]
