@@ -5,6 +5,7 @@ of its page, and after the point its place on it, so what arrives says where it 
 obeys, ignores or refuses, as told.
 """
 
+import contextlib
 import http.server
 import random
 import re
@@ -69,8 +70,10 @@ class FakeFlink:
                 self.send_response(answer.status)
                 self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                # Who has asked may be stopped at any moment.
+                with contextlib.suppress(ConnectionError):
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass

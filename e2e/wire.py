@@ -16,6 +16,9 @@ Labels = frozenset[tuple[str, str]]
 # The bits of the NaN that ends a series.
 STALE = 0x7FF0000000000002
 
+# The key of a series' field 1, which has a length.
+_LABEL = 1 << 3 | 2
+
 TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
 
 
@@ -106,6 +109,8 @@ def uncompress(body: bytes) -> bytes:
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """A number of at most 64 bits, and where the next thing is."""
+    if at < len(data) and data[at] < 0x80:
+        return data[at], at + 1
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:
@@ -153,15 +158,22 @@ def read_v1(message: bytes) -> Request:
 
 
 def _series_v1(message: bytes) -> tuple[Labels, list[Sample]]:
-    pairs, samples = [], []
-    for number, wire, value in fields(message):
-        if (number, wire) == (1, 2) and not samples:
-            pairs.append(_label(value))
-        elif (number, wire) == (2, 2):
-            samples.append(_sample(value))
-        else:
+    # Labels come first and are the same from scrape to scrape: read once.
+    at = 0
+    while at < len(message) and message[at] == _LABEL:
+        size, at = varint(message, at + 1)
+        at += size
+    samples = []
+    for number, wire, value in fields(message[at:]):
+        if (number, wire) != (2, 2):
             raise Malformed(f"field {number} of a TimeSeries, after {len(samples)} samples")
-    return _labels(pairs), samples
+        samples.append(_sample(value))
+    return _labels_v1(message[:at]), samples
+
+
+@lru_cache(1 << 16)
+def _labels_v1(message: bytes) -> Labels:
+    return _labels([_label(value) for _, _, value in fields(message)])
 
 
 @lru_cache(1 << 16)
@@ -227,10 +239,7 @@ def _series_v2(message: bytes, symbols: list[str]) -> tuple[Labels, list[Sample]
     refs, samples, about = [], [], None
     for number, wire, value in fields(message):
         if (number, wire) == (1, 2):
-            at = 0
-            while at < len(value):
-                ref, at = varint(value, at)
-                refs.append(ref)
+            refs += _refs(value)
         elif (number, wire) == (2, 2):
             samples.append(_sample(value))
         elif (number, wire) == (5, 2):
@@ -241,6 +250,19 @@ def _series_v2(message: bytes, symbols: list[str]) -> tuple[Labels, list[Sample]
         raise Malformed(f"references {refs} to {len(symbols)} symbols")
     texts = [symbols[ref] for ref in refs]
     return _labels(list(zip(texts[::2], texts[1::2], strict=True))), samples, about
+
+
+def _refs(packed: bytes) -> list[int]:
+    refs, ref, shift = [], 0, 0
+    for byte in packed:
+        ref |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            refs.append(ref)
+            ref = shift = 0
+    if shift:
+        raise Malformed("references without an end")
+    return refs
 
 
 @lru_cache(1 << 12)
