@@ -124,7 +124,8 @@ def off(pair: Pair, instances: list[str]) -> tuple[bool, object]:
 def check_decoded(stage: Stage, *records: Record) -> None:
     for record in records:
         late = record.out_of_order()
-        stage.report.that("what was sent can be read and is in order", not (record.disagree or late), "no fault", (record.disagree[:2], late[:2]))
+        ok = not record.disagree and not late
+        stage.report.that("what was sent can be read and is in order", ok, "no fault", (record.disagree[:2], late[:2]))
 
 
 def window(record: Record, since: float, until: float) -> dict[Labels, list[Sample]]:
@@ -141,11 +142,16 @@ def check_same(stage: Stage, pushed: dict[Labels, list[Sample]], whole: dict[Lab
     """The same series, and values that fit in between those of the other."""
     # Withheld values and new series come and go: what is there all the time must be on both sides.
     scrapes = max(map(len, whole.values()), default=0)
-    steady = {labels for labels, points in whole.items() if len(points) >= scrapes - 1 and not any(p.is_stale for p in points)}
+    steady = {
+        labels
+        for labels, points in whole.items()
+        if len(points) >= scrapes - 1 and not any(point.is_stale for point in points)
+    }
     missing, strange = steady - pushed.keys(), pushed.keys() - whole.keys()
     name = "the same series arrive from a page by name, with the same labels"
     ok = len(steady) > 300 and not missing and not strange
-    stage.report.that(name, ok, "more than 300, none missing, none strange", f"{len(steady)}, {list(missing)[:2]}, {list(strange)[:2]}")
+    got = f"{len(steady)}, {list(missing)[:2]}, {list(strange)[:2]}"
+    stage.report.that(name, ok, "more than 300, none missing, none strange", got)
     ended = [labels for labels in steady if any(point.is_stale for point in pushed.get(labels, []))]
     stage.report.equal("none of them ends in between", [], ended[:3])
     judged, wrong = 0, []
@@ -285,7 +291,9 @@ def check_nothing_lost(stage: Stage, name: str, server: FakeFlink, record: Recor
     stage.report.that(f"each scrape is good ({name})", len(ups) >= 4 and not wrong, "4 or more", (len(ups), wrong))
     shown = {labels: points for labels, points in record.series.items() if not values.made(dict(labels)["__name__"])}
     lengths = {len(points) for points in shown.values()}
-    stage.report.that(f"no series misses one ({name})", len(shown) > 300 and lengths == {len(ups)}, f"more than 300 series, {len(ups)} samples each", (len(shown), lengths))
+    ok = len(shown) > 300 and lengths == {len(ups)}
+    expected = f"more than 300 series, {len(ups)} samples each"
+    stage.report.that(f"no series misses one ({name})", ok, expected, (len(shown), lengths))
     pages: dict[int, set[int]] = {}
     for points in shown.values():
         for sample in points:
@@ -293,5 +301,5 @@ def check_nothing_lost(stage: Stage, name: str, server: FakeFlink, record: Recor
     mixed = {at: numbers for at, numbers in pages.items() if len(numbers) != 1 or -1 in numbers}
     stage.report.equal(f"the samples of a scrape are of one page ({name})", {}, mixed)
     scraped = {sample.at_ms: sample.value for points in record.of(name="scrape_samples_scraped").values() for sample in points}
-    expected = {at: float(len(server.answers[min(numbers) - 1].series())) for at, numbers in pages.items()}
-    stage.report.equal(f"scrape_samples_scraped is what came ({name})", expected, scraped)
+    came = {at: float(len(server.answers[min(numbers) - 1].series())) for at, numbers in pages.items()}
+    stage.report.equal(f"scrape_samples_scraped is what came ({name})", came, scraped)
