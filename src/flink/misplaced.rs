@@ -140,11 +140,10 @@ impl<V: AsRef<str>> Seen<V> {
 
     /// The label that has the shape it should and says otherwise than `task_attempt_id` does.
     fn contradicts_attempt(&self) -> Option<&'static str> {
-        let mut parts = self.attempt_id.as_ref()?.as_ref().split('_').skip(1);
-        TOLD_BY_ATTEMPT.into_iter().zip(&self.told).find_map(|(label, value)| {
-            let (part, value) = (parts.next()?, value.as_ref()?.as_ref());
-            (value != part).then_some(label)
-        })
+        let parts = attempt_parts(self.attempt_id.as_ref()?.as_ref())?;
+        let told = TOLD_BY_ATTEMPT.into_iter().zip(parts).zip(&self.told);
+        let mut told = told.filter_map(|(told, value)| Some((told, value.as_ref()?.as_ref())));
+        told.find_map(|((label, part), value)| (value != part).then_some(label))
     }
 }
 
@@ -170,13 +169,16 @@ fn is_id(text: &str) -> bool {
 }
 
 fn is_attempt(text: &str) -> bool {
-    let mut parts = text.split('_');
-    let mut next_is = |is: fn(&str) -> bool| parts.next().is_some_and(is);
-    next_is(is_id)
-        && next_is(is_id)
-        && next_is(is_number)
-        && next_is(is_number)
-        && parts.next().is_none()
+    attempt_parts(text).is_some()
+}
+
+/// What the id of an attempt repeats, as [`TOLD_BY_ATTEMPT`].
+fn attempt_parts(text: &str) -> Option<[&str; TOLD_BY_ATTEMPT.len()]> {
+    let (graph, rest) = text.split_at_checked(ID_BYTES)?;
+    let (task, rest) = rest.strip_prefix('_')?.split_at_checked(ID_BYTES)?;
+    let (subtask, number) = rest.strip_prefix('_')?.split_once('_')?;
+    let is_one = is_id(graph) && is_id(task) && is_number(subtask) && is_number(number);
+    is_one.then_some([task, subtask, number])
 }
 
 impl fmt::Display for Misplaced {

@@ -18,7 +18,7 @@
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 use super::proto::metric_metadata::MetricType;
-use crate::labels::{Labels, METRIC_NAME};
+use crate::labels::Labels;
 
 /// The bits of the NaN that marks a series as stale, the same in all of Prometheus.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -61,10 +61,10 @@ pub struct Block<'a> {
 /// Parts of a [`Block`].
 pub const PARTS: usize = 4;
 
-/// Names with which the third part of a block begins, and the fourth. With Flink's labels, the second has
-/// cluster, host and job, the third operator, partition and quantile, the fourth subtask, task and
-/// TaskManager.
-const CUTS: [&str; PARTS - 2] = ["k", "su"];
+/// Where the second part of a block begins, the third, and the fourth: at the first name that is not less. The
+/// first of them is what follows the metric's name at once. With Flink's labels, the second has cluster, host
+/// and job, the third operator, partition and quantile, the fourth subtask, task and TaskManager.
+const CUTS: [&[u8]; PARTS - 1] = [b"__name__\0", b"k", b"su"];
 
 impl<'a> Block<'a> {
     /// The parts of a block, so that series which differ in one thing share the other parts: the labels
@@ -77,10 +77,10 @@ impl<'a> Block<'a> {
             let before = rest;
             // Bytes that are no labels stay with what is ahead of them.
             let Some(name) = take_name(&mut rest) else { break };
-            let of = match name {
-                _ if name <= METRIC_NAME.as_bytes() => 0,
-                _ => 1 + CUTS.iter().filter(|&&cut| name >= cut.as_bytes()).count(),
-            };
+            let mut of = part;
+            while CUTS.get(of).is_some_and(|&cut| name >= cut) {
+                of += 1;
+            }
             if of > part {
                 if let Some(done) = parts.get_mut(part) {
                     *done = begin.get(..begin.len() - before.len()).unwrap_or_default();
