@@ -308,8 +308,7 @@ impl Direct {
     fn known_part(&mut self, part: usize, new: &Placed, series: u32, same: u32) -> Option<Source> {
         let like = self.ring.get(series)?;
         // It may have parts ahead too: as many bits as are ones right below this part's.
-        let ahead = same << (u32::BITS - part as u32 % u32::BITS) % u32::BITS;
-        let ahead = if part > 0 { ahead.leading_ones() as usize } else { 0 };
+        let ahead = same.unbounded_shl(u32::BITS - part as u32).leading_ones() as usize;
         let behind = (same >> part).trailing_ones() as usize;
         let (from, ..) = new.part(part - ahead);
         let (end, ..) = new.part(part + behind);
