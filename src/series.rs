@@ -2,7 +2,8 @@
 //!
 //! A page repeats: the same lines in the same order, only the values differ. So the work of parsing
 //! labels, filtering, normalising, relabelling and encoding is done once, when a line is new (the cold
-//! path, [`Shaper`]); afterwards a line costs a fingerprint, a look-up and a float.
+//! path, [`Shaper`]); afterwards a line costs a fingerprint and a float ([`order`]), and a look-up where the order
+//! changes.
 //!
 //! ```text
 //!   line text "name{…}" --fingerprint--> Line --fate--> Series --view--> encoded labels, ready to send
@@ -34,6 +35,7 @@ mod made;
 mod mislabelled;
 mod names;
 mod numbered;
+mod order;
 mod places;
 mod pool;
 mod rollup;
@@ -49,6 +51,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use self::order::Known;
 pub use self::{
     adopt::Origin,
     mislabelled::Mislabelled,
@@ -125,6 +128,10 @@ enum Fate {
 struct Line {
     /// xxh3-128 of the text.
     fingerprint: Wide,
+    /// Bytes of the text.
+    len: u32,
+    /// The line that followed it on the page that had both last; [`NOTHING`] when none has.
+    next: u32,
     fate: Fate,
     /// [`flink::Group::index`].
     group: u8,
@@ -179,6 +186,9 @@ pub struct Tracker {
     page: u32,
     lines: Slab<Line>,
     line_table: HashTable<u32>,
+    /// The line before the one that is to be read, and the first one of a page.
+    last: u32,
+    first: u32,
     /// See [`Tracker::normal_of`].
     normals: HashMap<u32, u128>,
     /// The numbers among [`Tracker::made`] of lines that are the relay's own.
@@ -231,6 +241,8 @@ impl Tracker {
             page: 0,
             lines: Slab::new(),
             line_table: HashTable::new(),
+            last: NOTHING,
+            first: NOTHING,
             normals: HashMap::new(),
             made_of: HashMap::new(),
             series: Slab::new(),
@@ -262,6 +274,7 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        self.last = NOTHING;
         self.rollups.clear_page();
         self.restore_sources();
         self.unfit.begin();
@@ -286,6 +299,7 @@ impl Tracker {
             if !self.remade.is_empty() {
                 self.reshape(line, text)?;
             }
+            self.follow(line);
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             let kept = self.record(line, value, timestamp);
@@ -303,6 +317,7 @@ impl Tracker {
             }
         };
         let line = self.insert_line(&sample, Source::Page)?;
+        self.follow(line);
         let kept = self.record(line, sample.value, sample.timestamp_ms);
         self.told(line, text, kept)
     }
@@ -355,8 +370,11 @@ impl Tracker {
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         let no_value = self.no_value_of(sample, known.as_ref());
         let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
+        let len = u32::try_from(sample.series.len()).expect("a line is shorter than its limit");
         let line = Line {
             fingerprint: fingerprint.into(),
+            len,
+            next: NOTHING,
             fate,
             group,
             born,

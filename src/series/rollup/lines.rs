@@ -139,6 +139,8 @@ impl Tracker {
         let (fate, normal, ids) = self.settle(shaped, shown.as_bytes(), enter);
         let line = Line {
             fingerprint: fingerprint.into(),
+            len: 0,
+            next: NOTHING,
             fate,
             group: u8::try_from(group.index()).expect("there are less than 64 groups"),
             born: self.page,
