@@ -5,6 +5,7 @@
 //! any thought: a message of owned strings, encoded and compressed at each scrape.
 
 use std::{
+    collections::HashMap,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -104,6 +105,20 @@ fn scrape(encoder: &mut Encoder, blocks: &[Box<[u8]>], now: Instant) -> bytes::B
     body(encoder.finish(now).iter())
 }
 
+/// Blocks as a target keeps them: in parts, equal ones under one number.
+fn numbered_parts(blocks: &[Box<[u8]>]) -> Vec<v1::Block<'_>> {
+    let mut numbers = HashMap::new();
+    let mut number = |part| {
+        let next = numbers.len() as u32;
+        *numbers.entry(part).or_insert(next)
+    };
+    let cut = blocks.iter().map(|block| {
+        let v1::Block { parts, .. } = v1::Block::cut(block);
+        v1::Block { parts, numbers: Some(parts.map(&mut number)) }
+    });
+    cut.collect()
+}
+
 /// What each of the series is about; a real page has one text for each metric.
 fn about(labels: &Labels<'_>) -> About {
     let help = format!("What {} counts, in a sentence of usual length.", labels.metric_name());
@@ -167,6 +182,25 @@ fn benches(criterion: &mut Criterion) {
     });
     group.bench_function("ready blocks to a body", |b| {
         b.iter(|| scrape(&mut encoder, black_box(&ready), now));
+    });
+    group.bench_function("numbered parts to a body", |b| {
+        let parts = numbered_parts(&ready);
+        b.iter(|| {
+            for (i, &block) in black_box(&parts).iter().enumerate() {
+                encoder.push(block, value(i), TIMESTAMP_MS);
+            }
+            body(encoder.finish(now).iter())
+        });
+    });
+    group.bench_function("ready blocks, compressed by snap", |b| {
+        let mut raw = Vec::new();
+        b.iter(|| {
+            raw.clear();
+            for (i, block) in black_box(&ready).iter().enumerate() {
+                v1::put_series(&mut raw, block, value(i).to_bits(), TIMESTAMP_MS);
+            }
+            snappy.compress_vec(&raw).expect("below 4 GiB")
+        });
     });
     group.bench_function("labels to a body", |b| {
         b.iter(|| scrape(&mut encoder, &blocks(black_box(&series)), now));

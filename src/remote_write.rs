@@ -18,6 +18,7 @@
 //! Nothing here reads a clock or a socket; times and random numbers are arguments.
 
 mod backoff;
+mod direct;
 mod encoding;
 mod fragment;
 mod message;

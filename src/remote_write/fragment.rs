@@ -22,17 +22,16 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use prost::encoding::{encode_varint, encoded_len_varint};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Message,
-    v1::{self, Block, Metadata, STALE_NAN},
+    direct::{self, Direct},
+    v1::{self, Block, Metadata, PARTS, STALE_NAN},
 };
 use crate::limits::BODY_RAW_BYTES_MAX;
-
-/// Snappy compresses blocks of this size independently, so collecting more before compressing
-/// gains nothing, and this much stays in the processor's cache.
-const BLOCK_BYTES: usize = 64 << 10;
 
 /// A compressed run of whole series and metadata entries, the unit that a scrape hands on.
 ///
@@ -156,19 +155,17 @@ pub fn body<'a>(fragments: impl Iterator<Item = &'a Fragment> + Clone) -> Bytes 
 
 /// Encodes and compresses the series of one scrape, for one view, as they come.
 ///
-/// Between scrapes it keeps its buffers, some 200 KiB plus the compressed size of a fragment, so
-/// one encoder should serve many targets in turn.
+/// Between scrapes it keeps its buffers ([`direct`](super::direct)), so one encoder should serve many
+/// targets in turn. Until the scrape ends, blocks with numbers are of one target.
 #[derive(Debug)]
 pub struct Encoder {
     samples_max: u32,
-    /// Whole messages not compressed yet, at most a block of them (or one longer message).
-    raw: Vec<u8>,
-    /// Where snappy writes; only as long as the longest compressed block so far.
-    scratch: Vec<u8>,
-    snappy: snap::raw::Encoder,
-    /// The compressed part of the open fragment.
-    elements: Vec<u8>,
-    /// The open fragment's content; `raw_bytes` tells of `elements` only, the rest of `raw` too.
+    direct: Direct,
+    /// Numbers of the parts, in this fragment, of blocks that come without.
+    numbers: HashMap<u128, u32>,
+    /// A message other than a series.
+    message: Vec<u8>,
+    /// The open fragment's content; its `raw_bytes` are told at its end.
     open: Tally,
     /// Fragments of the scrape that goes on.
     staged: Vec<(Bytes, Tally)>,
@@ -180,10 +177,9 @@ impl Encoder {
     pub fn new(samples_max: u32) -> Self {
         Self {
             samples_max: samples_max.max(1),
-            raw: Vec::new(),
-            scratch: Vec::new(),
-            snappy: snap::raw::Encoder::new(),
-            elements: Vec::new(),
+            direct: Direct::default(),
+            numbers: HashMap::new(),
+            message: Vec::new(),
             open: Tally::default(),
             staged: Vec::new(),
         }
@@ -205,14 +201,21 @@ impl Encoder {
             self.cut();
         }
         self.make_room(v1::series_len(labels_block.len(), timestamp_ms));
-        v1::put_series(&mut self.raw, labels_block, value, timestamp_ms);
+        let Block { parts, numbers } = labels_block;
+        let (parts, numbers) = match numbers {
+            Some(numbers) => (parts, numbers),
+            None => self.number(parts),
+        };
+        self.direct.series(parts, numbers, value, timestamp_ms);
         self.open.add_sample(timestamp_ms);
     }
 
     /// Adds the metadata of a family.
     pub fn push_metadata(&mut self, metadata: &Metadata<'_>) {
         self.make_room(v1::metadata_len(metadata));
-        v1::put_metadata(&mut self.raw, metadata);
+        self.message.clear();
+        v1::put_metadata(&mut self.message, metadata);
+        self.direct.message(&self.message);
         self.open.metadata += 1;
     }
 
@@ -228,50 +231,40 @@ impl Encoder {
 
     /// Ends a scrape that failed: forgets everything pushed since the last end.
     pub fn discard(&mut self) {
-        self.raw.clear();
-        self.elements.clear();
+        self.direct.clear();
+        self.numbers.clear();
         self.open = Tally::default();
         self.staged.clear();
     }
 
-    /// Makes sure that a message of `len` bytes may be added to `raw` and to the open fragment.
-    fn make_room(&mut self, len: usize) {
-        let raw_bytes = self.open.raw_bytes + (self.raw.len() + len) as u64;
-        if raw_bytes > BODY_RAW_BYTES_MAX {
-            self.cut();
-        } else if self.raw.len() + len > BLOCK_BYTES {
-            self.compress();
-        }
+    /// A block without numbers, cut and numbered.
+    fn number<'a>(&mut self, parts: [&'a [u8]; PARTS]) -> ([&'a [u8]; PARTS], [u32; PARTS]) {
+        let parts = match parts {
+            [block, [], [], []] => Block::cut(block).parts,
+            parts => parts,
+        };
+        let numbers = parts.map(|part| {
+            let next = direct::OWN + self.numbers.len() as u32;
+            *self.numbers.entry(xxh3_128(part)).or_insert(next)
+        });
+        (parts, numbers)
     }
 
-    /// Moves `raw` into the open fragment.
-    fn compress(&mut self) {
-        if self.raw.is_empty() {
-            return;
+    /// Makes sure that a message of `len` bytes may be added to the open fragment.
+    fn make_room(&mut self, len: usize) {
+        if u64::from(self.direct.raw_len()) + len as u64 > BODY_RAW_BYTES_MAX {
+            self.cut();
         }
-        let bound = snap::raw::max_compress_len(self.raw.len());
-        if self.scratch.len() < bound {
-            self.scratch.resize(bound, 0);
-        }
-        let written = self
-            .snappy
-            .compress(&self.raw, &mut self.scratch)
-            .expect("the output has max_compress_len bytes, and a page is far below 4 GiB");
-        let header = encoded_len_varint(self.raw.len() as u64);
-        let elements = self.scratch.get(header..written).unwrap_or_default();
-        self.elements.extend_from_slice(elements);
-        self.open.raw_bytes += self.raw.len() as u64;
-        self.raw.clear();
     }
 
     /// Stages the open fragment, if there is anything in it.
     fn cut(&mut self) {
-        self.compress();
-        if self.open.raw_bytes == 0 {
+        let raw_bytes = self.direct.raw_len().into();
+        if raw_bytes == 0 {
             return;
         }
-        let elements = Bytes::copy_from_slice(&self.elements);
-        self.elements.clear();
-        self.staged.push((elements, std::mem::take(&mut self.open)));
+        let elements = self.direct.take().into();
+        self.numbers.clear();
+        self.staged.push((elements, Tally { raw_bytes, ..std::mem::take(&mut self.open) }));
     }
 }

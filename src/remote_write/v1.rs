@@ -23,14 +23,14 @@ use crate::labels::Labels;
 /// The bits of the NaN that marks a series as stale, the same in all of Prometheus.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 
-const TAG_TIMESERIES: u8 = 0x0a;
+pub(super) const TAG_TIMESERIES: u8 = 0x0a;
 const TAG_METADATA: u8 = 0x1a;
 const TAG_LABEL: u8 = 0x0a;
 const TAG_LABEL_NAME: u8 = 0x0a;
 const TAG_LABEL_VALUE: u8 = 0x12;
-const TAG_SAMPLE: u8 = 0x12;
-const TAG_VALUE: u8 = 0x09;
-const TAG_TIMESTAMP: u8 = 0x10;
+pub(super) const TAG_SAMPLE: u8 = 0x12;
+pub(super) const TAG_VALUE: u8 = 0x09;
+pub(super) const TAG_TIMESTAMP: u8 = 0x10;
 const TAG_METADATA_TYPE: u8 = 0x08;
 const TAG_METADATA_FAMILY: u8 = 0x12;
 const TAG_METADATA_HELP: u8 = 0x22;
@@ -56,6 +56,8 @@ pub struct Metadata<'a> {
 pub struct Block<'a> {
     /// The parts in order; any of them may be empty.
     pub parts: [&'a [u8]; PARTS],
+    /// Numbers below 2^31 by which the parts of one target's series are known to be the same bytes.
+    pub numbers: Option<[u32; PARTS]>,
 }
 
 /// Parts of a [`Block`].
@@ -91,7 +93,7 @@ impl<'a> Block<'a> {
         if let Some(last) = parts.get_mut(part) {
             *last = begin;
         }
-        Self { parts }
+        Self { parts, numbers: None }
     }
 
     /// Bytes of all parts.
@@ -112,7 +114,7 @@ impl<'a> Block<'a> {
 
 impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Block<'a> {
     fn from(block: &'a T) -> Self {
-        Self { parts: [block.as_ref(), &[], &[], &[]] }
+        Self { parts: [block.as_ref(), &[], &[], &[]], numbers: None }
     }
 }
 
@@ -198,7 +200,7 @@ pub fn decode_labels<'a>(block: impl Into<Block<'a>>) -> Result<Labels<'a>, Bloc
 
 /// Bytes that [`put_series`] adds for a series of `block_len` bytes of labels.
 pub const fn series_len(block_len: usize, timestamp_ms: i64) -> usize {
-    len_field_len(block_len + len_field_len(sample_len(timestamp_ms)))
+    len_field_len(block_len + sample_field_len(timestamp_ms))
 }
 
 /// Appends one series with one sample: `value` by its bits (`f64::to_bits`, [`STALE_NAN`]), the
@@ -275,6 +277,11 @@ const fn wire(timestamp_ms: i64) -> u64 {
 
 const fn sample_len(timestamp_ms: i64) -> usize {
     1 + size_of::<f64>() + 1 + encoded_len_varint(wire(timestamp_ms))
+}
+
+/// Bytes of a sample with its tag and length.
+pub(super) const fn sample_field_len(timestamp_ms: i64) -> usize {
+    len_field_len(sample_len(timestamp_ms))
 }
 
 /// Bytes of a field of `len` bytes with its tag and length.

@@ -42,7 +42,8 @@ impl Blocks {
     pub(super) fn get(&self, series: u32, view: usize) -> Option<v1::Block<'_>> {
         let [a, b, c, d] = *self.of.get(self.place(series, view)?)?;
         let part = |at| self.parts.get(at);
-        Some(v1::Block { parts: [part(a)?, part(b)?, part(c)?, part(d)?] })
+        let parts = [part(a)?, part(b)?, part(c)?, part(d)?];
+        Some(v1::Block { parts, numbers: Some([a, b, c, d]) })
     }
 
     /// The same as numbers, when it has been given some.

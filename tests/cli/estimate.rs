@@ -80,9 +80,10 @@ async fn series_samples_and_bytes_are_those_of_the_pages() {
     assert!((number(&total["samples_per_second"]) - (series + 10) as f64 / 10.0).abs() < 1e-9);
     let scrapes_a_day = 8640.0;
     let bodies: usize = scrape["targets"].as_array().unwrap().iter().map(body_bytes).sum();
-    // The tests' bodies lack the report, which adds less than a hundredth, and are compressed in one.
+    // The tests' bodies lack the report, which adds less than a hundredth, and are made by a compressor
+    // that knows nothing of series; what the relay knows saves it a sixth.
     let ratio = number(&total["bytes_per_day_v1"]) / (bodies as f64 * scrapes_a_day);
-    assert!((0.98..1.04).contains(&ratio), "{ratio}");
+    assert!((0.75..0.92).contains(&ratio), "{ratio}");
     let v2 = number(&total["bytes_per_day_v2"]);
     assert!(v2 > 0.0 && v2 < number(&total["bytes_per_day_v1"]), "{total}");
 
