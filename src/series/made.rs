@@ -154,7 +154,8 @@ impl Tracker {
             return Some(made.line);
         }
         // The page itself may have such a line, as that of another relay would.
-        let line = match self.find_line(made.fingerprint) {
+        let fingerprint = made.fingerprint;
+        let line = match self.find_line(fingerprint) {
             Some(line) => line,
             None => {
                 let text = with_value(&made.text);
@@ -163,7 +164,7 @@ impl Tracker {
                 };
                 // The comments that were read last are about the page's lines.
                 self.comments.clear();
-                self.insert_line(&sample, Source::Made)
+                self.insert_line(fingerprint, &sample, Source::Made)
                     .expect("a line that is made is dropped where it exceeds a label limit")
             }
         };
