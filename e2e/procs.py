@@ -6,6 +6,7 @@ is called; should this script itself be killed with SIGKILL, the kernel ends the
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +15,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+# Where `free_port` looks: Linux gives connections ports from 32768 on, and well-known servers listen below.
+_LISTENED = range(20000, 32000)
 
 
 class SetupError(Exception):
@@ -148,13 +153,16 @@ def require_free_ports(wanted: dict[int, str]) -> None:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now, from the range for such, so never a server's own.
+    """A port on loopback that nobody listens on now.
 
-    Somebody else could take it before it is used; the kernel hands them out in turn, so it takes long.
+    Below those that the kernel gives to connections: on a busy machine one of these is soon a connection's own, before whoever is to
+    listen on it has started. Chosen at random, so that runs side by side do not choose the same.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for _ in range(100):
+        port = random.choice(_LISTENED)
+        if not is_taken(port):
+            return port
+    raise SetupError(f"no port of {_LISTENED} is free")
 
 
 def is_taken(port: int) -> bool:

@@ -232,7 +232,7 @@ def check_ended(stage: Stage, pair: Pair, what: str, labels: dict[str, str], ins
 
 
 FAKE_CONFIG = """\
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+global: {{scrape_interval: 2s, scrape_timeout: 2s}}
 scrape_configs:
   - job_name: fake
     static_configs: [{{targets: ["{target}"]}}]
@@ -257,9 +257,9 @@ def play(stage: Stage, name: str, mode: str, state: str, between: Callable[[Fake
     stage.processes.wait_until("the relay is ready", running.ready, 30)
     between(server, running)
     see = lambda: (state_of(running, server.instance).get("state") == state, state_of(running, server.instance))  # noqa: E731
-    stage.report.eventually(f"a server that {name} names is asked for whole pages", state, 20, see)
+    stage.report.eventually(f"a server that {name} names is asked for whole pages", state, 40, see)
     asked = len(server.answers)
-    stage.processes.wait_until("some more pages are read", lambda: len(server.answers) > asked + 3, 30)
+    stage.processes.wait_until("some more pages are read", lambda: len(server.answers) > asked + 3, 60)
     running.stop()
     server.close()
     kept.close()
@@ -271,7 +271,7 @@ def play(stage: Stage, name: str, mode: str, state: str, between: Callable[[Fake
 def change(stage: Stage, server: FakeFlink, running: relay.Relay) -> None:
     """Lets the server obey for a while, then forget."""
     obeyed = lambda: sum(a.names is not None for a in server.answers)  # noqa: E731
-    stage.processes.wait_until("pages are asked for by name", lambda: obeyed() >= 4, 30)
+    stage.processes.wait_until("pages are asked for by name", lambda: obeyed() >= 4, 60)
 
     def total() -> tuple[bool, object]:
         before, metrics, after = obeyed(), running.own_metrics(), obeyed()

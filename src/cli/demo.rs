@@ -61,7 +61,7 @@ impl Demo {
         } else {
             self.log.init()?
         };
-        run::block_on(self.relay())?
+        run::block_on(run::cores(), self.relay())?
     }
 
     async fn relay(self) -> Result<(), Failed> {

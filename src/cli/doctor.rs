@@ -74,7 +74,7 @@ impl Doctor {
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
         config.flink.rest.endpoints = rest;
         let manner = Manner { send_sample: self.send_sample, time_max: self.max_time.0 };
-        let looked = run::block_on(survey::survey(&config, &relay, manner))?;
+        let looked = run::block_on(run::cores(), survey::survey(&config, &relay, manner))?;
         let evidence = looked.map_err(|error| Failed::Usage(error.into()))?;
         let diagnosis = doctor::examine(&evidence, &config);
         print(|out| match self.output {

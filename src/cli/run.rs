@@ -67,7 +67,8 @@ impl Run {
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
         relay.open_spools()?;
-        block_on(self.serve(Arc::new(relay), config))?
+        let threads = threads(cores(), self.targets_max(&relay));
+        block_on(threads, self.serve(Arc::new(relay), config))?
     }
 
     /// Reads the configuration, at the start and at each reload.
@@ -75,6 +76,14 @@ impl Run {
         let mut config = self.config.load(Purpose::Run)?;
         config.final_scrape |= self.final_scrape;
         Ok(config)
+    }
+
+    /// The most targets that there will ever be, when that is known: nothing but a file can be read again, and
+    /// nothing but ranges and discovery finds targets. Then each is named in the arguments.
+    fn targets_max(&self, relay: &Relay) -> Option<usize> {
+        let (targets, ranges) = relay.configured_targets();
+        let is_fixed = self.config.file().is_none() && ranges == 0 && relay.discovery().is_empty();
+        is_fixed.then_some(targets)
     }
 
     async fn serve(self, relay: Arc<Relay>, config: Config) -> Result<(), Failed> {
@@ -165,20 +174,33 @@ fn listen_address(text: &str) -> Result<String, Failed> {
     }
 }
 
-/// Runs a future on a runtime with as many threads as the cgroup allows cores; on one core, without
-/// any. What the future leaves behind is not waited for: a name that is being resolved holds its thread
-/// until the system's resolver gives up.
+/// The cores that the cgroup allows.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many threads a relay of at most so many targets gets: what can go on at once is a page of each. The sidecar
+/// of one TaskManager has one, which spares it the other threads' heaps and all waking of one by another.
+const fn threads(cores: usize, targets_max: Option<usize>) -> usize {
+    match targets_max {
+        Some(..=1) => 1,
+        Some(targets) if targets < cores => targets,
+        _ => cores,
+    }
+}
+
+/// Runs a future on a runtime with so many threads; one is the caller's own. What the future leaves behind is
+/// not waited for: a name that is being resolved holds its thread until the system's resolver gives up.
 ///
 /// # Errors
 /// The operating system gives no threads.
-pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut builder = if cores == 1 {
+pub fn block_on<T>(threads: usize, future: impl Future<Output = T>) -> std::io::Result<T> {
+    let mut builder = if threads == 1 {
         runtime::Builder::new_current_thread()
     } else {
         runtime::Builder::new_multi_thread()
     };
-    let runtime = builder.worker_threads(cores).enable_all().build()?;
+    let runtime = builder.worker_threads(threads).enable_all().build()?;
     let output = runtime.block_on(future);
     runtime.shutdown_background();
     Ok(output)
@@ -215,3 +237,40 @@ pub fn stop_on_signals(
 /// How long the relay's own endpoints may finish their answers after everything else has stopped. A
 /// connection on which half a request stands would otherwise keep the process.
 const ANSWERS_GRACE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    #[test]
+    fn threads_are_as_many_as_cores_and_no_more_than_targets() {
+        let check = |args: &str, cores: usize, expected: usize| {
+            let line = format!("run --remote-write http://localhost:1/ --flink-rest off {args}");
+            let Line { run } = Line::try_parse_from(line.split(' ')).unwrap();
+            let relay = Relay::new(&run.load().map_err(|_| args).unwrap()).unwrap();
+            assert_eq!(threads(cores, run.targets_max(&relay)), expected, "{args} on {cores}");
+        };
+        check("--target a:1", 8, 1);
+        check("--target a:1", 1, 1);
+        check("--target a:1,b:1", 8, 2);
+        check("--target a:1,b:1,c:1", 2, 2);
+        check("--target a:1,b:1", 1, 1);
+        // A port of the range may answer later.
+        check("--target a:1-9", 8, 8);
+        check("--target a:1 --target a:1-9", 8, 8);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("relay.yaml");
+        let one = "scrape_configs: [{job_name: a, static_configs: [{targets: ['a:1']}]}]";
+        std::fs::write(&file, one).unwrap();
+        // The file may be another one at the next reload.
+        check(&format!("--config {}", file.display()), 4, 4);
+    }
+}

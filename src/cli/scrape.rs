@@ -105,7 +105,7 @@ impl Scrape {
         let config = self.config.load(Purpose::Scrape)?;
         self.log.init()?;
         let relay = Relay::new(&config).map_err(|error| Failed::Usage(error.into()))?;
-        let report = Report::new(run::block_on(relay.scrape_once())?);
+        let report = Report::new(run::block_on(run::cores(), relay.scrape_once())?);
         if self.estimate {
             let estimate = Estimate::new(&report, &config, self.task_managers);
             print(|out| match self.output {

@@ -19,7 +19,7 @@
 //!
 //! Invariant: labels as Flink writes them are never suspicious, whatever names people have given.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 /// A sample whose values stand under the wrong label names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +54,12 @@ const TOLD_BY_ATTEMPT: [&str; 3] = ["task_id", "subtask_index", "task_attempt_nu
 
 const ID_BYTES: usize = 32;
 /// Of a number that an `int` may be.
-const NUMBER_BYTES_MAX: usize = 10;
+const NUMBER_BYTES: RangeInclusive<usize> = 1..=10;
 /// Two ids and two numbers, joined.
-const ATTEMPT_BYTES_MIN: usize = 2 * ID_BYTES + 2 + 3;
-const ATTEMPT_BYTES_MAX: usize = 2 * ID_BYTES + 2 * NUMBER_BYTES_MAX + 3;
+const ATTEMPT_BYTES: RangeInclusive<usize> = {
+    let ids = 2 * (ID_BYTES + 1) + 1;
+    ids + 2 * *NUMBER_BYTES.start()..=ids + 2 * *NUMBER_BYTES.end()
+};
 
 /// Scopes whose samples have such labels.
 const SCOPES: [&str; 2] = ["flink_taskmanager_job_", "flink_jobmanager_job_"];
@@ -150,15 +152,15 @@ impl<V: AsRef<str>> Seen<V> {
 /// Each shape has lengths of its own, so that most values are told by theirs.
 fn shape(value: &str) -> Shape {
     match value.len() {
-        1..=NUMBER_BYTES_MAX if is_number(value) => Shape::Number,
         ID_BYTES if is_id(value) => Shape::Id,
-        ATTEMPT_BYTES_MIN..=ATTEMPT_BYTES_MAX if is_attempt(value) => Shape::Attempt,
+        bytes if NUMBER_BYTES.contains(&bytes) && is_number(value) => Shape::Number,
+        bytes if ATTEMPT_BYTES.contains(&bytes) && is_attempt(value) => Shape::Attempt,
         _ => Shape::Text,
     }
 }
 
 fn is_number(text: &str) -> bool {
-    (1..=NUMBER_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    NUMBER_BYTES.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_id(text: &str) -> bool {

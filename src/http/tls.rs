@@ -7,7 +7,7 @@
 
 mod verify;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -18,7 +18,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use self::verify::{NoVerification, Trusted};
+use self::verify::{NoVerification, Roots, Trusted};
 use super::{
     BuildError,
     secret::{SecretError, Text},
@@ -140,8 +140,11 @@ impl TlsSource {
             Arc::new(NoVerification(Arc::clone(&provider)))
         } else {
             let (roots, given) = match (&self.ca, ca) {
-                (Some(text), Some(pem)) => roots(text, pem)?,
-                _ => (system_roots(), Vec::new()),
+                (Some(text), Some(pem)) => {
+                    let (roots, given) = roots(text, pem)?;
+                    (Roots::Given(roots), given)
+                }
+                _ => (Roots::System(LazyLock::new(system_roots)), Vec::new()),
             };
             Arc::new(Trusted { roots, given, provider: Arc::clone(&provider) })
         };

@@ -1,6 +1,6 @@
 //! Which server certificates are taken.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -23,10 +23,29 @@ use rustls::{
 /// by the handshake, as for any other.
 #[derive(Debug)]
 pub(super) struct Trusted {
-    pub(super) roots: RootCertStore,
+    pub(super) roots: Roots,
     /// The certificates of `ca_file`; none for the system's.
     pub(super) given: Vec<CertificateDer<'static>>,
     pub(super) provider: Arc<CryptoProvider>,
+}
+
+/// The authorities that are trusted.
+#[derive(Debug)]
+pub(super) enum Roots {
+    /// The system's, read at the first handshake: a machine has a hundred and more of them, and most
+    /// clients of a relay speak plain HTTP to their neighbours.
+    System(LazyLock<RootCertStore>),
+    /// Those of `ca_file`, which are read at the start, to refuse what cannot be used.
+    Given(RootCertStore),
+}
+
+impl Roots {
+    fn store(&self) -> &RootCertStore {
+        match self {
+            Self::System(roots) => roots,
+            Self::Given(roots) => roots,
+        }
+    }
 }
 
 /// `insecure_skip_verify`: any certificate is taken; signatures are still checked.
@@ -57,7 +76,7 @@ impl ServerCertVerifier for Trusted {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let verified = verify_server_cert_signed_by_trust_anchor(
             &certificate,
-            &self.roots,
+            self.roots.store(),
             intermediates,
             now,
             self.provider.signature_verification_algorithms.all,
@@ -165,7 +184,7 @@ mod tests {
             let mut roots = RootCertStore::empty();
             given.iter().for_each(|&certificate| roots.add(certificate.clone()).unwrap());
             let trusted = Trusted {
-                roots,
+                roots: Roots::Given(roots),
                 given: given.iter().map(|&certificate| certificate.clone()).collect(),
                 provider: Arc::new(ring::default_provider()),
             };
