@@ -29,7 +29,9 @@ mod cut;
 mod derived;
 mod entries;
 mod forget;
+mod index;
 mod left_out;
+mod line;
 mod made;
 mod mislabelled;
 mod names;
@@ -37,6 +39,7 @@ mod numbered;
 mod places;
 mod pool;
 mod rollup;
+mod rows;
 mod sent;
 mod shape;
 mod tally;
@@ -60,10 +63,12 @@ pub use self::{
 };
 use self::{
     blocks::{Blocks, Made},
-    entries::Wide,
+    index::{Index, narrow},
+    line::{Extra, Fate, Line, Series, Whose},
     numbered::Comments,
     pool::{NOTHING, Pool},
     rollup::{Role, Rollups},
+    rows::Rows,
     unfit::UnfitSeries,
 };
 use crate::{
@@ -111,65 +116,6 @@ enum Source {
     Made,
 }
 
-/// What a line of the page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// A sample of this series.
-    Series(u32),
-    /// Not wanted, for this reason.
-    Dropped(Dropped),
-}
-
-/// A line's text before the value, seen on the last page.
-#[derive(Debug)]
-struct Line {
-    /// xxh3-128 of the text.
-    fingerprint: Wide,
-    fate: Fate,
-    /// [`flink::Group::index`].
-    group: u8,
-    /// Number of the page on which it stood first, and last.
-    born: u32,
-    seen: u32,
-    /// The labels that normalisation dropped, encoded; one of [`Tracker::texts`].
-    ids: u32,
-    /// The name on the page where naming changed it; one of [`Tracker::texts`].
-    name: u32,
-    /// Whether it stands back for a line that has the series' values under their present name.
-    stands_back: bool,
-    /// Whose names it bears.
-    subject: SubjectId,
-    /// What it is to roll-ups.
-    role: Role,
-    /// Whether it is one of the relay's own, see [`Tracker::made_of`].
-    is_made: bool,
-    /// Whose counter it is.
-    attempt: AttemptId,
-    /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
-    no_value: u8,
-    /// What is derived from its values.
-    feed: Option<derived::Feed>,
-}
-
-/// A label set that is or was sent.
-#[derive(Debug)]
-struct Series {
-    identity: Wide,
-    /// What is known of its family; one of [`Tracker::abouts`].
-    about: u32,
-    /// Number of the page that had it last.
-    seen: u32,
-    /// Number of the page on which a line of it had no sample to send, see [`withheld`].
-    withheld: u32,
-    /// The line it stood on there.
-    line: u32,
-    /// Receivers have a sample of it that no marker has ended yet.
-    live: bool,
-    /// Its sample carried a timestamp of its own: such series get no markers (as in Prometheus),
-    /// since a marker at the scrape's time says nothing about them.
-    own_timestamp: bool,
-}
-
 /// The series of one target, see the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
@@ -177,18 +123,26 @@ pub struct Tracker {
     target_labels: Labels<'static>,
     limits: exposition::Limits,
     page: u32,
-    lines: Slab<Line>,
-    line_table: HashTable<u32>,
+    lines: Rows<Line>,
+    line_index: Index,
+    /// Lines that were not there before this page.
+    new_lines: Vec<u32>,
+    /// Lines that stand on this page.
+    lines_here: usize,
+    whose: Pool<Whose>,
+    extras: Rows<Extra>,
     /// See [`Tracker::normal_of`].
     normals: HashMap<u32, u128>,
     /// The numbers among [`Tracker::made`] of lines that are the relay's own.
     made_of: HashMap<u32, u32>,
-    series: Slab<Series>,
-    series_table: HashTable<u32>,
+    series: Rows<Series>,
+    series_index: Index,
+    /// Series that this page has, with a sample to send or without.
+    series_here: usize,
     /// The encoded labels of the series, and the same as numbers.
     blocks: Blocks,
-    /// Ids and names of lines.
-    texts: Pool<[u8]>,
+    /// Ids and names of lines, and pieces of those that the relay makes.
+    texts: Pool<Box<[u8]>>,
     abouts: Pool<About, Noted>,
     /// Ids of roll-ups.
     shared: HashSet<Arc<[u8]>>,
@@ -229,12 +183,17 @@ impl Tracker {
             target_labels,
             limits: exposition::Limits::default(),
             page: 0,
-            lines: Slab::new(),
-            line_table: HashTable::new(),
+            lines: Rows::new(),
+            line_index: Index::default(),
+            new_lines: Vec::new(),
+            lines_here: 0,
+            whose: Pool::default(),
+            extras: Rows::new(),
             normals: HashMap::new(),
             made_of: HashMap::new(),
-            series: Slab::new(),
-            series_table: HashTable::new(),
+            series: Rows::new(),
+            series_index: Index::default(),
+            series_here: 0,
             texts: Pool::default(),
             abouts: Pool::default(),
             shared: HashSet::new(),
@@ -262,6 +221,8 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        (self.lines_here, self.series_here) = (0, 0);
+        self.know_lines();
         self.rollups.clear_page();
         self.restore_sources();
         self.unfit.begin();
@@ -269,6 +230,7 @@ impl Tracker {
         self.observed.clear();
         self.own_times.clear();
         self.withheld.clear();
+        self.pack();
         let groups = GroupTallies::new(self.shaper.catalogue.groups());
         self.tally = Tally { groups, ..Tally::default() };
     }
@@ -351,27 +313,15 @@ impl Tracker {
             tracker.abouts.enter(&about)
         };
         let (fate, normal, ids) = self.settle(shaped, sample.series, about);
-        let (born, seen) = (self.page, 0);
         let group = u8::try_from(group.index()).expect("there are less than 64 groups");
         let no_value = self.no_value_of(sample, known.as_ref());
         let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
-        let line = Line {
-            fingerprint: fingerprint.into(),
-            fate,
-            group,
-            born,
-            seen,
-            ids,
-            name,
-            stands_back,
-            subject,
-            role,
-            is_made: false,
-            attempt,
-            no_value,
-            feed,
-        };
-        Ok(self.add_line(line, normal))
+        let whose = Whose { ids, subject, attempt, job: role.job };
+        let extra = Extra { name, member: role.member, feed };
+        let mut line = Line::new(fingerprint, fate, group, self.enter_whose(whose));
+        line.no_value = no_value;
+        line.set_stands_back(stands_back);
+        Ok(self.add_line(line, extra, normal))
     }
 
     fn record(&mut self, line: u32, value: f64, own_timestamp: Option<i64>) -> bool {
@@ -379,19 +329,22 @@ impl Tracker {
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
         let is_repeated = state.seen == page;
         state.seen = page;
+        self.lines_here += usize::from(!is_repeated);
         if let Some(group) = self.tally.groups.at(state.group) {
             group.scraped += 1;
         }
         let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
-        if state.role.member != rollup::NONE && !is_none {
-            self.rollups.observe(state.role.member, value);
+        if let Some(extra) = self.extras.get(state.extra as usize) {
+            if extra.member != rollup::NONE && !is_none {
+                self.rollups.observe(extra.member, value);
+            }
+            if let Some(feed) = extra.feed
+                && !is_repeated
+            {
+                self.derivers.note(feed, page, (!is_none).then_some(value));
+            }
         }
-        if let Some(feed) = state.feed
-            && !is_repeated
-        {
-            self.derivers.note(feed, page, (!is_none).then_some(value));
-        }
-        match state.fate {
+        match state.fate() {
             Fate::Dropped(reason) => {
                 self.tally.dropped.add(reason, 1);
                 false
