@@ -45,8 +45,8 @@ pub use entry::{Entry, Kind, LabelPairs, Sample};
 pub use fault::{Fault, Reason, SyntaxError};
 #[doc(hidden)]
 pub use fuzz::fuzz_page;
-pub use lines::{Limits, Line, Lines, PageTooLarge};
-pub use number::{NAN, value};
+pub use lines::{Limits, Line, Lines, PageTooLarge, Reader};
+pub use number::{NAN, value, value_to_end};
 pub use parse::{Split, parse, split};
 
 /// What stands on a whole page, see [`page`].

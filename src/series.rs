@@ -2,7 +2,8 @@
 //!
 //! A page repeats: the same lines in the same order, only the values differ. So the work of parsing
 //! labels, filtering, normalising, relabelling and encoding is done once, when a line is new (the cold
-//! path, [`Shaper`]); afterwards a line costs a fingerprint, a look-up and a float.
+//! path, [`Shaper`]); afterwards a line costs a fingerprint and a float ([`order`]), and a look-up where the order
+//! changes.
 //!
 //! ```text
 //!   line text "name{…}" --fingerprint--> Line --fate--> Series --view--> encoded labels, ready to send
@@ -36,6 +37,7 @@ mod made;
 mod mislabelled;
 mod names;
 mod numbered;
+mod order;
 mod places;
 mod pool;
 mod rollup;
@@ -52,6 +54,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
+pub use self::order::Known;
 pub use self::{
     adopt::Origin,
     mislabelled::Mislabelled,
@@ -131,6 +134,9 @@ pub struct Tracker {
     lines_here: usize,
     whose: Pool<Whose>,
     extras: Rows<Extra>,
+    /// The line before the one that is to be read, and the first one of a page.
+    last: u32,
+    first: u32,
     /// See [`Tracker::normal_of`].
     normals: HashMap<u32, u128>,
     /// The numbers among [`Tracker::made`] of lines that are the relay's own.
@@ -189,6 +195,8 @@ impl Tracker {
             lines_here: 0,
             whose: Pool::default(),
             extras: Rows::new(),
+            last: NOTHING,
+            first: NOTHING,
             normals: HashMap::new(),
             made_of: HashMap::new(),
             series: Rows::new(),
@@ -223,6 +231,7 @@ impl Tracker {
         self.page += 1;
         (self.lines_here, self.series_here) = (0, 0);
         self.know_lines();
+        self.last = NOTHING;
         self.rollups.clear_page();
         self.restore_sources();
         self.unfit.begin();
@@ -243,11 +252,12 @@ impl Tracker {
         let split = exposition::split(text);
         let fingerprint = split.as_ref().map(|split| xxh3_128(split.series));
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
-            && let Some(line) = self.find_line(fingerprint)
+            && let Some(line) = self.find_next(fingerprint)
         {
             if !self.remade.is_empty() {
                 self.reshape(line, text)?;
             }
+            self.follow(line);
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             let kept = self.record(line, value, timestamp);
@@ -265,6 +275,7 @@ impl Tracker {
             }
         };
         let line = self.insert_line(&sample, Source::Page)?;
+        self.follow(line);
         let kept = self.record(line, sample.value, sample.timestamp_ms);
         self.told(line, text, kept)
     }
@@ -319,6 +330,7 @@ impl Tracker {
         let whose = Whose { ids, subject, attempt, job: role.job };
         let extra = Extra { name, member: role.member, feed };
         let mut line = Line::new(fingerprint, fate, group, self.enter_whose(whose));
+        line.len = u32::try_from(sample.series.len()).expect("a line is shorter than its limit");
         line.no_value = no_value;
         line.set_stands_back(stands_back);
         Ok(self.add_line(line, extra, normal))

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use flinkrelay::{
-    exposition::{Limits, Lines},
+    exposition::{Fault, Limits, Line, Lines, Reader},
     flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, RollupPolicy, Sentinels},
     labels::Labels,
     remote_write::{Encoder, Fragment},
@@ -68,13 +68,7 @@ impl Path {
         tracker.begin();
         lines.reset();
         for chunk in page.chunks(CHUNK_BYTES) {
-            let fed = lines.feed(chunk, |line| {
-                let line = line.expect("the page has no line that is too long");
-                if !line.bytes.starts_with(b"#") {
-                    tracker.observe(line.bytes, NOW_MS).expect("the page has no bad line");
-                }
-            });
-            fed.expect("the page is within its limit");
+            lines.read(chunk, &mut Reading(tracker)).expect("the page is within its limit");
         }
         tracker.close(NOW_MS);
         let mut encoder = Encoder::new(2000);
@@ -85,6 +79,23 @@ impl Path {
         let fragments = encoder.finish(*now);
         tracker.forget_stale();
         fragments
+    }
+}
+
+/// The samples of a page, as a scrape reads them.
+struct Reading<'a>(&'a mut Tracker);
+
+impl Reader for Reading<'_> {
+    #[inline]
+    fn read_known(&mut self, text: &[u8]) -> Option<usize> {
+        self.0.observe_known(text, NOW_MS).map(|known| known.len)
+    }
+
+    fn read(&mut self, line: Result<Line<'_>, Fault>) {
+        let line = line.expect("the page has no line that is too long");
+        if !line.bytes.starts_with(b"#") {
+            self.0.observe(line.bytes, NOW_MS).expect("the page has no bad line");
+        }
     }
 }
 

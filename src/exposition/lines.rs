@@ -7,7 +7,7 @@
 //! Invariants: the sequence of lines depends on the bytes alone, not on how they are cut into
 //! chunks; `carry.len() <= line_bytes_max + 1`; `bytes <= page_bytes_max`.
 
-use memchr::memchr_iter;
+use memchr::memchr;
 
 use super::{Entry, Fault, Reason, SyntaxError, parse};
 use crate::limits;
@@ -32,6 +32,31 @@ pub struct Line<'page> {
     pub number: u64,
     /// Offset of its first byte in the page, from 0.
     pub offset: u64,
+}
+
+/// Who reads the lines of a page and knows some of them.
+pub trait Reader {
+    /// `text` begins with a line. A reader that knows how the line goes, without looking for its end, may
+    /// take it: it returns its length, the line break included. `None`, and the line is found and
+    /// handed to [`Reader::read`].
+    fn read_known(&mut self, text: &[u8]) -> Option<usize>;
+
+    /// Takes a line, or what is wrong with it.
+    fn read(&mut self, line: Result<Line<'_>, Fault>);
+}
+
+/// A reader that knows no line.
+struct Each<F>(F);
+
+impl<F: FnMut(Result<Line<'_>, Fault>)> Reader for Each<F> {
+    #[inline]
+    fn read_known(&mut self, _: &[u8]) -> Option<usize> {
+        None
+    }
+
+    fn read(&mut self, line: Result<Line<'_>, Fault>) {
+        (self.0)(line);
+    }
 }
 
 /// The page has more bytes than [`Limits::page_bytes_max`].
@@ -106,26 +131,40 @@ impl Lines {
 
     /// Takes the next chunk and calls `on_line` for each line that ends in it.
     ///
-    /// An error says that the page is too large. The lines that end within the limit have been
-    /// reported by then, and no other will be.
+    /// # Errors
+    /// As [`Lines::read`].
     pub fn feed(
         &mut self,
         chunk: &[u8],
-        mut on_line: impl FnMut(Result<Line<'_>, Fault>),
+        on_line: impl FnMut(Result<Line<'_>, Fault>),
     ) -> Result<(), PageTooLarge> {
-        let chunk_offset = self.bytes;
+        self.read(chunk, &mut Each(on_line))
+    }
+
+    /// Takes the next chunk and has each line read that ends in it.
+    ///
+    /// # Errors
+    /// An error says that the page is too large. The lines that end within the limit have been
+    /// reported by then, and no other will be.
+    pub fn read(&mut self, chunk: &[u8], reader: &mut impl Reader) -> Result<(), PageTooLarge> {
         let room = self.limits.page_bytes_max - self.bytes;
         let within = usize::try_from(room).map_or(chunk.len(), |room| room.min(chunk.len()));
         let (within, beyond) = chunk.split_at(within);
         self.bytes += within.len() as u64;
 
-        let mut start = 0;
-        for end in memchr_iter(b'\n', within) {
-            let piece = within.get(start..end).expect("newlines are found in rising order");
-            start = end + 1;
-            self.end_line(piece, chunk_offset + start as u64, &mut on_line);
+        let mut rest = within;
+        loop {
+            while !self.line_has_begun()
+                && let Some(taken) = self.skip_known(rest, reader)
+            {
+                rest = taken;
+            }
+            let Some(end) = memchr(b'\n', rest) else { break };
+            let (piece, after) = rest.split_at(end);
+            rest = after.get(1..).unwrap_or_default();
+            self.end_line(piece, self.bytes - rest.len() as u64, reader);
         }
-        self.keep(within.get(start..).expect("a newline lies inside the chunk"));
+        self.keep(rest);
 
         self.too_large |= !beyond.is_empty();
         if self.too_large {
@@ -135,10 +174,10 @@ impl Lines {
     }
 
     /// Ends the page: reports a last line that no line break ends.
-    pub fn finish(&mut self, mut on_line: impl FnMut(Result<Line<'_>, Fault>)) {
+    pub fn finish(&mut self, on_line: impl FnMut(Result<Line<'_>, Fault>)) {
         // A page that was cut at the limit has no last line, only a piece of one.
         if self.line_has_begun() && !self.too_large {
-            self.end_line(&[], self.bytes, &mut on_line);
+            self.end_line(&[], self.bytes, &mut Each(on_line));
         }
     }
 
@@ -164,13 +203,25 @@ impl Lines {
         !self.carry.is_empty() || self.too_long
     }
 
-    /// Reports the line that ends with `piece`; the next one begins at `next_offset`.
-    fn end_line(
+    /// Has the reader take the line at the head of `text` if it knows it; returns what follows it.
+    #[inline]
+    fn skip_known<'text>(
         &mut self,
-        piece: &[u8],
-        next_offset: u64,
-        on_line: &mut impl FnMut(Result<Line<'_>, Fault>),
-    ) {
+        text: &'text [u8],
+        reader: &mut impl Reader,
+    ) -> Option<&'text [u8]> {
+        // No line above the limit is known, whatever stands behind its series.
+        let longest = self.limits.line_bytes_max.saturating_add(1);
+        let len = reader.read_known(text.get(..longest).unwrap_or(text))?;
+        let (line, rest) = text.split_at_checked(len)?;
+        debug_assert_eq!(memchr(b'\n', line), Some(len - 1), "one line, to its end");
+        self.lines += 1;
+        self.line_offset += len as u64;
+        Some(rest)
+    }
+
+    /// Reports the line that ends with `piece`; the next one begins at `next_offset`.
+    fn end_line(&mut self, piece: &[u8], next_offset: u64, reader: &mut impl Reader) {
         let begun = self.line_has_begun();
         if begun {
             self.keep(piece);
@@ -182,9 +233,9 @@ impl Lines {
         let max = self.limits.line_bytes_max;
         if self.too_long || bytes.len() > max {
             let (reason, column) = (Reason::LineTooLong, max + 1);
-            on_line(Err(line.fault(SyntaxError { reason, column, found: None })));
+            reader.read(Err(line.fault(SyntaxError { reason, column, found: None })));
         } else {
-            on_line(Ok(line));
+            reader.read(Ok(line));
         }
         self.line_offset = next_offset;
         self.carry.clear();

@@ -24,12 +24,13 @@ pub enum Role {
 }
 
 impl Role {
-    /// Learns from one metric or sample name of the page.
-    pub fn observe(&mut self, name: &str) {
-        let seen = match name.strip_prefix(NAME_PREFIX) {
-            Some(rest) if rest.starts_with("taskmanager_") => Self::TaskManager,
-            Some(rest) if rest.starts_with("jobmanager_") => Self::JobManager,
-            Some(rest) if rest.starts_with("k8soperator_") => Self::KubernetesOperator,
+    /// Learns from one metric or sample name of the page, or a text that begins with it.
+    #[inline]
+    pub fn observe(&mut self, name: impl AsRef<[u8]>) {
+        let seen = match name.as_ref().strip_prefix(NAME_PREFIX.as_bytes()) {
+            Some(rest) if rest.starts_with(b"taskmanager_") => Self::TaskManager,
+            Some(rest) if rest.starts_with(b"jobmanager_") => Self::JobManager,
+            Some(rest) if rest.starts_with(b"k8soperator_") => Self::KubernetesOperator,
             _ => return,
         };
         *self = match (*self, seen) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{BadLine, Failure, Reason, families::Families, pushdown::Seen};
 use crate::{
-    exposition::{self, Entry, Fault, Line, Lines, PageTooLarge},
+    exposition::{self, Entry, Fault, Line, Lines, PageTooLarge, Reader},
     flink::Role,
     limits::{FAULTS_KEPT_MAX, LABELS_MAX, LINE_BYTES_MAX},
-    series::{ObserveError, Shaper, Tracker},
+    series::{Known, ObserveError, Shaper, Tracker},
 };
 
 /// The state of the page that is being read; reused from page to page.
@@ -61,7 +61,7 @@ impl Page {
     /// Takes the next chunk.
     pub(super) fn feed(&mut self, chunk: &[u8], tracker: &mut Tracker) -> Result<(), Failure> {
         let Self { lines, limits, state, families, seen, .. } = self;
-        let fed = lines.feed(chunk, |line| state.take(line, limits, families, seen, tracker));
+        let fed = lines.read(chunk, &mut Reading { state, limits, families, seen, tracker });
         fed.map_err(|PageTooLarge { limit }| {
             let message = format!("the page is larger than body_size_limit ({limit} bytes)");
             Failure::new(Reason::BodyLimit, message)
@@ -139,6 +139,37 @@ impl Page {
     }
 }
 
+/// A chunk while it is read.
+struct Reading<'a> {
+    state: &'a mut State,
+    limits: &'a exposition::Limits,
+    families: &'a mut Families,
+    seen: &'a mut Seen,
+    tracker: &'a mut Tracker,
+}
+
+impl Reader for Reading<'_> {
+    #[inline]
+    fn read_known(&mut self, text: &[u8]) -> Option<usize> {
+        // What is counted for filtering at the source is counted from whole lines.
+        if self.seen.is_counting() {
+            return None;
+        }
+        let Known { len, kept } = self.tracker.observe_known(text, self.state.now_ms)?;
+        self.state.readable += 1;
+        self.state.learn_role(text);
+        if kept {
+            self.families.sample(text);
+        }
+        Some(len)
+    }
+
+    fn read(&mut self, line: Result<Line<'_>, Fault>) {
+        let Self { state, limits, families, seen, tracker } = self;
+        state.take(line, limits, families, seen, tracker);
+    }
+}
+
 impl State {
     fn take(
         &mut self,
@@ -198,15 +229,13 @@ impl State {
         }
     }
 
-    /// Samples of one process come in runs, so a page's role is known after a few lines.
+    /// Samples of one process come in runs, so a page's role is known after a few lines. A sample's line
+    /// begins with its name.
     fn learn_role(&mut self, text: &[u8]) {
         if self.role == Role::Both || self.readable > ROLE_SAMPLES {
             return;
         }
-        let end = text.iter().position(|b| matches!(b, b'{' | b' ' | b'\t')).unwrap_or(text.len());
-        if let Some(name) = text.get(..end).and_then(|name| str::from_utf8(name).ok()) {
-            self.role.observe(name);
-        }
+        self.role.observe(text);
     }
 
     fn fault(&mut self, fault: BadLine) {

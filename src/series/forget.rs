@@ -82,6 +82,10 @@ impl Tracker {
         if self.lines.is_sparse() {
             let moves = self.lines.pack();
             self.line_index.forget();
+            self.first = moves.of(self.first);
+            for (_, line) in self.lines.iter_mut() {
+                line.next = moves.of(line.next);
+            }
             self.normals = self.normals.drain().map(|(at, id)| (moves.of(at), id)).collect();
             self.made_of = self.made_of.drain().map(|(at, own)| (moves.of(at), own)).collect();
             for (_, made) in &mut self.made {

@@ -209,6 +209,11 @@ impl Seen {
         }
     }
 
+    /// Whether each sample's line is of interest.
+    pub(in crate::scrape) const fn is_counting(&self) -> bool {
+        self.census.is_some()
+    }
+
     #[inline]
     pub(in crate::scrape) fn sample(&mut self, line: &[u8]) {
         if let Some(census) = &mut self.census {
