@@ -11,11 +11,13 @@
 //! ```
 //!
 //! Memory is what a page of a million lines costs, so what many lines or series have in common is kept once
-//! per target (`pool`): the parts of encoded labels (`blocks`), ids, names, families.
+//! per target (`pool`): the parts of encoded labels (`blocks`), ids, names, families. What is left for each of them
+//! is in `line`, how they are numbered and found in `rows` and `index`.
 //!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
-//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]. What follows
+//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]; then [`Tracker::rest`],
+//! for there are many targets and few of them are scraped at a time. What follows
 //! from the page's samples is added when it is closed ([`Tracker::make`]).
 //!
 //! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
@@ -237,6 +239,7 @@ impl Tracker {
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
+        self.observed.reserve_exact(self.observed_most);
         self.own_times.clear();
         self.withheld.clear();
         self.pack();

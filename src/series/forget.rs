@@ -54,8 +54,9 @@ impl Tracker {
 
     /// Gives back the room that only a page takes, until the next one. Its samples are not there any more.
     pub fn rest(&mut self) {
-        (self.observed, self.own_times, self.withheld) = (Vec::new(), Vec::new(), Vec::new());
+        self.know_lines();
         self.new_lines = Vec::new();
+        (self.observed, self.own_times, self.withheld) = (Vec::new(), Vec::new(), Vec::new());
     }
 
     /// After the markers of [`Tracker::live`] are encoded: no series is known to receivers any more.

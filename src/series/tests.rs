@@ -51,6 +51,8 @@ fn text<'a>(block: impl Into<v1::Block<'a>>) -> String {
 }
 
 fn scrape(tracker: &mut Tracker, lines: &[&str]) -> Sent {
+    // What is left of the page before is for those who read it until here.
+    tracker.rest();
     tracker.begin();
     for line in lines {
         // Bad lines are in the tally.
