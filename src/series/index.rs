@@ -160,11 +160,11 @@ mod tests {
         let mut expect = std::collections::BTreeMap::new();
         for page in 0..40_u32 {
             for n in page * 10..page * 10 + 20 {
-                if !expect.contains_key(&n) {
+                expect.entry(n).or_insert_with(|| {
                     let at = rows.insert(Mark::from(hash(n))) as u32;
                     index.insert(&rows, at);
-                    expect.insert(n, at);
-                }
+                    at
+                });
             }
             // Two of three pages look nothing up, so that the table goes.
             if page % 3 == 0 {
