@@ -8,8 +8,9 @@
 //! cargo bench --bench agents -- [--targets 20] [--samples 5000] [--interval 2] [--seconds 20] [AGENT…]
 //! ```
 //!
-//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, a path that ends like one of them, or
-//! that of a `vmagent` or a `prometheus`; by default the first two and those of the last two that are installed. Compare figures of one run only: they move with the machine.
+//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, a path that ends like one of them,
+//! that of a `vmagent` or a `prometheus`, or `floor`, which reads the pages and throws them away; by default the first two, those of the
+//! next two that are installed, and the floor. Compare figures of one run only: they move with the machine.
 
 #![expect(
     clippy::unwrap_used,
@@ -40,10 +41,29 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-const PAGE: &str = include_str!("../tests/pages/2.3.0/taskmanager-2.prom");
+#[path = "agents/cost.rs"]
+mod cost;
+#[path = "agents/floor.rs"]
+mod floor;
+#[path = "agents/page.rs"]
+mod page;
+
+use self::{
+    cost::{Cpu, peak_mib},
+    page::Page,
+};
 
 /// The agent that sends remote write 2.0.
 const V2: &str = "flinkrelay2";
+
+/// What reads pages and delivers nothing. Its samples are those that were read.
+const FLOOR: &str = "floor";
+
+/// The hidden argument by which the bench becomes that: the interval's seconds follow, then the ports.
+const AS_FLOOR: &str = "--as-floor";
+
+/// Above the pages of any load; by default vmagent refuses those of more than 16 MiB.
+const VMAGENT_PAGE_MAX: &str = "-promscrape.maxScrapeSize=256MB";
 
 struct Load {
     targets: usize,
@@ -54,9 +74,11 @@ struct Load {
     agents: Vec<String>,
 }
 
-/// What arrived.
+/// What arrived, and what was read.
 #[derive(Default)]
 struct Received {
+    /// Samples of the pages that targets were asked for.
+    read: AtomicU64,
     samples: AtomicU64,
     bytes: AtomicU64,
     bad: AtomicU64,
@@ -71,6 +93,13 @@ struct Row {
 }
 
 fn main() {
+    let args: Vec<_> = env::args().skip(1).collect();
+    if let [first, interval_s, ports @ ..] = &*args
+        && first == AS_FLOOR
+    {
+        let ports: Vec<_> = ports.iter().map(|port| port.parse().unwrap()).collect();
+        return floor::run(Duration::from_secs(interval_s.parse().unwrap()), &ports).unwrap();
+    }
     let load = Load::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let received = Arc::new(Received::default());
@@ -79,7 +108,10 @@ fn main() {
     let mut rows = Vec::new();
     for agent in &load.agents {
         let config = write_config(dir.path(), &load, &ports, sink, agent);
-        let mut command = command(agent, dir.path(), &config, sink);
+        let mut command = match agent.as_str() {
+            FLOOR => as_floor(&load, &ports),
+            _ => command(agent, dir.path(), &config, sink),
+        };
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let row = measure(agent, &mut child, &load, &received);
         child.kill().unwrap();
@@ -114,7 +146,7 @@ impl Load {
                 "--bench" => {}
                 "--test" => {
                     load = Self { targets: 2, interval_s: 1, seconds: 2, warm_s: 2, ..load };
-                    load.agents = vec!["flinkrelay".to_owned(), V2.to_owned()];
+                    load.agents = ["flinkrelay", V2, FLOOR].map(str::to_owned).to_vec();
                 }
                 agent => load.agents.push(agent.to_owned()),
             }
@@ -125,6 +157,7 @@ impl Load {
             let found = |name| env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file());
             let peers = ["vmagent", "prometheus"].into_iter().filter_map(found);
             load.agents.extend(peers.map(|path| path.display().to_string()));
+            load.agents.push(FLOOR.to_owned());
         }
         load
     }
@@ -135,9 +168,11 @@ async fn serve(load: &Load, received: Arc<Received>) -> (Vec<u16>, u16) {
     let mut ports = Vec::new();
     for target in 0..load.targets {
         let page = Arc::new(Page::new(target, load.samples));
+        let received = Arc::clone(&received);
         let read = move || {
-            let page = Arc::clone(&page);
+            let (page, received) = (Arc::clone(&page), Arc::clone(&received));
             async move {
+                received.read.fetch_add(page.samples, Relaxed);
                 let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
                 Ok::<_, Infallible>((kind, page.text()))
             }
@@ -162,84 +197,6 @@ async fn spawn(router: Router) -> u16 {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move { axum::serve(listener, router).await });
     port
-}
-
-/// A page whose values have eight digits, which each read replaces in place.
-struct Page {
-    text: Vec<u8>,
-    values: Vec<usize>,
-    reads: AtomicU64,
-}
-
-impl Page {
-    /// Copies the recorded page's job series under other job ids until there are `samples` of them.
-    fn new(target: usize, samples: usize) -> Self {
-        let mut page = Self { text: Vec::new(), values: Vec::new(), reads: AtomicU64::new(0) };
-        let is_job = |line: &&str| !line.starts_with('#') && line.contains("job_id=\"");
-        let per_copy = PAGE.lines().filter(is_job).count();
-        let plain = PAGE.lines().filter(|line| !line.starts_with('#') && !is_job(line)).count();
-        let copies = samples.saturating_sub(plain).div_ceil(per_copy).max(1);
-        let mut written = 0;
-        let mut family = Vec::new();
-        for line in PAGE.lines().chain(["# HELP"]) {
-            if !line.starts_with("# HELP") {
-                family.push(line);
-                continue;
-            }
-            for copy in 0..copies {
-                for line in &family {
-                    let fits = !is_job(line) || written < samples;
-                    if (copy == 0 || is_job(line)) && fits {
-                        written += usize::from(!line.starts_with('#'));
-                        page.push(line, target, copy);
-                    }
-                }
-            }
-            family = vec![line];
-        }
-        page
-    }
-
-    fn push(&mut self, line: &str, target: usize, copy: usize) {
-        if line.starts_with('#') {
-            return self.text.extend_from_slice(format!("{line}\n").as_bytes());
-        }
-        let (series, value) = line.rsplit_once(' ').unwrap();
-        let mut series = series.to_owned();
-        for (label, id) in
-            [("job_id=\"", target), ("tm_id=\"", target), ("task_attempt_id=\"", copy)]
-        {
-            if let Some(at) = series.find(label) {
-                let at = at + label.len();
-                let end =
-                    if label == "tm_id=\"" { at + series[at..].find('"').unwrap() } else { at + 8 };
-                series.replace_range(at..end, &format!("{id:04x}{copy:04x}")[..8]);
-            }
-        }
-        self.text.extend_from_slice(series.as_bytes());
-        self.text.push(b' ');
-        // NaN, sentinels and small numbers stay what they are.
-        if value == "NaN" || value.starts_with('-') || value.len() < 4 {
-            self.text.extend_from_slice(value.as_bytes());
-        } else {
-            self.values.push(self.text.len());
-            self.text.extend_from_slice(b"10000000.0");
-        }
-        self.text.push(b'\n');
-    }
-
-    fn text(&self) -> Vec<u8> {
-        let mut text = self.text.clone();
-        let reads = self.reads.fetch_add(1, Relaxed);
-        for (i, &at) in (0_u64..).zip(&self.values) {
-            let mut value = 10_000_000 + (reads * 137 + (i % 971) * 13) % 80_000_000;
-            for digit in text[at..at + 8].iter_mut().rev() {
-                *digit = b'0' + (value % 10) as u8;
-                value /= 10;
-            }
-        }
-        text
-    }
 }
 
 impl Received {
@@ -312,6 +269,14 @@ fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16, agent: &str) 
     path
 }
 
+/// This bench as the floor.
+fn as_floor(load: &Load, ports: &[u16]) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.arg(AS_FLOOR).arg(load.interval_s.to_string());
+    command.args(ports.iter().map(u16::to_string));
+    command
+}
+
 fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
     let data = dir.join("data");
     // What an earlier agent left there is not the next one's to read.
@@ -328,7 +293,7 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
             .arg(format!("-promscrape.config={}", dir.join("scrape.yaml").display()))
             .arg(format!("-remoteWrite.url=http://127.0.0.1:{sink}/api/v1/write"))
             .arg(format!("-remoteWrite.tmpDataPath={}", data.display()))
-            .arg("-httpListenAddr=127.0.0.1:0");
+            .args(["-httpListenAddr=127.0.0.1:0", VMAGENT_PAGE_MAX]);
     } else {
         command
             .args(["--enable-feature=agent", "--web.listen-address=127.0.0.1:0"])
@@ -341,9 +306,10 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
 fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> Row {
     let pid = child.id();
     thread::sleep(Duration::from_secs(load.warm_s));
+    let samples = if agent == FLOOR { &received.read } else { &received.samples };
     let now = || {
-        let counts = (received.samples.load(Relaxed), received.bytes.load(Relaxed));
-        (counts, cpu_seconds(pid), Instant::now())
+        let counts = (samples.load(Relaxed), received.bytes.load(Relaxed));
+        (counts, Cpu::of(pid), Instant::now())
     };
     let ((samples0, bytes0), cpu0, began) = now();
     thread::sleep(Duration::from_secs(load.seconds));
@@ -353,26 +319,10 @@ fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> 
     Row {
         agent: name,
         samples_per_s: samples / (ended - began).as_secs_f64(),
-        cpu_us: (cpu1 - cpu0) / samples * 1e6,
+        cpu_us: cpu1.since(cpu0) / samples * 1e6,
         wire_bytes: (bytes1 - bytes0) as f64 / samples,
         peak_mib: peak_mib(pid),
     }
-}
-
-/// User and system time of a process so far, from /proc/PID/stat.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
-    // Linux counts in hundredths of a second on all architectures that we know of.
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-fn peak_mib(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0)
-        / 1024.0
 }
 
 fn print(load: &Load, rows: &[Row]) {
@@ -385,7 +335,7 @@ fn print(load: &Load, rows: &[Row]) {
     for Row { agent, samples_per_s, cpu_us, wire_bytes, peak_mib } in rows {
         writeln!(
             out,
-            "| {agent} | {samples_per_s:.0} | {cpu_us:.2} | {wire_bytes:.1} | {peak_mib:.0} |"
+            "| {agent} | {samples_per_s:.0} | {cpu_us:.3} | {wire_bytes:.1} | {peak_mib:.0} |"
         )
         .unwrap();
     }

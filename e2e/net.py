@@ -3,6 +3,7 @@
 Proxies from the environment are never used: everything here lives on 127.0.0.1.
 """
 
+import contextlib
 import http.client
 import http.server
 import socket
@@ -59,8 +60,10 @@ class _HtmlPage(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
-        self.end_headers()
-        self.wfile.write(page)
+        # Who has asked may be stopped at any moment.
+        with contextlib.suppress(ConnectionError):
+            self.end_headers()
+            self.wfile.write(page)
 
     def log_message(self, *_: object) -> None:
         """Requests are not logged."""

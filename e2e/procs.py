@@ -171,20 +171,24 @@ def is_taken(port: int) -> bool:
 
 def require_command(command: str, packages: list[str]) -> str:
     """The path of `command`; installs the Debian `packages` when it is missing."""
+    if not shutil.which(command):
+        install(command, packages)
     if path := shutil.which(command):
         return path
+    raise SetupError(f"{command} is still missing after installing {' '.join(packages)}")
+
+
+def install(wanted: str, packages: list[str]) -> None:
+    """Installs Debian packages, for the sake of `wanted`."""
     apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
     if not shutil.which(apt[0]) or not shutil.which("apt-get"):
-        raise SetupError(f"{command} is missing; install {' '.join(packages)}")
+        raise SetupError(f"{wanted} is missing; install {' '.join(packages)}")
     print(f"installing {' '.join(packages)}", flush=True)
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["install", "-y", "-qq", "--no-install-recommends", *packages]
-    for arguments in (["update", "-qq"], install):
+    arguments = ["install", "-y", "-qq", "--no-install-recommends", *packages]
+    for arguments in (["update", "-qq"], arguments):
         done = subprocess.run(
             apt + arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         if done.returncode != 0:
             raise SetupError(f"apt-get {arguments[0]} failed: {done.stderr.strip()}")
-    if path := shutil.which(command):
-        return path
-    raise SetupError(f"{command} is still missing after installing {' '.join(packages)}")

@@ -12,6 +12,7 @@ from net import answers, fetch
 from page import Series, parse
 from procs import Process, Processes, free_port
 from receivers import Receiver
+from recorder import Recorder
 
 JOB = "flink"
 EXTERNAL_LABELS = {"cluster": "e2e"}
@@ -59,6 +60,10 @@ class Relay:
     # host:port of its own endpoints.
     listen: str
 
+    def stop(self) -> int | None:
+        """SIGTERM; the exit code, None when it outlived its grace and was killed."""
+        return self.process.stop(SHUTDOWN_GRACE_S + 1)
+
     def ready(self) -> bool:
         return answers(f"http://{self.listen}/-/ready")
 
@@ -73,17 +78,22 @@ class Relay:
         return json.loads(fetch(f"http://{self.listen}/targets"))
 
 
-def start(binary: Path, ports: range, receivers: list[Receiver], processes: Processes) -> Relay:
-    """Writes the config and starts the relay with it."""
-    config = processes.directory / "relay.yaml"
-    config.write_text(config_text(ports, receivers))
+def start(binary: Path, ports: range, receivers: list[Receiver | Recorder], processes: Processes) -> Relay:
+    """Writes the config of the relay that most checks are about, and starts it."""
+    return start_with(binary, "relay", config_text(ports, receivers), processes)
+
+
+def start_with(binary: Path, name: str, text: str, processes: Processes) -> Relay:
+    """Starts a relay with this config."""
+    config = processes.directory / f"{name}.yaml"
+    config.write_text(text)
     listen = f"127.0.0.1:{free_port()}"
     options = ["--listen", listen, "--shutdown-grace", f"{SHUTDOWN_GRACE_S}s"]
     argv = [str(binary), "run", "-c", str(config), *options]
-    return Relay(processes.start("relay", argv), listen)
+    return Relay(processes.start(name, argv), listen)
 
 
-def config_text(ports: range, receivers: list[Receiver]) -> str:
+def config_text(ports: range, receivers: list[Receiver | Recorder]) -> str:
     """One range of ports, every receiver, one group filtered out."""
     external = "\n".join(f"    {name}: {value}" for name, value in EXTERNAL_LABELS.items())
     text = f"""\

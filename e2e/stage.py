@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import receivers
+import recorder
 import relay
 from checks import Report
 from cluster import METRICS_PORTS, REST_PORT, RPC_PORT, Cluster, libraries
@@ -51,6 +52,8 @@ class Stage:
         self.report = report
         self.cluster: Cluster
         self.receivers: list[Receiver]
+        # Receivers that keep what they get as it came.
+        self.recorders = recorder.pair()
         self.relay: relay.Relay
         self.taskmanagers: dict[str, Process] = {}
         # host:port by the part's name, of what is alive.
@@ -87,7 +90,7 @@ class Stage:
             wait_until(f"{receiver.name} is ready", lambda r=receiver: receivers.ready(r), 30)
         self.listeners = [SilentListener(SILENT_PORT), HtmlServer(HTML_PORT)]
         self.report.heading("the relay and the jobs start")
-        self.relay = relay.start(self.binary, METRICS_PORTS, self.receivers, self.processes)
+        self.relay = relay.start(self.binary, METRICS_PORTS, [*self.receivers, *self.recorders], self.processes)
         wait_until("the relay is ready", self.relay.ready, 30)
         self.jobs = self.cluster.submit(*JOBS)
         wait_until("the pages show the jobs and a checkpoint of each", self.jobs_on_pages, 60)
@@ -143,7 +146,7 @@ class Stage:
 
     def close(self) -> None:
         """Ends what lives in this process; processes are stopped by their owner."""
-        for listener in self.listeners:
+        for listener in (*self.listeners, *self.recorders):
             listener.close()
 
 

@@ -32,6 +32,11 @@ DERIVED = (
 )
 
 
+def made(name: str) -> bool:
+    """Whether a stored series describes a scrape, or was made from others."""
+    return bool(re.fullmatch(rf"up|scrape_.+|flinkrelay_.+|{DERIVED}", name))
+
+
 def is_none(series: Series, value: float) -> bool:
     """Whether Flink says by this value that it has none."""
     name, labels = series

@@ -117,15 +117,15 @@ impl Rest {
     }
 
     /// A page shows these ids under names that are not known.
-    pub fn want(&self, mut wants: BTreeSet<Want>) {
+    pub fn want(&self, wants: &BTreeSet<Want>) {
         // What REST knows under a name that the page cannot mean is not asked for again and again.
         let names = self.names();
-        wants.retain(|want| !names.knows(want));
-        if wants.is_empty() {
+        let mut unknown = wants.iter().filter(|want| !names.knows(want)).peekable();
+        if unknown.peek().is_none() {
             return;
         }
         let mut state = lock(&self.state);
-        state.wants.add(wants, Instant::now().into_std());
+        state.wants.add(unknown, Instant::now().into_std());
         for endpoint in &state.endpoints {
             endpoint.wake.notify_one();
         }

@@ -31,6 +31,7 @@ mod collide;
 mod cut;
 mod derived;
 mod entries;
+mod family;
 mod forget;
 mod index;
 mod left_out;
@@ -79,7 +80,7 @@ use self::{
 use crate::{
     exposition::{self, Sample, SyntaxError},
     flink::{
-        self, Sentinels,
+        Sentinels,
         rest::{AttemptId, Attempts, SubjectId, Subjects},
         sentinels::NoValue,
     },
@@ -277,7 +278,9 @@ impl Tracker {
                 return Err(error.into());
             }
         };
-        let line = self.insert_line(&sample, Source::Page)?;
+        debug_assert_eq!(fingerprint, Some(xxh3_128(sample.series)), "two ways to read one line");
+        let fingerprint = fingerprint.unwrap_or_else(|| xxh3_128(sample.series));
+        let line = self.insert_line(fingerprint, &sample, Source::Page)?;
         self.follow(line);
         let kept = self.record(line, sample.value, sample.timestamp_ms);
         self.told(line, text, kept)
@@ -294,22 +297,25 @@ impl Tracker {
     }
 
     /// The cold path: decides what a line that was not on the last page is.
-    fn insert_line(&mut self, sample: &Sample<'_>, source: Source) -> Result<u32, LabelLimit> {
+    fn insert_line(
+        &mut self,
+        fingerprint: u128,
+        sample: &Sample<'_>,
+        source: Source,
+    ) -> Result<u32, LabelLimit> {
         let shaper = Arc::clone(&self.shaper);
-        let help = self.comments.help_of(sample.name);
-        let known = shaper.catalogue.find_described(sample.name, help);
-        let group = flink::catalogue::group(known.as_ref(), sample.name);
-        let fingerprint = xxh3_128(sample.series);
+        let family = self.family(sample.name);
+        let known = family.known(&shaper.catalogue, sample.name);
         let (subject, role, shaped) = if Mislabelled::find(sample).is_some() {
             (SubjectId::NONE, Role::NONE, Ok(Shaped::Dropped(Dropped::Mislabelled)))
         } else {
             let subject = self.subjects.enter(sample.name, sample.labels());
-            let role = self.enrol(sample, group, known.as_ref(), subject);
+            let role = self.enrol(sample, family.group, known.as_ref(), subject);
             let shaped = if self.is_rolled_up(role) {
                 Ok(Shaped::Dropped(Dropped::RolledUp))
             } else {
                 let names = |labels: &mut Labels<'_>| self.subjects.give_back(subject, labels);
-                shaper.shape(sample, group, known.as_ref(), &self.target_labels, names)
+                shaper.shape(sample, family.group, known.as_ref(), &self.target_labels, names)
             };
             (subject, role, shaped)
         };
@@ -317,25 +323,23 @@ impl Tracker {
             (Err(_), Source::Made) => Shaped::Dropped(Dropped::LabelLimit),
             (shaped, _) => shaped?,
         };
-        let stands_back = shaper.names.stands_back(known.as_ref());
-        let renamed = shaper.names.renames(known.as_ref(), sample.name);
-        let name = if renamed { self.texts.enter(sample.name.as_bytes()) } else { NOTHING };
+        let name =
+            if family.is_renamed { self.texts.enter(sample.name.as_bytes()) } else { NOTHING };
         let mut attempt = AttemptId::NONE;
         let about = |tracker: &mut Self| {
-            let about = tracker.about(sample.name, known.as_ref());
-            attempt = tracker.attempt(sample, &about);
-            tracker.abouts.enter(&about)
+            attempt = tracker.attempt(sample, &family.about);
+            tracker.abouts.enter(&family.about)
         };
         let (fate, normal, ids) = self.settle(shaped, sample.series, about);
-        let group = u8::try_from(group.index()).expect("there are less than 64 groups");
-        let no_value = self.no_value_of(sample, known.as_ref());
-        let feed = (source == Source::Page).then(|| self.feed(sample, known.as_ref())).flatten();
+        let feeds = family.feeds.filter(|_| source == Source::Page);
+        let feed = known.zip(feeds).and_then(|(known, feeds)| self.feed(sample, &known, feeds));
+        let group = u8::try_from(family.group.index()).expect("there are less than 64 groups");
         let whose = Whose { ids, subject, attempt, job: role.job };
         let extra = Extra { name, member: role.member, feed };
         let mut line = Line::new(fingerprint, fate, group, self.enter_whose(whose));
         line.len = u32::try_from(sample.series.len()).expect("a line is shorter than its limit");
-        line.no_value = no_value;
-        line.set_stands_back(stands_back);
+        line.no_value = family.no_value.unwrap_or_else(|| self.no_value_of_own(sample));
+        line.set_stands_back(family.stands_back);
         Ok(self.add_line(line, extra, normal))
     }
 

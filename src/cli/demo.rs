@@ -7,21 +7,18 @@
 
 mod pages;
 mod receiver;
+mod screen;
 mod summary;
 
-use std::{
-    io::{self, IsTerminal as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use console::{Term, measure_text_width};
+use console::Term;
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::{receiver::Store, summary::Summary};
+use self::{receiver::Store, screen::Screen, summary::Summary};
 use super::{Failed, LogArgs, print, run};
 use crate::{
     config::{self, Config, Overrides, PromDuration, Purpose},
@@ -115,7 +112,7 @@ impl Demo {
 
     /// Shows the summary until the time is over or a signal comes; then stops the relay.
     async fn watch(&self, summary: &Summary<'_>, stop: &CancellationToken) {
-        let mut screen = Screen { term: Term::buffered_stderr(), rows: 0 };
+        let mut screen = Screen::new(Term::buffered_stderr());
         let over = async {
             if self.duration.0.is_zero() {
                 std::future::pending().await
@@ -145,28 +142,5 @@ impl Demo {
         }
         let _cleared = screen.show("");
         stop.cancel();
-    }
-}
-
-/// A text that is redrawn in place on a terminal. Where there is none, nothing is written.
-struct Screen {
-    term: Term,
-    /// What the text takes, long lines broken by the terminal included.
-    rows: usize,
-}
-
-impl Screen {
-    fn show(&mut self, text: &str) -> io::Result<()> {
-        if !self.term.is_term() {
-            return Ok(());
-        }
-        let columns = usize::from(self.term.size().1).max(1);
-        let rows = |line: &str| measure_text_width(line).div_ceil(columns).max(1);
-        self.term.clear_last_lines(self.rows)?;
-        for line in text.lines() {
-            self.term.write_line(line)?;
-        }
-        self.rows = text.lines().map(rows).sum();
-        self.term.flush()
     }
 }

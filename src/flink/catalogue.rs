@@ -131,6 +131,13 @@ impl Catalogue {
         found.find(is_so)
     }
 
+    /// What was found for this very name before, without looking for it. `None` for another name.
+    pub fn find_again<'n>(&self, sample_name: &'n str, place: Place) -> Option<Found<'_, 'n>> {
+        let table = if place.is_own { &self.own.as_ref()?.table } else { &*self.flink };
+        let varying = table.matcher.varying(place.form, sample_name)?;
+        table.found(self, sample_name, place.form, varying)
+    }
+
     /// The metric of a canonical name, or of an exported one; see [`Catalogue::lookup`].
     pub fn lookup_canonical(&self, sample_name: &str) -> Option<&Metric> {
         let canonical = self.tables().find_map(|table| table.lookup_canonical(sample_name));
@@ -187,11 +194,23 @@ impl Table {
 
     fn find<'c, 'n>(&'c self, catalogue: &'c Catalogue, name: &'n str) -> Option<Found<'c, 'n>> {
         let (form, varying) = self.matcher.find(name)?;
+        self.found(catalogue, name, form, varying)
+    }
+
+    fn found<'c, 'n>(
+        &'c self,
+        catalogue: &'c Catalogue,
+        name: &'n str,
+        at: u32,
+        varying: Varying<'n>,
+    ) -> Option<Found<'c, 'n>> {
+        let form = self.matcher.form(at)?;
         let metric = self.metrics.get(form.metric as usize)?;
         let naming = self.namings.get(form.naming as usize)?;
         let count = if form.is_count { COUNT_SUFFIX.len() } else { 0 };
         let family = name.get(..name.len() - count)?;
-        Some(Found { catalogue, metric, family, naming, varying, is_count: form.is_count })
+        let place = Place { is_own: !std::ptr::eq(self, &*catalogue.flink), form: at };
+        Some(Found { catalogue, metric, family, naming, varying, is_count: form.is_count, place })
     }
 
     fn lookup_canonical(&self, name: &str) -> Option<&Metric> {
@@ -236,6 +255,16 @@ pub struct Found<'c, 'n> {
     naming: &'c Naming,
     varying: Varying<'n>,
     is_count: bool,
+    /// Where in the catalogue it was found, for [`Catalogue::find_again`].
+    pub place: Place,
+}
+
+/// A place in one catalogue, which means nothing in another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whether it is one of the user's own.
+    is_own: bool,
+    form: u32,
 }
 
 impl<'c, 'n> Found<'c, 'n> {

@@ -22,7 +22,7 @@
 //! what tells two series of one page apart (two operators of one name, say); normalising twice is
 //! normalising once.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, mem};
 
 use super::{
     NAME_PREFIX,
@@ -81,31 +81,30 @@ impl LabelPolicy {
     }
 
     /// Normalises the labels of one sample, `__name__` among them, in place, and returns what it
-    /// dropped. The order of the labels that stay may change.
+    /// dropped. The labels that stay keep their order.
     pub fn normalise<'a>(&self, labels: &mut Labels<'a>) -> Dropped<'a> {
         let mut dropped = Dropped::default();
         if self.mode == LabelMode::Raw || !labels.metric_name().starts_with(NAME_PREFIX) {
             return dropped;
         }
         let seen = Seen::in_labels(labels);
-        let slots = IDS_BY_PRIORITY.iter().zip(&mut dropped.values).zip(self.keep).enumerate();
-        for (id, ((name, slot), keep)) in slots {
-            let told_otherwise = match id {
-                OPERATOR_ID => seen.operator_name,
-                TASK_ID => seen.task_name,
-                HOST => seen.tm_id,
-                _ => true,
-            };
-            if told_otherwise && !keep {
-                *slot = labels.remove(name);
+        let mut goes = self.keep.map(|keep| !keep);
+        goes[OPERATOR_ID] &= seen.operator_name;
+        goes[TASK_ID] &= seen.task_name;
+        goes[HOST] &= seen.tm_id;
+        let renames = seen.operator_name && !seen.operator;
+        labels.retain_mut(|label| {
+            let ids = IDS_BY_PRIORITY.iter().zip(goes).zip(&mut dropped.values);
+            let id = ids.into_iter().find(|((id, _), _)| **id == label.name);
+            if let Some(((_, true), place)) = id {
+                *place = Some(mem::take(&mut label.value));
+                return false;
             }
-        }
-        if seen.operator_name
-            && !seen.operator
-            && let Some(operator) = labels.remove("operator_name")
-        {
-            labels.push("operator", operator);
-        }
+            if renames && label.name == "operator_name" {
+                label.name = Cow::Borrowed("operator");
+            }
+            true
+        });
         dropped
     }
 }
@@ -153,6 +152,14 @@ impl Dropped<'_> {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let pairs = IDS_BY_PRIORITY.into_iter().zip(&self.values);
         pairs.filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    /// The dropped labels, sorted by name.
+    pub fn sorted<'d>(&'d self) -> impl Iterator<Item = (&'d str, &'d str)> + Clone + use<'d> {
+        let [operator_id, task_id, attempt_num, attempt_id, host] = &self.values;
+        let [a, b, c, d, e] = IDS_BY_PRIORITY;
+        let pairs = [(e, host), (a, operator_id), (d, attempt_id), (c, attempt_num), (b, task_id)];
+        pairs.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 }
 

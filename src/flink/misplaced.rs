@@ -49,6 +49,16 @@ const SHAPES: [(&str, Shape); 6] = [
     ("task_attempt_num", Shape::Number),
 ];
 
+/// The labels that `task_attempt_id` repeats behind the graph's id, in its order.
+const TOLD_BY_ATTEMPT: [&str; 3] = ["task_id", "subtask_index", "task_attempt_num"];
+
+const ID_BYTES: usize = 32;
+/// Of a number that an `int` may be.
+const NUMBER_BYTES_MAX: usize = 10;
+/// Two ids and two numbers, joined.
+const ATTEMPT_BYTES_MIN: usize = 2 * ID_BYTES + 2 + 3;
+const ATTEMPT_BYTES_MAX: usize = 2 * ID_BYTES + 2 * NUMBER_BYTES_MAX + 3;
+
 /// Scopes whose samples have such labels.
 const SCOPES: [&str; 2] = ["flink_taskmanager_job_", "flink_jobmanager_job_"];
 
@@ -60,42 +70,51 @@ pub fn misplaced<'l, V: AsRef<str>>(
     if !SCOPES.iter().any(|scope| sample_name.starts_with(scope)) {
         return None;
     }
-    let mut seen = Seen::default();
-    labels.for_each(|(name, value)| seen.label(name, value.as_ref()));
+    let mut seen = Seen::none();
+    labels.for_each(|(name, value)| seen.label(name, value));
     seen.misplaced()
 }
 
 /// What was seen of the labels of one sample.
-#[derive(Default)]
-struct Seen {
+struct Seen<V> {
     /// The first label without its id, and without its number.
     lacks_id: Option<&'static str>,
     lacks_number: Option<&'static str>,
     /// An id, or a number, stands where text belongs or something else.
     id_elsewhere: bool,
     number_elsewhere: bool,
-    /// Hashes would do; ids are short.
-    task_id: Option<Box<str>>,
-    subtask: Option<Box<str>>,
-    attempt: Option<Box<str>>,
-    attempt_id: Option<Box<str>>,
+    /// Values of [`TOLD_BY_ATTEMPT`], and that of `task_attempt_id`.
+    told: [Option<V>; TOLD_BY_ATTEMPT.len()],
+    attempt_id: Option<V>,
 }
 
-impl Seen {
-    fn label(&mut self, name: &str, value: &str) {
+impl<V: AsRef<str>> Seen<V> {
+    const fn none() -> Self {
+        Self {
+            lacks_id: None,
+            lacks_number: None,
+            id_elsewhere: false,
+            number_elsewhere: false,
+            told: [const { None }; TOLD_BY_ATTEMPT.len()],
+            attempt_id: None,
+        }
+    }
+
+    fn label(&mut self, name: &str, value: V) {
         let known = SHAPES.iter().find(|(label, _)| *label == name);
-        let found = shape(value);
+        let found = shape(value.as_ref());
         let Some(&(label, wanted)) = known else {
             self.id_elsewhere |= matches!(found, Shape::Id | Shape::Attempt);
             self.number_elsewhere |= found == Shape::Number;
             return;
         };
-        match label {
-            "task_id" => self.task_id = Some(value.into()),
-            "subtask_index" => self.subtask = Some(value.into()),
-            "task_attempt_num" => self.attempt = Some(value.into()),
-            "task_attempt_id" => self.attempt_id = Some(value.into()),
-            _ => {}
+        if wanted == Shape::Attempt {
+            self.attempt_id = (found == Shape::Attempt).then_some(value);
+        } else {
+            let told = TOLD_BY_ATTEMPT.iter().zip(&mut self.told);
+            if let Some((_, place)) = told.into_iter().find(|(told, _)| **told == label) {
+                *place = (found == wanted).then_some(value);
+            }
         }
         match (wanted, found) {
             (wanted, found) if wanted == found => {}
@@ -119,48 +138,47 @@ impl Seen {
         label.map(|label| Misplaced { label })
     }
 
-    /// The label that says otherwise than `task_attempt_id` does.
+    /// The label that has the shape it should and says otherwise than `task_attempt_id` does.
     fn contradicts_attempt(&self) -> Option<&'static str> {
-        let attempt_id = self.attempt_id.as_deref()?;
-        if shape(attempt_id) != Shape::Attempt {
-            return None;
-        }
-        let mut parts = attempt_id.split('_').skip(1);
-        let labels = [
-            ("task_id", &self.task_id, Shape::Id),
-            ("subtask_index", &self.subtask, Shape::Number),
-            ("task_attempt_num", &self.attempt, Shape::Number),
-        ];
-        labels.into_iter().find_map(|(label, value, wanted)| {
-            let (part, value) = (parts.next()?, value.as_deref()?);
-            (value != part && shape(value) == wanted).then_some(label)
-        })
+        let parts = attempt_parts(self.attempt_id.as_ref()?.as_ref())?;
+        let told = TOLD_BY_ATTEMPT.into_iter().zip(parts).zip(&self.told);
+        let mut told = told.filter_map(|(told, value)| Some((told, value.as_ref()?.as_ref())));
+        told.find_map(|((label, part), value)| (value != part).then_some(label))
     }
 }
 
+/// Each shape has lengths of its own, so that most values are told by theirs.
 fn shape(value: &str) -> Shape {
-    let is_number = |text: &str| {
-        (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let is_id = |text: &str| {
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        text.len() == 32 && text.bytes().all(is_digit)
-    };
-    let is_attempt = |text: &str| {
-        let mut parts = text.split('_');
-        let mut next_is = |is: &dyn Fn(&str) -> bool| parts.next().is_some_and(is);
-        next_is(&is_id)
-            && next_is(&is_id)
-            && next_is(&is_number)
-            && next_is(&is_number)
-            && parts.next().is_none()
-    };
-    match value {
-        value if is_number(value) => Shape::Number,
-        value if is_id(value) => Shape::Id,
-        value if is_attempt(value) => Shape::Attempt,
+    match value.len() {
+        1..=NUMBER_BYTES_MAX if is_number(value) => Shape::Number,
+        ID_BYTES if is_id(value) => Shape::Id,
+        ATTEMPT_BYTES_MIN..=ATTEMPT_BYTES_MAX if is_attempt(value) => Shape::Attempt,
         _ => Shape::Text,
     }
+}
+
+fn is_number(text: &str) -> bool {
+    (1..=NUMBER_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_id(text: &str) -> bool {
+    let Ok(digits) = <&[u8; ID_BYTES]>::try_from(text.as_bytes()) else { return false };
+    // All of them, even after one that is none: so the compiler looks at many at once.
+    let is_digit = |byte: u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte);
+    digits.iter().fold(true, |all, byte| all & is_digit(*byte))
+}
+
+fn is_attempt(text: &str) -> bool {
+    attempt_parts(text).is_some()
+}
+
+/// What the id of an attempt repeats, as [`TOLD_BY_ATTEMPT`].
+fn attempt_parts(text: &str) -> Option<[&str; TOLD_BY_ATTEMPT.len()]> {
+    let (graph, rest) = text.split_at_checked(ID_BYTES)?;
+    let (task, rest) = rest.strip_prefix('_')?.split_at_checked(ID_BYTES)?;
+    let (subtask, number) = rest.strip_prefix('_')?.split_once('_')?;
+    let is_one = is_id(graph) && is_id(task) && is_number(subtask) && is_number(number);
+    is_one.then_some([task, subtask, number])
 }
 
 impl fmt::Display for Misplaced {
@@ -212,6 +230,32 @@ mod tests {
         // Ids are lower case, and numbers have no sign.
         check(&[("job_id", "payments"), ("region", &JOB.to_uppercase())], None);
         check(&[("subtask_index", "x"), ("region", "-1")], None);
+    }
+
+    #[test]
+    fn a_shape_has_its_lengths() {
+        let check = |value: &str, expect: Shape| assert_eq!(shape(value), expect, "{value:?}");
+        check("", Shape::Text);
+        check("7", Shape::Number);
+        check("1234567890", Shape::Number);
+        check("12345678901", Shape::Text);
+        check("12a", Shape::Text);
+        check(JOB, Shape::Id);
+        check(&JOB[1..], Shape::Text);
+        check(&format!("{JOB}0"), Shape::Text);
+        for at in 0..JOB.len() {
+            for wrong in ["g", "A", "/", ":", "`", "_"] {
+                check(&format!("{}{wrong}{}", &JOB[..at], &JOB[at + 1..]), Shape::Text);
+            }
+        }
+        check(&format!("{GRAPH}_{TASK}_0_1"), Shape::Attempt);
+        check(&format!("{GRAPH}_{TASK}_1234567890_1234567890"), Shape::Attempt);
+        check(&format!("{GRAPH}_{TASK}_12345678901_0"), Shape::Text);
+        check(&format!("{GRAPH}_{TASK}__1"), Shape::Text);
+        check(&format!("{GRAPH}_{TASK}_0_"), Shape::Text);
+        check(&format!("{GRAPH}_{TASK}_0_1_2"), Shape::Text);
+        check(&format!("{GRAPH}_{TASK}_100"), Shape::Text);
+        check(&format!("{GRAPH}-{TASK}_0_1"), Shape::Text);
     }
 
     #[test]

@@ -18,7 +18,7 @@
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 use super::proto::metric_metadata::MetricType;
-use crate::labels::{Labels, METRIC_NAME};
+use crate::labels::Labels;
 
 /// The bits of the NaN that marks a series as stale, the same in all of Prometheus.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -61,10 +61,10 @@ pub struct Block<'a> {
 /// Parts of a [`Block`].
 pub const PARTS: usize = 4;
 
-/// Names with which the third part of a block begins, and the fourth. With Flink's labels, the second has
-/// cluster, host and job, the third operator, partition and quantile, the fourth subtask, task and
-/// TaskManager.
-const CUTS: [&str; PARTS - 2] = ["k", "su"];
+/// Where the second part of a block begins, the third, and the fourth: at the first name that is not less. The
+/// first of them is what follows the metric's name at once. With Flink's labels, the second has cluster, host
+/// and job, the third operator, partition and quantile, the fourth subtask, task and TaskManager.
+const CUTS: [&[u8]; PARTS - 1] = [b"__name__\0", b"k", b"su"];
 
 impl<'a> Block<'a> {
     /// The parts of a block, so that series which differ in one thing share the other parts: the labels
@@ -72,14 +72,15 @@ impl<'a> Block<'a> {
     pub fn cut(block: &'a [u8]) -> Self {
         let mut parts = [&[][..]; PARTS];
         let (mut part, mut begin, mut rest) = (0, block, block);
-        while !rest.is_empty() {
+        // Nothing divides the last part.
+        while part < PARTS - 1 && !rest.is_empty() {
             let before = rest;
             // Bytes that are no labels stay with what is ahead of them.
-            let Some((name, _)) = take_label(&mut rest) else { break };
-            let of = match name {
-                _ if name <= METRIC_NAME => 0,
-                _ => 1 + CUTS.iter().filter(|&&cut| name >= cut).count(),
-            };
+            let Some(name) = take_name(&mut rest) else { break };
+            let mut of = part;
+            while CUTS.get(of).is_some_and(|&cut| name >= cut) {
+                of += 1;
+            }
             if of > part {
                 if let Some(done) = parts.get_mut(part) {
                     *done = begin.get(..begin.len() - before.len()).unwrap_or_default();
@@ -123,21 +124,46 @@ pub fn labels_block(labels: &Labels<'_>) -> Box<[u8]> {
         labels.iter().is_sorted_by(|a, b| a.0 < b.0),
         "labels not sorted or not unique: {labels}"
     );
-    let len = labels_block_len(labels);
+    pairs_block(labels.iter())
+}
+
+/// As [`labels_block`], of names and values that are sorted already.
+pub fn pairs_block<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Box<[u8]> {
+    let len = pairs.clone().map(label_len).sum();
     let mut block = Vec::with_capacity(len);
-    for (name, value) in labels.iter() {
-        block.push(TAG_LABEL);
-        encode_varint(pair_len((name, value)) as u64, &mut block);
-        put_text(&mut block, TAG_LABEL_NAME, name);
-        put_text(&mut block, TAG_LABEL_VALUE, value);
-    }
-    debug_assert_eq!(block.len(), len, "computed length of {labels}");
+    pairs.for_each(|label| put_label(&mut block, label));
+    debug_assert_eq!(block.len(), len, "computed length");
     block.into_boxed_slice()
+}
+
+/// The block of `labels` with the labels of `more` that they lack by name, as [`labels_block`] would make it.
+/// `block` is that of `labels` alone; both are sorted, and no value of `more` is empty.
+pub fn with_labels<'a>(
+    block: &[u8],
+    labels: &Labels<'_>,
+    more: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> Box<[u8]> {
+    let room: usize = more.clone().map(label_len).sum();
+    let mut with = Vec::with_capacity(block.len() + room);
+    let (mut own, mut at, mut copied) = (labels.iter().peekable(), 0, 0);
+    for (name, value) in more {
+        while let Some(before) = own.next_if(|(own, _)| *own < name) {
+            at += label_len(before);
+        }
+        if own.peek().is_some_and(|(own, _)| *own == name) {
+            continue;
+        }
+        with.extend_from_slice(block.get(copied..at).expect("the block is that of the labels"));
+        put_label(&mut with, (name, value));
+        copied = at;
+    }
+    with.extend_from_slice(block.get(copied..).expect("the block is that of the labels"));
+    with.into_boxed_slice()
 }
 
 /// Bytes of [`labels_block`].
 pub fn labels_block_len(labels: &Labels<'_>) -> usize {
-    labels.iter().map(|pair| len_field_len(pair_len(pair))).sum()
+    labels.iter().map(label_len).sum()
 }
 
 /// A labels block that cannot be read.
@@ -256,6 +282,10 @@ const fn len_field_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
 
+const fn label_len(label: (&str, &str)) -> usize {
+    len_field_len(pair_len(label))
+}
+
 const fn pair_len((name, value): (&str, &str)) -> usize {
     text_field_len(name) + text_field_len(value)
 }
@@ -264,10 +294,36 @@ const fn text_field_len(text: &str) -> usize {
     len_field_len(text.len())
 }
 
+#[inline]
+fn put_label(out: &mut Vec<u8>, (name, value): (&str, &str)) {
+    put_len(out, TAG_LABEL, pair_len((name, value)));
+    put_text(out, TAG_LABEL_NAME, name);
+    put_text(out, TAG_LABEL_VALUE, value);
+}
+
+#[inline]
 fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
-    out.push(tag);
-    encode_varint(text.len() as u64, out);
+    put_len(out, tag, text.len());
     out.extend_from_slice(text.as_bytes());
+}
+
+/// A field's tag and the length of what follows.
+#[inline]
+fn put_len(out: &mut Vec<u8>, tag: u8, len: usize) {
+    // Nearly all lengths of labels are of one byte; prost's loop over bytes costs ten times this.
+    match u8::try_from(len) {
+        Ok(short @ 0..0x80) => out.extend_from_slice(&[tag, short]),
+        _ => {
+            out.push(tag);
+            encode_varint(len as u64, out);
+        }
+    }
+}
+
+/// The name of the next label, whatever its value is.
+fn take_name<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let mut label = take_field(rest, TAG_LABEL)?;
+    take_field(&mut label, TAG_LABEL_NAME)
 }
 
 fn take_label<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, &'a str)> {
@@ -285,7 +341,13 @@ fn take_field<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     if *first != tag {
         return None;
     }
-    let len = usize::try_from(decode_varint(&mut after).ok()?).ok()?;
+    let len = match after.split_first()? {
+        (&short @ 0..0x80, behind) => {
+            after = behind;
+            usize::from(short)
+        }
+        _ => usize::try_from(decode_varint(&mut after).ok()?).ok()?,
+    };
     let (field, after) = after.split_at_checked(len)?;
     *rest = after;
     Some(field)
@@ -355,6 +417,25 @@ mod tests {
         assert_eq!(Block::cut(bytes).parts, [&bytes[..], b"", b"", b""]);
         let damaged = [&block(&[("__name__", "up"), ("job", "x")]), &bytes[..]].concat();
         assert_eq!(Block::cut(&damaged).to_vec(), damaged);
+    }
+
+    #[test]
+    fn labels_that_a_block_lacks_are_put_where_they_belong() {
+        let check = |own: &[(&'static str, &'static str)],
+                     more: &[(&'static str, &'static str)]| {
+            let mut all: Labels<'_> = more.iter().chain(own).copied().collect();
+            all.sort();
+            let mut labels: Labels<'_> = own.iter().copied().collect();
+            labels.sort();
+            let with = with_labels(&labels_block(&labels), &labels, more.iter().copied());
+            assert_eq!(with, labels_block(&all), "{own:?} {more:?}");
+        };
+        let own = [("__name__", "up"), ("job", "x"), ("operator", "y")];
+        check(&own, &[]);
+        check(&[], &own);
+        check(&own, &[("A", "first"), ("K", "2"), ("a", "3"), ("kk", "4"), ("zone", "last")]);
+        check(&own, &[("job", "is there"), ("jobs", "is not"), ("operator", "is there")]);
+        check(&own, &[("__name__", "is there"), ("a", "long ".repeat(30).leak())]);
     }
 
     #[test]

@@ -56,11 +56,10 @@ impl Scraper {
     /// Asks for what the page has left open, now that it is known what has left the page.
     pub(super) fn want_names(&self) {
         let Some(rest) = &self.rest else { return };
-        let mut wants = self.tracker.wants();
+        rest.want(self.tracker.wants());
         if self.wanted.iter().any(|wanted| wanted.has_v2()) {
-            wants.append(&mut self.tracker.wants_of_starts());
+            rest.want(&self.tracker.wants_of_starts());
         }
-        rest.want(wants);
     }
 
     /// Takes names from here, or from nowhere, after a change of the configuration. Names that were

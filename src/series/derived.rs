@@ -101,20 +101,23 @@ struct Remembered {
 }
 
 impl Tracker {
-    /// What a new line of the page feeds.
-    pub(super) fn feed(
-        &mut self,
-        sample: &Sample<'_>,
-        known: Option<&Found<'_, '_>>,
-    ) -> Option<Feed> {
+    /// What the samples feed of which the catalogue knows this, and into which slot.
+    pub(super) fn feeds(&self, known: Option<&Found<'_, '_>>) -> Option<(&'static Derived, u8)> {
         // What has been through a relay has its derived series beside it.
         let known = known.filter(|known| !known.is_relays())?;
         let (derived, slot) = derived::fed_by(&known.canonical_name())?;
         let is_wanted = self.shaper.derived.has(derived.switch)
             && self.shaper.groups.allows(known.metric.group);
-        if !is_wanted {
-            return None;
-        }
+        is_wanted.then_some((derived, slot))
+    }
+
+    /// A new line of the page feeds one of the inputs of a derived series.
+    pub(super) fn feed(
+        &mut self,
+        sample: &Sample<'_>,
+        known: &Found<'_, '_>,
+        (derived, slot): (&'static Derived, u8),
+    ) -> Option<Feed> {
         let text = derived.series_text(sample.labels(), known);
         // A label of the user's own that is called like one of ours.
         let line = self.made_line(text.as_bytes()).ok()?;

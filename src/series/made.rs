@@ -175,8 +175,8 @@ impl Tracker {
             return Some(made.line);
         }
         // The page itself may have such a line, as that of another relay would.
-        let (fingerprint, text) = (made.fingerprint, self.with_value(made));
-        let line = match self.find_line(fingerprint.bits()) {
+        let (fingerprint, text) = (made.fingerprint.bits(), self.with_value(made));
+        let line = match self.find_line(fingerprint) {
             Some(line) => line,
             None => {
                 let Ok(Entry::Sample(sample)) = exposition::parse(&text, &self.limits) else {
@@ -184,7 +184,7 @@ impl Tracker {
                 };
                 // The comments that were read last are about the page's lines.
                 self.comments.clear();
-                self.insert_line(&sample, Source::Made)
+                self.insert_line(fingerprint, &sample, Source::Made)
                     .expect("a line that is made is dropped where it exceeds a label limit")
             }
         };

@@ -28,7 +28,7 @@ impl Tracker {
     }
 
     /// What the page shows under names that are not known yet; it may be asked for.
-    pub fn wants(&self) -> BTreeSet<Want> {
+    pub fn wants(&self) -> &BTreeSet<Want> {
         self.subjects.wants()
     }
 

@@ -6,7 +6,7 @@
 //! from the encoded labels of 1.0 when a receiver first wants 2.0, so that a relay whose receivers
 //! all speak 1.0 pays nothing for them.
 
-use super::{Fate, Tracker};
+use super::{Fate, Tracker, family::Families};
 use crate::{
     exposition::{self, Sample},
     flink::{self, Metric, catalogue::Found, rest::AttemptId},
@@ -23,6 +23,8 @@ pub(super) struct Comments {
     family: String,
     help: String,
     kind: Option<exposition::Kind>,
+    /// What follows from them for the names that were read last.
+    pub(super) families: Families,
 }
 
 /// One sample of a closed page.
@@ -43,6 +45,7 @@ impl Comments {
         self.family.clear();
         self.help.clear();
         self.kind = None;
+        self.families.clear();
     }
 
     fn enter(&mut self, family: &str) {
@@ -50,6 +53,7 @@ impl Comments {
             self.clear();
             self.family.push_str(family);
         }
+        self.families.clear();
     }
 
     /// What HELP says of a sample of this name, `None` when the family being read is another one.

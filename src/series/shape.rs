@@ -10,7 +10,9 @@
 //! The order is Prometheus' own, with Flink's steps in front, so that relabelling rules see the
 //! names and labels that a user sees in `flinkrelay scrape`.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Dropped, Unfit, Unfits};
 use crate::{
@@ -221,12 +223,7 @@ impl Shaper {
         let (mut labels, ids) = self.normal(sample, known, names);
         self.add_target_labels(&mut labels, target);
         labels.sort();
-        let mut dropped = Labels::new();
-        for (name, value) in ids.iter() {
-            dropped.push(Cow::Borrowed(name), value);
-        }
-        dropped.sort();
-        let ids = (!dropped.is_empty()).then(|| v1::labels_block(&dropped));
+        let ids = (!ids.is_empty()).then(|| v1::pairs_block(ids.sorted()));
         self.relabel(labels, ids)
     }
 
@@ -260,21 +257,28 @@ impl Shaper {
         mut labels: Labels<'_>,
         ids: Option<Box<[u8]>>,
     ) -> Result<Shaped, LabelLimit> {
-        let normal = labels.identity();
-        if !relabel::apply(&self.metric_relabel_configs, &mut labels) {
-            return Ok(Shaped::Dropped(Dropped::Relabel));
+        let mut block = v1::labels_block(&labels);
+        // Two series are taken to be the same when the hashes of their blocks are equal: among 10^6 series
+        // the chance of one false match is below 10^-26.
+        let normal = xxh3_128(&block);
+        let mut identity = normal;
+        if !self.metric_relabel_configs.is_empty() {
+            if !relabel::apply(&self.metric_relabel_configs, &mut labels) {
+                return Ok(Shaped::Dropped(Dropped::Relabel));
+            }
+            labels.sort();
+            block = v1::labels_block(&labels);
+            identity = xxh3_128(&block);
         }
         if !is_metric_name(labels.metric_name()) {
             return Ok(Shaped::Dropped(Dropped::Name));
         }
         self.limits.check(&labels)?;
-        labels.sort();
-        let identity = labels.identity();
         let mut unfit = Unfits::new();
         let views = self.views.iter().enumerate();
         let blocks = views
             .map(|(view, of)| {
-                let (block, is_cut) = of.made(&labels).unwrap_or_else(|why| {
+                let (block, is_cut) = of.made(&labels, &block).unwrap_or_else(|why| {
                     unfit.push((view, why));
                     (None, false)
                 });
@@ -362,33 +366,39 @@ impl View {
             && self.limits == other.limits
     }
 
-    /// The labels as this view's receivers get them, encoded; `None` when the view drops the series.
+    /// The labels, which are sorted, as this view's receivers get them, encoded; `None` when the view drops
+    /// the series.
     ///
     /// # Errors
     /// When a receiver would refuse them.
     pub fn block(&self, labels: &Labels<'_>) -> Result<Option<Box<[u8]>>, Unfit> {
-        self.made(labels).map(|(block, _)| block)
+        self.made(labels, &v1::labels_block(labels)).map(|(block, _)| block)
     }
 
-    /// As [`View::block`], and whether a value was cut.
-    fn made(&self, labels: &Labels<'_>) -> Result<Fitted, Unfit> {
-        if self.external_labels.is_empty() && self.write_relabel_configs.is_empty() {
-            return self.limits.fitted(labels);
+    /// As [`View::block`], and whether a value was cut; `block` is the labels as they are, encoded: what most
+    /// views add to and change nothing of.
+    fn made(&self, labels: &Labels<'_>, block: &[u8]) -> Result<Fitted, Unfit> {
+        let more = self.external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let more = more.filter(|(_, value)| !value.is_empty());
+        if self.write_relabel_configs.is_empty() && self.limits == Limits::default() {
+            return Ok((Some(v1::with_labels(block, labels, more)), false));
         }
         let mut labels = labels.clone();
-        for (name, value) in &self.external_labels {
+        for (name, value) in more {
             if labels.get(name).is_none() {
-                labels.push(name.as_str(), value.as_str());
+                labels.push(name, value);
             }
         }
-        if !relabel::apply(&self.write_relabel_configs, &mut labels) || labels.is_empty() {
-            return Ok((None, false));
-        }
-        if !is_metric_name(labels.metric_name()) {
-            return Err(Unfit::MetricName);
-        }
-        if !labels.iter().all(|(name, _)| relabel::is_label_name(name)) {
-            return Err(Unfit::LabelName);
+        if !self.write_relabel_configs.is_empty() {
+            if !relabel::apply(&self.write_relabel_configs, &mut labels) || labels.is_empty() {
+                return Ok((None, false));
+            }
+            if !is_metric_name(labels.metric_name()) {
+                return Err(Unfit::MetricName);
+            }
+            if !labels.iter().all(|(name, _)| relabel::is_label_name(name)) {
+                return Err(Unfit::LabelName);
+            }
         }
         labels.sort();
         self.limits.fitted(&labels)

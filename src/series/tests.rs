@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{flink::GroupFilter, flink::LabelMode, flink::LabelPolicy, relabel, remote_write::v1};
+use crate::{
+    flink::{self, GroupFilter, LabelMode, LabelPolicy},
+    relabel,
+    remote_write::v1,
+};
 
 const NOW: i64 = 1_000;
 

@@ -17,18 +17,30 @@ use crate::{
 };
 
 impl Tracker {
-    /// Which of [`Tracker::no_values`] are no values of this sample's, as [`super::Line::no_value`].
-    pub(super) fn no_value_of(&mut self, sample: &Sample<'_>, known: Option<&Found<'_, '_>>) -> u8 {
-        let no_value = match known {
-            Some(known) => known.no_value(),
-            // A histogram of the user's own may be empty as one of Flink's.
-            None if self.comments.is_summary(sample.name)
-                && sample.labels().any(|(name, _)| name == "quantile") =>
-            {
-                NoValue::new([f64::NAN])
-            }
-            None => NoValue::default(),
-        };
+    /// Which of [`Tracker::no_values`] are no values of the samples of a name, as [`super::Line::no_value`];
+    /// `None` when it hangs on their labels.
+    pub(super) fn no_value_of_name(
+        &mut self,
+        sample_name: &str,
+        known: Option<&Found<'_, '_>>,
+    ) -> Option<u8> {
+        match known {
+            Some(known) => Some(self.no_value(known.no_value())),
+            None if self.comments.is_summary(sample_name) => None,
+            None => Some(0),
+        }
+    }
+
+    /// The same of a sample of a summary that is the user's own: it may be empty as one of Flink's.
+    pub(super) fn no_value_of_own(&mut self, sample: &Sample<'_>) -> u8 {
+        if sample.labels().any(|(name, _)| name == "quantile") {
+            self.no_value(NoValue::new([f64::NAN]))
+        } else {
+            0
+        }
+    }
+
+    fn no_value(&mut self, no_value: NoValue) -> u8 {
         if no_value.is_empty() {
             return 0;
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     str::FromStr as _,
     sync::Arc,
@@ -83,9 +84,8 @@ fn answer(zone: &Zone, query: &[u8], by_udp: bool) -> Option<Vec<u8>> {
 impl Server {
     async fn start() -> Self {
         let zone = Zone::default();
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (udp, tcp) = Self::listen().await;
         let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
         let mut tasks = JoinSet::new();
         let of_udp = Arc::clone(&zone);
         tasks.spawn(async move {
@@ -113,6 +113,19 @@ impl Server {
             }
         });
         Self { address, zone, _tasks: tasks }
+    }
+
+    /// By both protocols on one port. One that is free by UDP may be taken by TCP, on a machine where much else runs.
+    async fn listen() -> (UdpSocket, TcpListener) {
+        let mut tries = 0;
+        loop {
+            let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            match TcpListener::bind(udp.local_addr().unwrap()).await {
+                Ok(tcp) => return (udp, tcp),
+                Err(error) if error.kind() == ErrorKind::AddrInUse && tries < 100 => tries += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     fn says(&self, name: &str, kind: Rtype, said: Said) {

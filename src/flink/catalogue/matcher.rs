@@ -64,14 +64,25 @@ impl Matcher {
         tree.insert(ending.as_bytes(), form, at, &self.forms)
     }
 
-    /// The form that a sample's name has, and the parts of it that vary.
-    pub(super) fn find<'n>(&self, name: &'n str) -> Option<(&Form, Varying<'n>)> {
+    /// The position of the form that a sample's name has, and the parts of it that vary.
+    pub(super) fn find<'n>(&self, name: &'n str) -> Option<(u32, Varying<'n>)> {
         let mut varying = [""; VARYING_MAX];
         let found = match self.exact.get(name) {
             Some(at) => Some(*at),
             None => self.find_varying(name, &mut varying),
         };
-        Some((self.forms.get(found? as usize)?, varying))
+        Some((found?, varying))
+    }
+
+    /// The form at a position that [`Matcher::find`] told.
+    pub(super) fn form(&self, at: u32) -> Option<&Form> {
+        self.forms.get(at as usize)
+    }
+
+    /// The parts of a name that vary, if it has the form at this position.
+    pub(super) fn varying<'n>(&self, at: u32, name: &'n str) -> Option<Varying<'n>> {
+        let mut varying = [""; VARYING_MAX];
+        fits(&self.form(at)?.parts, name, &mut varying).then_some(varying)
     }
 
     fn find_varying<'n>(&self, name: &'n str, varying: &mut Varying<'n>) -> Option<u32> {

@@ -26,7 +26,7 @@ mod found;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use slab::Slab;
@@ -55,6 +55,10 @@ pub struct Subjects {
     has_own_jobs: bool,
     /// Something since the last [`Subjects::adopt`] asks for another look at the page.
     is_outdated: bool,
+    /// What [`Subjects::wants`] has come to since something changed last: most pages change nothing.
+    wants: OnceLock<BTreeSet<Want>>,
+    /// Whether nothing has changed since [`Subjects::count_jobs`].
+    is_counted: bool,
 }
 
 /// The jobs of a TaskManager.
@@ -110,6 +114,7 @@ impl Subjects {
             return BTreeSet::new();
         }
         self.is_outdated = false;
+        self.wants.take();
         self.names = Some(Arc::clone(names));
         if self.two_spellings {
             return self.take_back();
@@ -147,6 +152,7 @@ impl Subjects {
             let jobs = (!self.has_own_jobs).then_some(&self.processes);
             subject.complete(names, jobs);
         }
+        self.has_changed();
         let id = u32::try_from(self.subjects.insert(subject)).unwrap_or(u32::MAX);
         self.index.insert(key, id);
         SubjectId(id)
@@ -166,6 +172,9 @@ impl Subjects {
     pub fn add_line(&mut self, id: SubjectId) {
         if let Some(subject) = self.subjects.get_mut(id.0 as usize) {
             subject.lines += 1;
+            if subject.lines == 1 {
+                self.has_changed();
+            }
         }
     }
 
@@ -173,6 +182,9 @@ impl Subjects {
     pub fn drop_line(&mut self, id: SubjectId) {
         if let Some(subject) = self.subjects.get_mut(id.0 as usize) {
             subject.lines = subject.lines.saturating_sub(1);
+            if subject.lines == 0 {
+                self.has_changed();
+            }
         }
     }
 
@@ -189,6 +201,7 @@ impl Subjects {
         if *self.spellings.entry(given).or_insert(page) != page {
             self.two_spellings = true;
             self.is_outdated = true;
+            self.wants.take();
             return;
         }
         if let Some(operator) = true_operator {
@@ -209,8 +222,10 @@ impl Subjects {
     }
 
     /// What the page shows and nobody has explained yet.
-    pub fn wants(&self) -> BTreeSet<Want> {
-        self.wanted(|_| true)
+    pub fn wants(&self) -> &BTreeSet<Want> {
+        let wants = self.wants.get_or_init(|| self.wanted(|_| true));
+        debug_assert_eq!(*wants, self.wanted(|_| true), "each change takes what was found");
+        wants
     }
 
     /// The same, of subjects that were not there before this page: those that are worth waiting for.
@@ -249,7 +264,14 @@ impl Subjects {
             self.spellings.clear();
             self.processes.clear();
             (self.two_spellings, self.has_own_jobs) = (false, false);
+            self.has_changed();
         }
+    }
+
+    /// What is on the page is not what was.
+    fn has_changed(&mut self) {
+        self.wants.take();
+        self.is_counted = false;
     }
 
     /// Forgets what no line is about any more. What was learnt of the process is kept: a page that is
@@ -267,6 +289,9 @@ impl Subjects {
 
     /// Brings the uses of the page's processes up to date; whether one has changed.
     fn count_jobs(&mut self) -> bool {
+        if std::mem::replace(&mut self.is_counted, true) {
+            return false;
+        }
         let mut jobs = BTreeMap::<&str, BTreeMap<&str, &str>>::new();
         for (_, subject) in &self.subjects {
             let Some(tm) = subject.tm.as_ref().filter(|_| subject.lines > 0) else { continue };
@@ -294,6 +319,7 @@ impl Subjects {
             };
             if before != Some(&next) {
                 self.processes.insert(tm.into(), next);
+                self.wants.take();
                 changed = true;
             }
         }

@@ -4,6 +4,7 @@
 //! that no page has shown for a while is forgotten.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     time::{Duration, Instant},
@@ -104,12 +105,13 @@ const ANSWERS_AWAITED: usize = 4;
 
 impl Wants {
     /// A page shows these. What is above the limit is not asked for: the page keeps its names.
-    pub fn add(&mut self, wants: impl IntoIterator<Item = Want>, now: Instant) {
+    pub fn add<W: Borrow<Want>>(&mut self, wants: impl IntoIterator<Item = W>, now: Instant) {
         for want in wants {
-            if let Some(state) = self.wants.get_mut(&want) {
+            let want = want.borrow();
+            if let Some(state) = self.wants.get_mut(want) {
                 state.seen = now;
             } else if self.wants.len() < if want.is_urgent() { WANTS_MAX } else { WANTS_MAX / 2 } {
-                self.wants.insert(want, State { seen: now, asked: BTreeMap::new() });
+                self.wants.insert(want.clone(), State { seen: now, asked: BTreeMap::new() });
             }
         }
     }

@@ -148,7 +148,7 @@ fn names_come_once_and_stay() {
     let mut page = Page::default();
     let before = page.read(&none, &lines);
     assert!(before[1].contains("job_name=\"j_1\""), "{}", before[1]);
-    let wants = page.subjects.wants();
+    let wants = page.subjects.wants().clone();
     let expected = [
         Want::Job("1".into()),
         Want::Task("1".into(), "t".into()),
@@ -196,7 +196,7 @@ fn a_process_bears_the_name_of_its_only_job() {
     assert!(page.subjects.wants().is_empty());
     assert_eq!(of(&mut page, alone), first, "it restarts");
     let end = Want::End { job: "1".into(), tm: "tm_1".into(), time: 1 };
-    assert_eq!(page.subjects.wants(), [end].into(), "or is it over?");
+    assert_eq!(*page.subjects.wants(), [end].into(), "or is it over?");
     assert_eq!(of(&mut page, &[own.clone(), one.clone()]), first);
     assert_eq!(of(&mut page, alone), first);
     names = names_with(&jobs, &["tm-1"], &["1"]);
