@@ -322,6 +322,12 @@ impl Scraper {
         }
     }
 
+    /// Gives back the room that only a scrape takes, until the next one. The samples of the last page are
+    /// not there any more.
+    pub fn rest(&mut self) {
+        self.tracker.rest();
+    }
+
     /// Number of series on the last page.
     pub fn series_len(&self) -> usize {
         self.tracker.series_len()

@@ -11,11 +11,13 @@
 //! ```
 //!
 //! Memory is what a page of a million lines costs, so what many lines or series have in common is kept once
-//! per target (`pool`): the parts of encoded labels (`blocks`), ids, names, families.
+//! per target (`pool`): the parts of encoded labels (`blocks`), ids, names, families. What is left for each of them
+//! is in `line`, how they are numbered and found in `rows` and `index`.
 //!
 //! The life of a page: [`Tracker::begin`], [`Tracker::observe`] for each line, then either
 //! [`Tracker::abort`] (nothing of the page counts: a scrape is all or nothing) or [`Tracker::close`],
-//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]. What follows
+//! [`Tracker::samples`] and [`Tracker::stale`] to encode, and [`Tracker::forget_stale`]; then [`Tracker::rest`],
+//! for there are many targets and few of them are scraped at a time. What follows
 //! from the page's samples is added when it is closed ([`Tracker::make`]).
 //!
 //! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
@@ -31,7 +33,9 @@ mod derived;
 mod entries;
 mod family;
 mod forget;
+mod index;
 mod left_out;
+mod line;
 mod made;
 mod mislabelled;
 mod names;
@@ -40,6 +44,7 @@ mod order;
 mod places;
 mod pool;
 mod rollup;
+mod rows;
 mod sent;
 mod shape;
 mod tally;
@@ -64,10 +69,12 @@ pub use self::{
 };
 use self::{
     blocks::{Blocks, Made},
-    entries::Wide,
+    index::{Index, narrow},
+    line::{Extra, Fate, Line, Series, Whose},
     numbered::Comments,
     pool::{NOTHING, Pool},
     rollup::{Role, Rollups},
+    rows::Rows,
     unfit::UnfitSeries,
 };
 use crate::{
@@ -115,69 +122,6 @@ enum Source {
     Made,
 }
 
-/// What a line of the page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// A sample of this series.
-    Series(u32),
-    /// Not wanted, for this reason.
-    Dropped(Dropped),
-}
-
-/// A line's text before the value, seen on the last page.
-#[derive(Debug)]
-struct Line {
-    /// xxh3-128 of the text.
-    fingerprint: Wide,
-    /// Bytes of the text.
-    len: u32,
-    /// The line that followed it on the page that had both last; [`NOTHING`] when none has.
-    next: u32,
-    fate: Fate,
-    /// [`flink::Group::index`].
-    group: u8,
-    /// Number of the page on which it stood first, and last.
-    born: u32,
-    seen: u32,
-    /// The labels that normalisation dropped, encoded; one of [`Tracker::texts`].
-    ids: u32,
-    /// The name on the page where naming changed it; one of [`Tracker::texts`].
-    name: u32,
-    /// Whether it stands back for a line that has the series' values under their present name.
-    stands_back: bool,
-    /// Whose names it bears.
-    subject: SubjectId,
-    /// What it is to roll-ups.
-    role: Role,
-    /// Whether it is one of the relay's own, see [`Tracker::made_of`].
-    is_made: bool,
-    /// Whose counter it is.
-    attempt: AttemptId,
-    /// Which of [`Tracker::no_values`] are no values of its, from 1; 0 is none of them.
-    no_value: u8,
-    /// What is derived from its values.
-    feed: Option<derived::Feed>,
-}
-
-/// A label set that is or was sent.
-#[derive(Debug)]
-struct Series {
-    identity: Wide,
-    /// What is known of its family; one of [`Tracker::abouts`].
-    about: u32,
-    /// Number of the page that had it last.
-    seen: u32,
-    /// Number of the page on which a line of it had no sample to send, see [`withheld`].
-    withheld: u32,
-    /// The line it stood on there.
-    line: u32,
-    /// Receivers have a sample of it that no marker has ended yet.
-    live: bool,
-    /// Its sample carried a timestamp of its own: such series get no markers (as in Prometheus),
-    /// since a marker at the scrape's time says nothing about them.
-    own_timestamp: bool,
-}
-
 /// The series of one target, see the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
@@ -185,8 +129,14 @@ pub struct Tracker {
     target_labels: Labels<'static>,
     limits: exposition::Limits,
     page: u32,
-    lines: Slab<Line>,
-    line_table: HashTable<u32>,
+    lines: Rows<Line>,
+    line_index: Index,
+    /// Lines that were not there before this page.
+    new_lines: Vec<u32>,
+    /// Lines that stand on this page.
+    lines_here: usize,
+    whose: Pool<Whose>,
+    extras: Rows<Extra>,
     /// The line before the one that is to be read, and the first one of a page.
     last: u32,
     first: u32,
@@ -194,12 +144,14 @@ pub struct Tracker {
     normals: HashMap<u32, u128>,
     /// The numbers among [`Tracker::made`] of lines that are the relay's own.
     made_of: HashMap<u32, u32>,
-    series: Slab<Series>,
-    series_table: HashTable<u32>,
+    series: Rows<Series>,
+    series_index: Index,
+    /// Series that this page has, with a sample to send or without.
+    series_here: usize,
     /// The encoded labels of the series, and the same as numbers.
     blocks: Blocks,
-    /// Ids and names of lines.
-    texts: Pool<[u8]>,
+    /// Ids and names of lines, and pieces of those that the relay makes.
+    texts: Pool<Box<[u8]>>,
     abouts: Pool<About, Noted>,
     /// Ids of roll-ups.
     shared: HashSet<Arc<[u8]>>,
@@ -240,14 +192,19 @@ impl Tracker {
             target_labels,
             limits: exposition::Limits::default(),
             page: 0,
-            lines: Slab::new(),
-            line_table: HashTable::new(),
+            lines: Rows::new(),
+            line_index: Index::default(),
+            new_lines: Vec::new(),
+            lines_here: 0,
+            whose: Pool::default(),
+            extras: Rows::new(),
             last: NOTHING,
             first: NOTHING,
             normals: HashMap::new(),
             made_of: HashMap::new(),
-            series: Slab::new(),
-            series_table: HashTable::new(),
+            series: Rows::new(),
+            series_index: Index::default(),
+            series_here: 0,
             texts: Pool::default(),
             abouts: Pool::default(),
             shared: HashSet::new(),
@@ -275,14 +232,18 @@ impl Tracker {
     /// Starts a page.
     pub fn begin(&mut self) {
         self.page += 1;
+        (self.lines_here, self.series_here) = (0, 0);
+        self.know_lines();
         self.last = NOTHING;
         self.rollups.clear_page();
         self.restore_sources();
         self.unfit.begin();
         self.comments.clear();
         self.observed.clear();
+        self.observed.reserve_exact(self.observed_most);
         self.own_times.clear();
         self.withheld.clear();
+        self.pack();
         let groups = GroupTallies::new(self.shaper.catalogue.groups());
         self.tally = Tally { groups, ..Tally::default() };
     }
@@ -295,7 +256,7 @@ impl Tracker {
         let split = exposition::split(text);
         let fingerprint = split.as_ref().map(|split| xxh3_128(split.series));
         if let (Some(split), Some(fingerprint)) = (split, fingerprint)
-            && let Some(line) = self.find_line(fingerprint)
+            && let Some(line) = self.find_next(fingerprint)
         {
             if !self.remade.is_empty() {
                 self.reshape(line, text)?;
@@ -371,26 +332,15 @@ impl Tracker {
         };
         let (fate, normal, ids) = self.settle(shaped, sample.series, about);
         let feeds = family.feeds.filter(|_| source == Source::Page);
-        let len = u32::try_from(sample.series.len()).expect("a line is shorter than its limit");
-        let line = Line {
-            fingerprint: fingerprint.into(),
-            len,
-            next: NOTHING,
-            fate,
-            group: u8::try_from(family.group.index()).expect("there are less than 64 groups"),
-            born: self.page,
-            seen: 0,
-            ids,
-            name,
-            stands_back: family.stands_back,
-            subject,
-            role,
-            is_made: false,
-            attempt,
-            no_value: family.no_value.unwrap_or_else(|| self.no_value_of_own(sample)),
-            feed: known.zip(feeds).and_then(|(known, feeds)| self.feed(sample, &known, feeds)),
-        };
-        Ok(self.add_line(line, normal))
+        let feed = known.zip(feeds).and_then(|(known, feeds)| self.feed(sample, &known, feeds));
+        let group = u8::try_from(family.group.index()).expect("there are less than 64 groups");
+        let whose = Whose { ids, subject, attempt, job: role.job };
+        let extra = Extra { name, member: role.member, feed };
+        let mut line = Line::new(fingerprint, fate, group, self.enter_whose(whose));
+        line.len = u32::try_from(sample.series.len()).expect("a line is shorter than its limit");
+        line.no_value = family.no_value.unwrap_or_else(|| self.no_value_of_own(sample));
+        line.set_stands_back(family.stands_back);
+        Ok(self.add_line(line, extra, normal))
     }
 
     fn record(&mut self, line: u32, value: f64, own_timestamp: Option<i64>) -> bool {
@@ -398,19 +348,22 @@ impl Tracker {
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
         let is_repeated = state.seen == page;
         state.seen = page;
+        self.lines_here += usize::from(!is_repeated);
         if let Some(group) = self.tally.groups.at(state.group) {
             group.scraped += 1;
         }
         let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
-        if state.role.member != rollup::NONE && !is_none {
-            self.rollups.observe(state.role.member, value);
+        if let Some(extra) = self.extras.get(state.extra as usize) {
+            if extra.member != rollup::NONE && !is_none {
+                self.rollups.observe(extra.member, value);
+            }
+            if let Some(feed) = extra.feed
+                && !is_repeated
+            {
+                self.derivers.note(feed, page, (!is_none).then_some(value));
+            }
         }
-        if let Some(feed) = state.feed
-            && !is_repeated
-        {
-            self.derivers.note(feed, page, (!is_none).then_some(value));
-        }
-        match state.fate {
+        match state.fate() {
             Fate::Dropped(reason) => {
                 self.tally.dropped.add(reason, 1);
                 false

@@ -78,6 +78,7 @@ impl Path {
         tracker.stale(0).for_each(|block| encoder.push_stale(block, NOW_MS));
         let fragments = encoder.finish(*now);
         tracker.forget_stale();
+        tracker.rest();
         fragments
     }
 }

@@ -164,6 +164,7 @@ impl Task {
                 }
             };
             self.take(&scraped, began);
+            self.scraper.rest();
         }
     }
 

@@ -92,6 +92,7 @@ impl Combiner {
         }
         self.symbols.settle();
         self.tracker.forget_stale();
+        self.tracker.rest();
         staged
     }
 

@@ -15,7 +15,9 @@ use std::{mem, sync::Arc};
 
 use hashbrown::HashSet;
 
-use super::{Blocks, Fate, Pool, Series, Shaped, Shaper, Tracker, collide, shape::LabelLimit};
+use super::{
+    Blocks, Fate, Line, Pool, Series, Shaped, Shaper, Tracker, collide, narrow, shape::LabelLimit,
+};
 use crate::{exposition, labels::Labels};
 
 /// Where a view comes from, when a configuration follows another.
@@ -78,8 +80,8 @@ impl Tracker {
             return Ok(());
         };
         let Some(known) = self.lines.get(line as usize) else { return Ok(()) };
-        let Fate::Series(_) = known.fate else { return Ok(()) };
-        let (subject, group) = (known.subject, usize::from(known.group));
+        let Fate::Series(_) = known.fate() else { return Ok(()) };
+        let (subject, group) = (self.whose_of(known).subject, usize::from(known.group));
         // What HELP had a say in when the line was new is still in its group.
         let shaper = Arc::clone(&self.shaper);
         let Some(group) = shaper.catalogue.groups().get(group).copied() else { return Ok(()) };
@@ -92,12 +94,13 @@ impl Tracker {
 
     /// Makes a known line's blocks anew from what it is now; `shown` is the line for people.
     pub(super) fn reshape_as(&mut self, line: u32, shaped: Shaped, shown: &[u8]) {
-        let Some(Fate::Series(at)) = self.lines.get(line as usize).map(|line| line.fate) else {
+        let Some(Fate::Series(at)) = self.lines.get(line as usize).map(Line::fate) else {
             return;
         };
         let Shaped::Series { identity, blocks, mut unfit, .. } = shaped else { return };
+        let identity = narrow(identity);
         let ids = self.ids_of(line);
-        let Some(own) = self.series.get(at as usize).map(|series| series.identity.get()) else {
+        let Some(own) = self.series.get(at as usize).map(|series| series.identity.bits()) else {
             return;
         };
         let blocks = if own == identity {
@@ -145,7 +148,7 @@ impl Tracker {
         // A series whose block was made anew for a line that then got an id: what receivers know of it
         // is inherited.
         let page = self.page;
-        self.unmake(|series| series.seen != page);
+        self.unmake(|series| !series.is_sent_on(page));
         let mut inherited = mem::take(&mut self.inherited);
         for (view, blocks) in inherited.iter_mut().enumerate().filter(|(_, b)| !b.is_empty()) {
             for (block, ..) in self.samples(view) {
@@ -161,10 +164,10 @@ impl Tracker {
     }
 
     fn forget_lines(&mut self) {
-        self.drop_lines(|_| false);
-        self.line_table.clear();
+        self.drop_lines(|_, _| false);
+        self.line_index.forget();
         self.series.clear();
-        self.series_table.clear();
+        self.series_index.forget();
         self.abouts = Pool::default();
         self.normals.clear();
         self.made_of.clear();

@@ -8,10 +8,14 @@
 //!   as many as metrics                one for each job         operators      subtasks
 //! ```
 //!
-//! A series is four numbers then, and what is copied when it is sent stays in the processor's cache. As
-//! remote write 2.0 wants it, it is four numbers likewise ([`v2::Run`]), noted beside the parts.
+//! The last three parts are those of sixty series together, so they are a *tail* with one number. A series is two
+//! numbers then, and what is copied when it is sent stays in the processor's cache. As remote write 2.0 wants
+//! it, it is four numbers ([`v2::Run`]), noted beside the parts.
 
-use super::pool::{NOTHING, Pool};
+use super::{
+    pool::{NOTHING, Pool},
+    rows::Moves,
+};
 use crate::remote_write::{v1, v2};
 
 /// Encoded labels per view, `None` where a view does not have the series; as they are made.
@@ -21,15 +25,20 @@ pub(super) type Made = Box<[Option<Box<[u8]>>]>;
 pub(super) struct Blocks {
     views: usize,
     /// At series times views plus view.
-    of: Vec<Parts>,
-    parts: Pool<[u8], v2::Run>,
+    of: Vec<Block>,
+    /// Each is a user of its parts, once.
+    tails: Pool<Tail>,
+    parts: Pool<Box<[u8]>, v2::Run>,
 }
 
-/// The parts of a block, by their numbers.
-type Parts = [u32; v1::PARTS];
+/// A block, by the number of its first part and that of its tail.
+type Block = [u32; 2];
+
+/// Parts of a block behind the first one, by their numbers.
+type Tail = [u32; v1::PARTS - 1];
 
 /// No block.
-const NONE: Parts = [NOTHING; v1::PARTS];
+const NONE: Block = [NOTHING; 2];
 
 impl Blocks {
     /// None yet, of this many views.
@@ -37,10 +46,18 @@ impl Blocks {
         Self { views, ..Self::default() }
     }
 
+    /// The numbers of the parts of a series' block for a view.
+    #[inline]
+    fn parts_of(&self, series: u32, view: usize) -> Option<[u32; v1::PARTS]> {
+        let [head, tail] = *self.of.get(self.place(series, view)?)?;
+        let [b, c, d] = *self.tails.get(tail)?;
+        Some([head, b, c, d])
+    }
+
     /// A series' block for a view.
     #[inline]
     pub(super) fn get(&self, series: u32, view: usize) -> Option<v1::Block<'_>> {
-        let [a, b, c, d] = *self.of.get(self.place(series, view)?)?;
+        let [a, b, c, d] = self.parts_of(series, view)?;
         let part = |at| self.parts.get(at);
         let parts = [part(a)?, part(b)?, part(c)?, part(d)?];
         Some(v1::Block { parts, numbers: Some([a, b, c, d]) })
@@ -49,7 +66,7 @@ impl Blocks {
     /// The same as numbers, when it has been given some.
     #[inline]
     pub(super) fn runs(&self, series: u32, view: usize) -> Option<[v2::Run; v1::PARTS]> {
-        let [a, b, c, d] = *self.of.get(self.place(series, view)?)?;
+        let [a, b, c, d] = self.parts_of(series, view)?;
         let run = |at| self.parts.note(at).copied();
         Some([run(a)?, run(b)?, run(c)?, run(d)?])
     }
@@ -63,6 +80,10 @@ impl Blocks {
     pub(super) fn insert(&mut self, series: u32, blocks: &[Option<Box<[u8]>>]) {
         let end = (series as usize + 1) * self.views;
         if self.of.len() < end {
+            // By an eighth, not to the double.
+            if self.of.capacity() < end {
+                self.of.reserve_exact(end - self.of.len() + end / 8);
+            }
             self.of.resize(end, NONE);
         }
         for view in 0..self.views {
@@ -72,8 +93,7 @@ impl Blocks {
 
     /// Another block, or none, for a view.
     pub(super) fn set(&mut self, series: u32, view: usize, block: Option<&[u8]>) {
-        let made = block
-            .map_or(NONE, |block| v1::Block::cut(block).parts.map(|part| self.parts.enter(part)));
+        let made = block.map_or(NONE, |block| self.enter(block));
         let at = self.place(series, view);
         let old = match at.and_then(|at| self.of.get_mut(at)) {
             Some(place) => std::mem::replace(place, made),
@@ -96,11 +116,12 @@ impl Blocks {
         let mut new = Vec::with_capacity(series * kept.len());
         for of_series in old.chunks(self.views.max(1)) {
             for from in kept {
-                let parts = from.and_then(|from| of_series.get(from)).copied().unwrap_or(NONE);
-                new.push(parts.map(|part| self.parts.share(part)));
+                let [head, tail] =
+                    from.and_then(|from| of_series.get(from)).copied().unwrap_or(NONE);
+                new.push([self.parts.share(head), self.tails.share(tail)]);
             }
         }
-        old.into_iter().for_each(|parts| self.leave(parts));
+        old.into_iter().for_each(|block| self.leave(block));
         (self.of, self.views) = (new, kept.len());
     }
 
@@ -119,13 +140,22 @@ impl Blocks {
         self.parts.notes_mut().for_each(|(_, run)| *run = v2::Run::default());
     }
 
-    /// Gives back room that is far more than `series` need.
+    /// Series have other numbers.
+    pub(super) fn follow(&mut self, moves: &Moves) {
+        let old = std::mem::take(&mut self.of);
+        let of_series: Vec<&[Block]> = old.chunks(self.views.max(1)).collect();
+        let origins = moves.origins().filter_map(|from| of_series.get(from as usize));
+        self.of = origins.flat_map(|blocks| blocks.iter().copied()).collect();
+    }
+
+    /// Gives back room that is more than `series` need.
     pub(super) fn shrink(&mut self, series: usize) {
         let needed = series * self.views;
         self.of.truncate(needed);
-        if self.of.capacity() > needed + needed / 4 {
+        if self.of.capacity() > needed + needed / 16 {
             self.of.shrink_to_fit();
         }
+        self.tails.shrink();
         self.parts.shrink();
     }
 
@@ -133,7 +163,25 @@ impl Blocks {
         (view < self.views).then_some(series as usize * self.views + view)
     }
 
-    fn leave(&mut self, parts: Parts) {
-        parts.into_iter().for_each(|part| self.parts.leave(part));
+    fn enter(&mut self, block: &[u8]) -> Block {
+        let [head, tail @ ..] = v1::Block::cut(block).parts.map(|part| self.parts.enter(part));
+        let (at, is_new) = self.tails.enter_new(&tail);
+        if !is_new {
+            self.leave_parts(tail);
+        }
+        [head, at]
+    }
+
+    fn leave(&mut self, [head, tail]: Block) {
+        self.parts.leave(head);
+        if let Some(tail) = self.tails.leave(tail) {
+            self.leave_parts(tail);
+        }
+    }
+
+    fn leave_parts(&mut self, parts: Tail) {
+        for part in parts {
+            self.parts.leave(part);
+        }
     }
 }

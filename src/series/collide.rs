@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Fate, Line, Made, Tracker};
+use super::{Fate, Line, Made, Tracker, narrow};
 use crate::{
     flink::{self, names::PAGE_NAME},
     labels::Labels,
@@ -33,7 +33,7 @@ struct Collision {
 impl Tracker {
     /// Gives each colliding new line of the page a series of its own.
     pub(super) fn tell_apart(&mut self) {
-        if !self.lines.iter().any(|(_, line)| line.born == self.page) {
+        if self.new_lines.is_empty() {
             return;
         }
         for Collision { series, members } in self.collisions() {
@@ -43,11 +43,11 @@ impl Tracker {
 
     /// The collisions of this page.
     fn collisions(&self) -> Vec<Collision> {
-        let mut first_lines = vec![u32::MAX; self.series.capacity()];
+        let mut first_lines = vec![u32::MAX; self.series.end()];
         let mut collisions = BTreeMap::<u128, Collision>::new();
         for at in self.lines_here() {
             let Some(line) = self.lines.get(at as usize) else { continue };
-            let Fate::Series(series) = line.fate else { continue };
+            let Fate::Series(series) = line.fate() else { continue };
             let Some(first) = first_lines.get_mut(series as usize) else { continue };
             if *first == u32::MAX {
                 *first = at;
@@ -58,12 +58,13 @@ impl Tracker {
             let Some(older) = self.lines.get(*first as usize) else { continue };
             let normal = self.normal_of(at);
             if let Some(normal) = normal.filter(|_| normal == self.normal_of(*first))
-                && (older.ids != line.ids || names_differ(older, line))
+                && (self.whose_of(older).ids != self.whose_of(line).ids
+                    || self.names_differ(older, line))
             {
                 let collision = || Collision { series, members: Vec::new() };
                 collisions.entry(normal).or_insert_with(collision);
             }
-            if older.stands_back {
+            if older.stands_back() {
                 *first = at;
             }
         }
@@ -86,15 +87,15 @@ impl Tracker {
         let names = distinguishing(&ids);
         let mut given = Vec::new();
         for (&member, ids) in members.iter().zip(&ids) {
-            let line = self.lines.get(member as usize).map(|line| (line.born, line.fate));
+            let line = self.lines.get(member as usize).map(|line| (line.is_new(), line.fate()));
             let kept: Labels<'_> =
                 names.iter().filter_map(|&name| Some((name, ids.get(name)?))).collect();
             // A text that stands twice on the page is here twice; the first time settles it.
-            if line != Some((self.page, Fate::Series(series))) || kept.is_empty() {
+            if line != Some((true, Fate::Series(series))) || kept.is_empty() {
                 continue;
             }
             let about = self.series.get(series as usize).map(|series| series.about);
-            let base = self.series.get(series as usize).map(|series| series.identity.get());
+            let base = self.series.get(series as usize).map(|series| series.identity.bits());
             let Some((identity, mut blocks)) = self.with_ids(series, kept) else { continue };
             let (Some(about), Some(base)) = (about, base) else { continue };
             // What was kept from a view without the ids is so with them, for the same reason.
@@ -108,7 +109,7 @@ impl Tracker {
             let own = self.find_or_insert_series(identity, &blocks, about);
             let normal = self.normal_of(member);
             if let Some(line) = self.lines.get_mut(member as usize) {
-                line.fate = Fate::Series(own);
+                line.set_fate(Fate::Series(own));
             }
             normal.into_iter().for_each(|normal| self.set_normal(member, normal));
             // A metric that is on the page under two names has two lines for the one series.
@@ -119,20 +120,31 @@ impl Tracker {
         }
     }
 
+    /// Whether two lines are two metrics that naming made one. A former name is the same metric.
+    fn names_differ(&self, one: &Line, other: &Line) -> bool {
+        self.extra_of(one).name != self.extra_of(other).name
+            && !one.stands_back()
+            && !other.stands_back()
+    }
+
     /// Whether some of the lines have the same ids and are of different metrics.
     fn names_tell_apart(&self, members: &[u32]) -> bool {
         let mut names = BTreeMap::new();
         let lines = members.iter().filter_map(|&line| self.lines.get(line as usize));
-        let mut present = lines.filter(|line| !line.stands_back);
-        present.any(|line| *names.entry(line.ids).or_insert(line.name) != line.name)
+        let mut present = lines.filter(|line| !line.stands_back());
+        present.any(|line| {
+            let (ids, name) = (self.whose_of(line).ids, self.extra_of(line).name);
+            *names.entry(ids).or_insert(name) != name
+        })
     }
 
     /// The labels that normalisation dropped of a line, and its name on the page if naming changed it.
     pub(super) fn ids_of(&self, line: u32) -> Labels<'static> {
         let Some(line) = self.lines.get(line as usize) else { return Labels::new() };
-        let ids = self.texts.get(line.ids).and_then(|ids| v1::decode_labels(ids).ok());
+        let ids = self.texts.get(self.whose_of(line).ids);
+        let ids = ids.and_then(|ids| v1::decode_labels(ids).ok());
         let mut ids = ids.map(Labels::into_owned).unwrap_or_default();
-        let name = self.texts.get(line.name).filter(|_| !line.stands_back);
+        let name = self.texts.get(self.extra_of(line).name).filter(|_| !line.stands_back());
         if let Some(name) = name.and_then(|name| str::from_utf8(name).ok()) {
             ids.push(PAGE_NAME, name.to_owned());
         }
@@ -142,7 +154,7 @@ impl Tracker {
     /// The series' labels with the ids added, for each view.
     fn with_ids(&self, series: u32, mut ids: Labels<'_>) -> Option<(u128, Made)> {
         ids.sort();
-        let identity = self.series.get(series as usize)?.identity.get();
+        let identity = self.series.get(series as usize)?.identity.bits();
         Some((identity_with(identity, &ids), blocks_with(&self.blocks.all(series), &ids)))
     }
 }
@@ -152,14 +164,9 @@ fn ids_by_priority() -> impl Iterator<Item = &'static str> + Clone {
     flink::labels::IDS_BY_PRIORITY.into_iter().chain([PAGE_NAME])
 }
 
-/// Whether two lines are two metrics that naming made one. A former name is the same metric.
-fn names_differ(one: &Line, other: &Line) -> bool {
-    one.name != other.name && !one.stands_back && !other.stands_back
-}
-
 /// The identity of a series that got these ids back; they are sorted.
 fn identity_with(identity: u128, ids: &Labels<'_>) -> u128 {
-    xxh3_128(&[identity.to_le_bytes(), ids.identity().to_le_bytes()].concat())
+    narrow(xxh3_128(&[identity.to_le_bytes(), ids.identity().to_le_bytes()].concat()))
 }
 
 fn blocks_with(blocks: &[Option<Box<[u8]>>], ids: &Labels<'_>) -> Made {

@@ -17,12 +17,12 @@ use hashbrown::HashMap;
 use slab::Slab;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Tracker;
+use super::{Tracker, index::Mark};
 use crate::{
     exposition::Sample,
     flink::{
         catalogue::Found,
-        derived::{self, Derived, INPUTS, Past, Rule},
+        derived::{self, Derived, INPUTS, Past},
     },
 };
 
@@ -35,9 +35,12 @@ const PAST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 /// seconds has 26,000 in a day, and forgets those that are over early.
 const PASTS_MAX: usize = 4096;
 
+/// Makers that there may be room for without need.
+const SPARE: usize = 64;
+
 /// Where a line's values go: a maker's number times [`INPUTS`], plus which of its inputs, plus one. Every line
 /// of a page has room for one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Feed(NonZeroU32);
 
 impl Feed {
@@ -73,8 +76,7 @@ pub(super) struct Derivers {
 /// One derived series.
 #[derive(Debug)]
 struct Maker {
-    name: &'static str,
-    rule: Rule,
+    derived: &'static Derived,
     /// Its line of the relay's own.
     line: u32,
     /// Lines that feed it.
@@ -82,10 +84,12 @@ struct Maker {
     /// Number of the page that had one of them last.
     seen: u32,
     /// What its past is kept under.
-    key: u128,
+    key: Mark,
+    /// Number of the page that had a value last.
+    page: u32,
+    /// Which of the values are of that page, as bits.
+    has: u8,
     values: [f64; INPUTS],
-    /// Number of the page that each value is of.
-    pages: [u32; INPUTS],
 }
 
 /// A past, with the page and the time at which it was used last.
@@ -133,7 +137,7 @@ impl Tracker {
     /// Names of the derived metrics that the closed page has.
     pub fn derived_names(&self) -> BTreeSet<&'static str> {
         let makers = self.derivers.makers.iter().map(|(_, maker)| maker);
-        makers.filter(|maker| self.is_kept(maker.line)).map(|maker| maker.name).collect()
+        makers.filter(|maker| self.is_kept(maker.line)).map(|m| m.derived.name).collect()
     }
 
     /// Makes what follows from the page that is being closed.
@@ -152,12 +156,13 @@ impl Derivers {
         let Some(maker) = self.makers.get_mut(feed.maker()) else { return };
         maker.seen = page;
         let Some(value) = value else { return };
-        let slot = feed.slot();
-        let (Some(held), Some(of)) = (maker.values.get_mut(slot), maker.pages.get_mut(slot)) else {
-            return;
-        };
-        *held = if *of == page { maker.rule.fold(*held, value) } else { value };
-        *of = page;
+        if maker.page != page {
+            (maker.page, maker.has) = (page, 0);
+        }
+        let (slot, rule) = (feed.slot(), maker.derived.rule);
+        let Some(held) = maker.values.get_mut(slot) else { return };
+        *held = if maker.has >> slot & 1 == 1 { rule.fold(*held, value) } else { value };
+        maker.has |= 1 << slot;
     }
 
     /// Whether all that feeds this line of the relay's own has left the page, as when a job has restarted.
@@ -192,21 +197,32 @@ impl Derivers {
             if inputs.iter().all(Option::is_none) {
                 continue;
             }
-            let value = if maker.rule.has_past() {
-                let remembered = self.pasts.entry(maker.key).or_default();
+            let rule = maker.derived.rule;
+            let value = if rule.has_past() {
+                let remembered = self.pasts.entry(maker.key.bits()).or_default();
                 // Two lines of one job, which only labels of the user's tell apart.
                 if remembered.page == page {
                     continue;
                 }
                 (remembered.page, remembered.at_ms) = (page, now_ms);
-                maker.rule.value(inputs, &mut remembered.past, now_ms)
+                rule.value(inputs, &mut remembered.past, now_ms)
             } else {
-                maker.rule.value(inputs, &mut Past::default(), now_ms)
+                rule.value(inputs, &mut Past::default(), now_ms)
             };
             due.extend(value.map(|value| (maker.line, value)));
         }
         self.forget_pasts(page, now_ms);
         due
+    }
+
+    /// Gives back room that makers have left.
+    pub(super) fn shrink(&mut self) {
+        if self.makers.capacity() > self.makers.len() + self.makers.len() / 4 + SPARE {
+            self.makers.shrink_to_fit();
+        }
+        if self.index.capacity() > 4 * self.index.len() + SPARE {
+            self.index.shrink_to_fit();
+        }
     }
 
     fn forget_pasts(&mut self, page: u32, now_ms: i64) {
@@ -218,22 +234,21 @@ impl Derivers {
 }
 
 impl Maker {
-    fn new(derived: &Derived, sample: &Sample<'_>, text: &str, line: u32) -> Self {
+    fn new(derived: &'static Derived, sample: &Sample<'_>, text: &str, line: u32) -> Self {
         // A job keeps its id when its JobManager's host changes.
         let job = sample.labels().find(|(name, _)| *name == "job_id");
         let key = match &job {
             Some((_, id)) => xxh3_128([derived.name, "\0", id].concat().as_bytes()),
             None => xxh3_128(text.as_bytes()),
         };
-        let (values, pages) = ([0.0; INPUTS], [0; INPUTS]);
-        let (name, rule) = (derived.name, derived.rule);
-        Self { name, rule, line, lines: 0, seen: 0, key, values, pages }
+        let (key, values) = (key.into(), [0.0; INPUTS]);
+        Self { derived, line, lines: 0, seen: 0, key, page: 0, has: 0, values }
     }
 
     fn inputs(&self, page: u32) -> [Option<f64>; INPUTS] {
         let mut inputs = [None; INPUTS];
-        for ((input, value), of) in inputs.iter_mut().zip(self.values).zip(self.pages) {
-            *input = (of == page).then_some(value);
+        for (slot, (input, value)) in inputs.iter_mut().zip(self.values).enumerate() {
+            *input = (self.page == page && self.has >> slot & 1 == 1).then_some(value);
         }
         inputs
     }

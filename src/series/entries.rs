@@ -1,35 +1,15 @@
 //! Lines and series of a target: found by their hashes, entered when they are new.
 //!
-//! Invariants: a line's fingerprint and a series' identity are each in their table once; what an entry uses
+//! Invariants: no two lines have one fingerprint, no two series one identity; what an entry uses
 //! of the target's [`Pool`](super::pool::Pool)s it lets go of when it leaves ([`super::forget`]).
 
 use std::sync::Arc;
 
-use super::{Fate, Line, Series, Shaped, Tracker, pool::NOTHING};
-
-/// 128 bits of a hash that need no alignment of 16 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wide([u32; 4]);
-
-impl Wide {
-    pub(super) const fn get(self) -> u128 {
-        let [a, b, c, d] = self.0;
-        (a as u128) | (b as u128) << 32 | (c as u128) << 64 | (d as u128) << 96
-    }
-}
-
-impl From<u128> for Wide {
-    fn from(bits: u128) -> Self {
-        Self([0, 32, 64, 96].map(|shift| (bits >> shift) as u32))
-    }
-}
+use super::{Extra, Fate, Line, Series, Shaped, Tracker, Whose, index::narrow, pool::NOTHING};
 
 impl Tracker {
-    pub(super) fn find_line(&self, fingerprint: u128) -> Option<u32> {
-        let same = |&line: &u32| {
-            self.lines.get(line as usize).is_some_and(|l| l.fingerprint.get() == fingerprint)
-        };
-        self.line_table.find(fingerprint as u64, same).copied()
+    pub(super) fn find_line(&mut self, fingerprint: u128) -> Option<u32> {
+        self.line_index.find(&self.lines, fingerprint)
     }
 
     /// Finds or makes the series of a new line: what it is, its normal identity and its ids. `shown` is
@@ -43,6 +23,7 @@ impl Tracker {
         match shaped {
             Shaped::Dropped(reason) => (Fate::Dropped(reason), 0, NOTHING),
             Shaped::Series { identity, normal, blocks, unfit, ids } => {
+                let (identity, normal) = (narrow(identity), narrow(normal));
                 self.remember_unfit(identity, unfit, shown);
                 let ids = ids.map_or(NOTHING, |ids| self.texts.enter(&ids));
                 if !self.remade.is_empty() {
@@ -55,27 +36,52 @@ impl Tracker {
         }
     }
 
-    pub(super) fn add_line(&mut self, line: Line, normal: u128) -> u32 {
-        self.subjects.add_line(line.subject);
-        self.attempts.add_line(line.attempt);
-        let (fingerprint, fate) = (line.fingerprint.get(), line.fate);
+    /// Enters a new line, which takes the use of its [`Whose`] over.
+    pub(super) fn add_line(&mut self, mut line: Line, extra: Extra, normal: u128) -> u32 {
+        let Whose { subject, attempt, .. } = self.whose_of(&line);
+        self.subjects.add_line(subject);
+        self.attempts.add_line(attempt);
+        if extra != Extra::NONE {
+            let extra = self.extras.insert(extra);
+            line.extra = u32::try_from(extra).expect("one for each line at most");
+        }
+        let fate = line.fate();
         let line = self.lines.insert(line);
         let line = u32::try_from(line).expect("a page has less than 2^32 lines: pages are capped");
-        let lines = &self.lines;
-        let rehash = |&l: &u32| lines.get(l as usize).map_or(0, |l| l.fingerprint.get() as u64);
-        self.line_table.insert_unique(fingerprint as u64, line, rehash);
+        self.line_index.insert(&self.lines, line);
+        self.new_lines.push(line);
         if matches!(fate, Fate::Series(_)) {
             self.set_normal(line, normal);
         }
         line
     }
 
+    /// The number of what a new line has in common with others. Takes the use of its ids over.
+    pub(super) fn enter_whose(&mut self, whose: Whose) -> u32 {
+        let (at, is_new) = self.whose.enter_new(&whose);
+        if !is_new {
+            self.texts.leave(whose.ids);
+        }
+        at
+    }
+
+    /// What the line has in common with others.
+    #[inline]
+    pub(super) fn whose_of(&self, line: &Line) -> Whose {
+        self.whose.get(line.whose).copied().unwrap_or(Whose::NONE)
+    }
+
+    /// What the line has that most lines do not.
+    pub(super) fn extra_of(&self, line: &Line) -> Extra {
+        self.extras.get(line.extra as usize).copied().unwrap_or(Extra::NONE)
+    }
+
     /// Identity of a line's labels after normalisation, before `metric_relabel_configs`. That is nearly
     /// always its series', and kept only where it is not.
     pub(super) fn normal_of(&self, line: u32) -> Option<u128> {
-        let Fate::Series(series) = self.lines.get(line as usize)?.fate else { return None };
+        let Fate::Series(series) = self.lines.get(line as usize)?.fate() else { return None };
         let own = self.normals.get(&line).copied();
-        own.or_else(|| Some(self.series.get(series as usize)?.identity.get()))
+        own.or_else(|| Some(self.series.get(series as usize)?.identity.bits()))
     }
 
     pub(super) fn set_normal(&mut self, line: u32, normal: u128) {
@@ -88,10 +94,8 @@ impl Tracker {
         Arc::clone(self.shared.get_or_insert_with(text, |text| Arc::from(text)))
     }
 
-    pub(super) fn find_series(&self, identity: u128) -> Option<u32> {
-        let same =
-            |&at: &u32| self.series.get(at as usize).is_some_and(|s| s.identity.get() == identity);
-        self.series_table.find(identity as u64, same).copied()
+    pub(super) fn find_series(&mut self, identity: u128) -> Option<u32> {
+        self.series_index.find(&self.series, identity)
     }
 
     /// Takes the use of `about` over.
@@ -105,20 +109,9 @@ impl Tracker {
             self.abouts.leave(about);
             return known;
         }
-        let series = Series {
-            identity: identity.into(),
-            about,
-            seen: 0,
-            withheld: 0,
-            line: u32::MAX,
-            live: false,
-            own_timestamp: false,
-        };
-        let at = self.series.insert(series);
+        let at = self.series.insert(Series::new(identity, about));
         let at = u32::try_from(at).expect("as many series as lines at most");
-        let series = &self.series;
-        let rehash = |&at: &u32| series.get(at as usize).map_or(0, |s| s.identity.get() as u64);
-        self.series_table.insert_unique(identity as u64, at, rehash);
+        self.series_index.insert(&self.series, at);
         self.blocks.insert(at, blocks);
         at
     }

@@ -1,7 +1,7 @@
 //! Samples whose values stand under wrong label names: found when their line is new, dropped on each page, and
 //! told with their place each time, as lines that cannot be read are.
 
-use super::{Dropped, Fate, ObserveError, Tracker};
+use super::{Dropped, Fate, Line, ObserveError, Tracker};
 use crate::{
     exposition::{self, Sample},
     flink::misplaced::{Misplaced, misplaced},
@@ -30,7 +30,7 @@ impl Tracker {
     #[inline]
     pub(super) fn told(&self, line: u32, text: &[u8], kept: bool) -> Result<bool, ObserveError> {
         let is_mislabelled = || {
-            let fate = self.lines.get(line as usize).map(|line| line.fate);
+            let fate = self.lines.get(line as usize).map(Line::fate);
             fate == Some(Fate::Dropped(Dropped::Mislabelled))
         };
         if kept || !is_mislabelled() {

@@ -16,13 +16,13 @@ impl Tracker {
         self.attempts.adopt(names);
         let changed = self.subjects.adopt(names);
         if !changed.is_empty() {
-            self.drop_lines(|line| !changed.contains(&line.subject));
+            self.drop_lines(|_, whose| !changed.contains(&whose.subject));
         }
     }
 
     /// Leaves the names of pages as they are from now on.
     pub fn leave_names(&mut self) {
-        self.drop_lines(|_| false);
+        self.drop_lines(|_, _| false);
         self.subjects = Subjects::default();
         self.attempts = Attempts::default();
     }

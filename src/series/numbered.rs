@@ -6,7 +6,7 @@
 //! from the encoded labels of 1.0 when a receiver first wants 2.0, so that a relay whose receivers
 //! all speak 1.0 pays nothing for them.
 
-use super::{Fate, Line, Tracker, family::Families};
+use super::{Fate, Tracker, family::Families};
 use crate::{
     exposition::{self, Sample},
     flink::{self, Metric, catalogue::Found, rest::AttemptId},
@@ -129,8 +129,9 @@ impl Tracker {
     /// The samples of the closed page for one view, as [`Tracker::samples`].
     pub fn numbered(&self, view: usize) -> impl Iterator<Item = Numbered> {
         self.observed.iter().filter_map(move |sample| {
-            let &Line { fate, attempt, .. } = self.lines.get(sample.line as usize)?;
-            let Fate::Series(at) = fate else { return None };
+            let line = self.lines.get(sample.line as usize)?;
+            let Fate::Series(at) = line.fate() else { return None };
+            let attempt = self.whose_of(line).attempt;
             let series = self.numbers_of(at, self.series.get(at as usize)?.about, view)?;
             let (timestamp_ms, start_ms) = (self.time_of(sample), self.attempts.start_ms(attempt));
             Some(Numbered { series, timestamp_ms, value: sample.value, start_ms })

@@ -37,8 +37,8 @@ impl Tracker {
         if !matches!(rest.first(), Some(b' ' | b'\t')) || !self.remade.is_empty() {
             return None;
         }
-        if xxh3_128(series) != line.fingerprint.get()
-            || line.fate == Fate::Dropped(Dropped::Mislabelled)
+        if !line.fingerprint.is(xxh3_128(series))
+            || line.fate() == Fate::Dropped(Dropped::Mislabelled)
         {
             return None;
         }
@@ -56,6 +56,14 @@ impl Tracker {
             Some(last) => last.next,
             None => self.first,
         }
+    }
+
+    /// The line of this text, looked for where it is expected first.
+    pub(super) fn find_next(&mut self, fingerprint: u128) -> Option<u32> {
+        let at = self.expected();
+        let line = self.lines.get(at as usize);
+        let is_next = line.is_some_and(|line| line.fingerprint.is(fingerprint));
+        if is_next { Some(at) } else { self.find_line(fingerprint) }
     }
 
     /// A line of the page was read; from now on it is expected behind the one before it.

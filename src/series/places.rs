@@ -4,7 +4,7 @@
 //! former name too stands back for its present one, wherever on the page that is: families come in any
 //! order. So lines that stand back take their places last, and have one only where no other line does.
 
-use super::{Dropped, Fate, Observed, Tally, Tracker};
+use super::{Dropped, Fate, Line, Observed, Tally, Tracker};
 use crate::flink::budget::{Demands, Grants};
 
 impl Tracker {
@@ -36,7 +36,7 @@ impl Tracker {
         self.observed_most = observed.len();
         let mut late = Vec::new();
         observed.retain(|sample| {
-            let stands_back = self.lines.get(sample.line as usize).is_some_and(|l| l.stands_back);
+            let stands_back = self.lines.get(sample.line as usize).is_some_and(Line::stands_back);
             if stands_back {
                 late.push(*sample);
             }
@@ -56,20 +56,18 @@ impl Tracker {
     fn take_place(&mut self, sample: &Observed, page: u32, scraped_at_ms: i64) -> bool {
         let own_timestamp = self.time_of(sample) != scraped_at_ms;
         let Some(line) = self.lines.get(sample.line as usize) else { return false };
-        let Fate::Series(series) = line.fate else { return false };
+        let Fate::Series(series) = line.fate() else { return false };
         let Some(series) = self.series.get_mut(series as usize) else { return false };
-        if series.seen == page {
-            let holder = self.lines.get(series.line as usize);
-            let stood_back = line.stands_back && holder.is_some_and(|holder| !holder.stands_back);
+        if series.is_sent_on(page) {
+            let stood_back = line.stands_back() && !series.stands_back();
             let reason = if stood_back { Dropped::FormerName } else { Dropped::Duplicate };
             self.tally.dropped.add(reason, 1);
             return false;
         }
-        series.seen = page;
-        series.line = sample.line;
-        series.own_timestamp = own_timestamp;
-        if !series.live {
-            series.live = true;
+        series.send(page, line.stands_back(), own_timestamp);
+        self.series_here += 1;
+        if !series.is_live() {
+            series.set_live(true);
             self.tally.series_added += 1;
         }
         if let Some(group) = self.tally.groups.at(line.group) {

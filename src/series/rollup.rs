@@ -399,9 +399,11 @@ impl Tracker {
         }
         let mut used = HashSet::new();
         let mut used_jobs = HashSet::new();
-        for (_, line) in &self.lines {
-            used.insert(line.role.member);
-            used_jobs.insert(line.role.job);
+        for (_, extra) in self.extras.iter() {
+            used.insert(extra.member);
+        }
+        for whose in self.whose.iter() {
+            used_jobs.insert(whose.job);
         }
         let mut used_rollups = HashSet::new();
         members.retain(|at, member| {

@@ -26,7 +26,7 @@ impl Tracker {
     fn sent(&self, view: usize) -> impl Iterator<Item = (&Line, Block<'_>, &Observed)> + '_ {
         self.observed.iter().filter_map(move |sample| {
             let line = self.lines.get(sample.line as usize)?;
-            let Fate::Series(series) = line.fate else { return None };
+            let Fate::Series(series) = line.fate() else { return None };
             Some((line, self.blocks.get(series, view)?, sample))
         })
     }
@@ -39,7 +39,7 @@ impl Tracker {
 
     pub(super) fn stale_series(&self) -> impl Iterator<Item = (u32, &Series)> {
         let page = self.page;
-        self.live_series().filter(move |(_, series)| series.seen != page)
+        self.live_series().filter(move |(_, series)| !series.is_sent_on(page))
     }
 
     /// The encoded labels, for one view, of all series that receivers know: what gets markers when a
@@ -51,6 +51,6 @@ impl Tracker {
 
     pub(super) fn live_series(&self) -> impl Iterator<Item = (u32, &Series)> {
         let series = self.series.iter().map(|(at, series)| (at as u32, series));
-        series.filter(|(_, s)| s.live && !s.own_timestamp)
+        series.filter(|(_, s)| s.is_live() && !s.has_own_timestamp())
     }
 }

@@ -46,6 +46,11 @@ impl Dropped {
         Self::Mislabelled,
     ];
 
+    /// One of [`Dropped::ALL`].
+    pub(super) fn at(position: usize) -> Self {
+        Self::ALL.get(position).copied().unwrap_or(Self::Syntax)
+    }
+
     /// The reason as a label value.
     pub const fn as_str(self) -> &'static str {
         match self {

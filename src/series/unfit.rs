@@ -4,7 +4,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Fate, LabelLimit, Limits, Shaper, Tracker};
+use super::{Fate, LabelLimit, Limits, Line, Shaper, Tracker};
 use crate::remote_write::v1;
 
 /// Why a series is kept from a receiver, which would refuse it and all that is sent with it.
@@ -171,10 +171,10 @@ impl Tracker {
             return counts;
         }
         for sample in &self.observed {
-            let fate = self.lines.get(sample.line as usize).map(|line| line.fate);
+            let fate = self.lines.get(sample.line as usize).map(Line::fate);
             let Some(Fate::Series(series)) = fate else { continue };
             let Some(series) = self.series.get(series as usize) else { continue };
-            match self.unfit.why(series.identity.get(), view) {
+            match self.unfit.why(series.identity.bits(), view) {
                 None => {}
                 Some(Unfit::Limit(_)) => counts.label_limit += 1,
                 Some(Unfit::MetricName | Unfit::LabelName) => counts.invalid += 1,

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fate, Tracker};
+use super::{Fate, Line, Tracker};
 use crate::{
     exposition::Sample,
     flink::{catalogue::Found, sentinels::NoValue},
@@ -58,43 +58,42 @@ impl Tracker {
         self.observed.iter().map(|sample| sample.line).chain(self.withheld.iter().copied())
     }
 
-    /// Makes the series of withheld lines outlive the page, as far as these lines do.
+    /// Makes the series of withheld lines outlive the page, as far as these lines do. They have had their markers.
     pub(super) fn keep_withheld(&mut self) {
         let page = self.page;
+        self.withheld_len = 0;
         for &line in &self.withheld {
-            let fate = self.lines.get(line as usize).map(|line| line.fate);
+            let fate = self.lines.get(line as usize).map(Line::fate);
             let Some(Fate::Series(series)) = fate else { continue };
-            if let Some(series) = self.series.get_mut(series as usize) {
-                series.withheld = page;
+            // One with a sample on another line is here anyway.
+            if let Some(series) = self.series.get_mut(series as usize)
+                && series.withhold(page)
+            {
+                series.set_live(false);
+                self.series_here += 1;
+                self.withheld_len += 1;
             }
         }
     }
 
-    /// The withheld series have had their markers.
-    pub(super) fn end_withheld(&mut self) {
-        self.withheld_len = 0;
-        if self.withheld.is_empty() {
+    /// Forgets withheld series whose blocks were made anew: these are not known to anyone and are gone, so what
+    /// they were made for begins anew with its next value.
+    pub(super) fn forget_remade(&mut self) {
+        if self.remade.is_empty() || self.withheld.is_empty() {
             return;
         }
         let page = self.page;
-        if !self.remade.is_empty() {
-            // Blocks that were made anew are not known to anyone and are gone: what they were made
-            // for begins anew with its next value.
-            let mut gone = BTreeSet::new();
-            for (at, series) in &mut self.series {
-                if series.withheld == page && series.seen != page {
-                    series.withheld = 0;
-                    gone.insert(at as u32);
-                }
-            }
-            self.drop_lines(|line| !matches!(line.fate, Fate::Series(s) if gone.contains(&s)));
-            return;
-        }
-        for (_, series) in &mut self.series {
-            if series.withheld == page && series.seen != page {
-                series.live = false;
-                self.withheld_len += 1;
+        let mut gone = BTreeSet::new();
+        for (at, series) in self.series.iter_mut() {
+            if series.is_withheld_on(page) && !series.is_sent_on(page) {
+                series.leave();
+                gone.insert(at as u32);
             }
         }
+        self.series_here -= gone.len();
+        self.withheld_len = 0;
+        self.drop_lines(
+            |line, _| !matches!(line.fate(), Fate::Series(series) if gone.contains(&series)),
+        );
     }
 }

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::{Names, Want};
 
 /// An attempt on one target's page, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttemptId(u32);
 
 /// The attempts of one target, see the module's documentation.

@@ -46,6 +46,7 @@ fn scrape(
     let sent = tracker.samples(0).map(|(block, _, value)| (text(block), value)).collect();
     let stale = tracker.stale(0).map(text).collect();
     tracker.forget_stale();
+    tracker.rest();
     (sent, stale, tally)
 }
 

@@ -63,6 +63,7 @@ fn sent(
     }
     symbols.settle();
     tracker.forget_stale();
+    tracker.rest();
     fragments.iter().map(|fragment| body(std::iter::once(fragment))).collect()
 }
 

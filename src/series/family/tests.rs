@@ -9,7 +9,7 @@ use crate::{
     exposition::{self, Entry},
     labels::Labels,
     remote_write::v1,
-    series::{Line, Shaper, View},
+    series::{Extra, Line, Shaper, View},
 };
 
 const NOW: i64 = 1_000;
@@ -46,7 +46,8 @@ fn known(mut tracker: Tracker) -> Vec<String> {
         format!("{group:?} {} {value}", v1::decode_labels(block).unwrap())
     }));
     known.extend(tracker.lines.iter().map(|(at, line)| {
-        let &Line { fate, group, name, stands_back, no_value, feed, .. } = line;
+        let (&Line { group, no_value, .. }, fate) = (line, line.fate());
+        let (Extra { name, feed, .. }, stands_back) = (tracker.extra_of(line), line.stands_back());
         format!("{at} {fate:?} {group} {name} {stands_back} {no_value} {}", feed.is_some())
     }));
     let series = tracker.series.iter();

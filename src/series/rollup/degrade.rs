@@ -14,7 +14,7 @@ use crate::{
         budget::{Demand, Demands, Grants},
         rollup::Level,
     },
-    series::{Dropped, Fate, Observed, Tracker},
+    series::{Dropped, Fate, Line, Observed, Tracker},
 };
 
 impl Tracker {
@@ -50,15 +50,16 @@ impl Tracker {
     /// Lines whose job has been degraded are sent no more, from this page on.
     fn replace_sources(&mut self) {
         let (rollups, policy) = (&self.rollups, &self.shaper.rollups);
-        for (_, line) in &mut self.lines {
-            let member = rollups.members.get(line.role.member as usize);
+        for (_, line) in self.lines.iter_mut() {
+            let extra = self.extras.get(line.extra as usize);
+            let member = extra.and_then(|extra| rollups.members.get(extra.member as usize));
             if member.is_some_and(|m| rollups.replaces(m.group, m.job, policy)) {
-                line.fate = Fate::Dropped(Dropped::RolledUp);
+                line.set_fate(Fate::Dropped(Dropped::RolledUp));
             }
         }
         let Self { lines, observed, tally, .. } = self;
         observed.retain(|sample| {
-            let fate = lines.get(sample.line as usize).map(|line| line.fate);
+            let fate = lines.get(sample.line as usize).map(Line::fate);
             let gone = fate == Some(Fate::Dropped(Dropped::RolledUp));
             tally.dropped.add(Dropped::RolledUp, u64::from(gone));
             !gone
@@ -75,7 +76,7 @@ impl Tracker {
             }
         }
         if !restored.is_empty() {
-            self.drop_lines(|line| !restored.contains(&line.role.job));
+            self.drop_lines(|_, whose| !restored.contains(&whose.job));
         }
     }
 
@@ -83,8 +84,8 @@ impl Tracker {
     pub(in crate::series) fn keep_to(&mut self, grants: &Grants) {
         let series_of = |line: u32| {
             let line = self.lines.get(line as usize)?;
-            let Fate::Series(at) = line.fate else { return None };
-            Some((at, line.role.job, self.series.get(at as usize)?.live))
+            let Fate::Series(at) = line.fate() else { return None };
+            Some((at, self.whose_of(line).job, self.series.get(at as usize)?.is_live()))
         };
         let mut room: HashMap<u32, u64> = HashMap::new();
         for (id, job) in &self.rollups.jobs {
@@ -135,8 +136,8 @@ impl Tracker {
             }
         };
         let lines = self.observed.iter().filter_map(|s| self.lines.get(s.line as usize));
-        for line in lines.filter(|line| line.role.member == NONE) {
-            count(line.role.job, &|_| true, 1);
+        for line in lines.filter(|line| self.extra_of(line).member == NONE) {
+            count(self.whose_of(line).job, &|_| true, 1);
         }
         let level = |group: Group, demanded: Level| {
             policy.level(group).map_or(Level::Subtask, |level| level.max(demanded))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Destination, NONE, Role, Rollup, hash};
+use super::{Destination, NONE, Rollup, hash};
 use crate::{
     flink::{
         rest::AttemptId,
@@ -10,7 +10,7 @@ use crate::{
     },
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v1, v2::About},
-    series::{Dropped, Fate, Line, Observed, Shaped, Tracker, pool::NOTHING},
+    series::{Dropped, Extra, Fate, Line, Observed, Shaped, Tracker, Whose, pool::NOTHING},
 };
 
 /// What is known of the series that were made under one name.
@@ -92,12 +92,13 @@ impl Tracker {
     fn make_sample(&mut self, line: u32, value: f64, scraped_at_ms: i64) {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return };
+        self.lines_here += usize::from(state.seen != page);
         state.seen = page;
         self.tally.made += 1;
         if let Some(group) = self.tally.groups.at(state.group) {
             group.made += 1;
         }
-        match state.fate {
+        match state.fate() {
             Fate::Dropped(reason) => self.tally.dropped.add(reason, 1),
             Fate::Series(_) => {
                 self.scraped_at_ms = scraped_at_ms;
@@ -108,9 +109,11 @@ impl Tracker {
 
     fn withhold_rollup(&mut self, at: u32, function: Function) {
         let rollup = self.rollups.rollups.get(at as usize);
-        let line = rollup.and_then(|rollup| self.find_line(rollup.fingerprint(function)));
+        let fingerprint = rollup.map(|rollup| rollup.fingerprint(function));
+        let line = fingerprint.and_then(|fingerprint| self.find_line(fingerprint));
         let Some(line) = line else { return };
         if let Some(state) = self.lines.get_mut(line as usize) {
+            self.lines_here += usize::from(state.seen != self.page);
             state.seen = self.page;
             self.withheld.push(line);
         }
@@ -120,7 +123,7 @@ impl Tracker {
     fn rollup_line(&mut self, at: u32, function: Function) -> u32 {
         let Some(rollup) = self.rollups.rollups.get(at as usize) else { return NONE };
         let fingerprint = rollup.fingerprint(function);
-        let known = self.find_line(fingerprint);
+        let known = self.line_index.find(&self.lines, fingerprint);
         if let Some(known) = known.filter(|_| self.remade.is_empty()) {
             return known;
         }
@@ -134,28 +137,13 @@ impl Tracker {
             return line;
         }
         let (about, group, subject) = (rollup.about(function), rollup.group, rollup.subject);
-        let role = Role { job: rollup.job, ..Role::NONE };
+        let job = rollup.job;
         let enter = |tracker: &mut Self| tracker.abouts.enter(&about);
         let (fate, normal, ids) = self.settle(shaped, shown.as_bytes(), enter);
-        let line = Line {
-            fingerprint: fingerprint.into(),
-            len: 0,
-            next: NOTHING,
-            fate,
-            group: u8::try_from(group.index()).expect("there are less than 64 groups"),
-            born: self.page,
-            seen: 0,
-            ids,
-            name: NOTHING,
-            stands_back: false,
-            subject,
-            role,
-            is_made: false,
-            attempt: AttemptId::NONE,
-            no_value: 0,
-            feed: None,
-        };
-        self.add_line(line, normal)
+        let group = u8::try_from(group.index()).expect("there are less than 64 groups");
+        let whose = self.enter_whose(Whose { ids, subject, attempt: AttemptId::NONE, job });
+        let line = Line::new(fingerprint, fate, group, whose);
+        self.add_line(line, Extra::NONE, normal)
     }
 
     /// What is known of the roll-ups that the closed page has, by name.
