@@ -59,7 +59,7 @@ impl Blocks {
     pub(super) fn get(&self, series: u32, view: usize) -> Option<v1::Block<'_>> {
         let [a, b, c, d] = self.parts_of(series, view)?;
         let part = |at| self.parts.get(at);
-        let parts = [part(a)?, part(b)?, part(c)?, part(d)?];
+        let parts: [&[u8]; v1::PARTS] = [part(a)?, part(b)?, part(c)?, part(d)?];
         Some(v1::Block { parts, numbers: Some([a, b, c, d]) })
     }
 

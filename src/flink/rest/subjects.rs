@@ -22,6 +22,7 @@
 //! name back makes two series equal. That is noticed, and the target keeps its page's names.
 
 mod found;
+mod subject;
 
 use std::{
     borrow::Cow,
@@ -31,7 +32,10 @@ use std::{
 
 use slab::Slab;
 
-use self::found::{Found, JOB_ID, JOB_NAME, TASK_NAME, TM, hash};
+use self::{
+    found::{Found, JOB_ID, JOB_NAME, TASK_NAME, TM},
+    subject::{Given, Subject},
+};
 use super::{Names, Want, info, spelling};
 use crate::{flink::NAME_PREFIX, labels::Labels};
 
@@ -72,30 +76,6 @@ enum Use {
         left: u32,
     },
     Shared,
-}
-
-#[derive(Debug, Default)]
-struct Subject {
-    key: u128,
-    tm: Option<Given>,
-    job_id: Option<Box<str>>,
-    job_name: Option<Given>,
-    task_id: Option<Box<str>>,
-    task_name: Option<Given>,
-    /// A process's own series: the job that uses it alone, by id and true name.
-    own: Option<Option<(Box<str>, Arc<str>)>>,
-    /// Only the JobManager that leads shows it.
-    tells_leader: bool,
-    lines: usize,
-    /// It was not there before this page.
-    is_new: bool,
-}
-
-/// A label's value on the page, and the true one where it is known.
-#[derive(Debug)]
-struct Given {
-    page: Box<str>,
-    name: Option<Arc<str>>,
 }
 
 impl SubjectId {
@@ -366,90 +346,6 @@ impl PartialOrd for SubjectId {
 impl Ord for SubjectId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.cmp(&other.0)
-    }
-}
-
-// === impl Subject ===
-
-impl Subject {
-    /// Looks up what is not known yet; whether something is now that was not.
-    fn complete(&mut self, names: &Names, jobs: Option<&BTreeMap<Box<str>, Use>>) -> bool {
-        let mut changed = false;
-        let mut fill = |given: &mut Option<Given>, name: &dyn Fn(&str) -> Option<Arc<str>>| {
-            if let Some(given) = given.as_mut().filter(|given| given.name.is_none()) {
-                given.name = name(&given.page);
-                changed |= given.name.is_some();
-            }
-        };
-        fill(&mut self.tm, &|page| names.task_manager(page));
-        if let Some(job) = &self.job_id {
-            fill(&mut self.job_name, &|page| names.job(job, page));
-            if let Some(task) = &self.task_id {
-                fill(&mut self.task_name, &|page| names.task(job, task, page));
-            }
-        }
-        let own = self.used_by(names, jobs);
-        changed |= own != self.own;
-        self.own = own;
-        changed
-    }
-
-    /// Of a process's own series: the job to name in them.
-    fn used_by(
-        &self,
-        names: &Names,
-        jobs: Option<&BTreeMap<Box<str>, Use>>,
-    ) -> Option<Option<(Box<str>, Arc<str>)>> {
-        let before = self.own.as_ref()?;
-        let used = self.tm.as_ref().and_then(|tm| jobs?.get(&tm.page));
-        Some(match used {
-            Some(Use::One { job, is_idle: true, .. }) if names.has_ended(job) => None,
-            Some(Use::One { job, page_name, .. }) => match before {
-                Some((named, _)) if named == job => before.clone(),
-                // While its name is not known the job before it would be a lie.
-                _ => names.job(job, page_name).map(|name| (job.clone(), name)),
-            },
-            Some(Use::Shared) | None => None,
-        })
-    }
-
-    fn wants(&self) -> Vec<Want> {
-        let mut wants = Vec::new();
-        let is_unknown = |given: &Option<Given>| given.as_ref().is_some_and(|g| g.name.is_none());
-        if let Some(tm) = self.tm.as_ref().filter(|tm| tm.name.is_none()) {
-            wants.push(Want::TaskManager(tm.page.clone()));
-        }
-        if let Some(job) = &self.job_id {
-            if is_unknown(&self.job_name) {
-                wants.push(Want::Job(job.clone()));
-            }
-            if let Some(task) = self.task_id.as_ref().filter(|_| is_unknown(&self.task_name)) {
-                wants.push(Want::Task(job.clone(), task.clone()));
-            }
-        }
-        wants
-    }
-
-    /// What tells this subject's series from those of others, as they are sent.
-    fn given_key(&self, operator: &str) -> u128 {
-        let name = |given: &Option<Given>| match given {
-            Some(Given { name: Some(name), .. }) => name.to_string(),
-            Some(Given { page, .. }) => page.to_string(),
-            None => String::new(),
-        };
-        let (tm, job, task) = (name(&self.tm), name(&self.job_name), name(&self.task_name));
-        let id = self.job_id.as_deref().unwrap_or_default();
-        hash([&tm, id, &job, &task, operator]).digest128()
-    }
-
-    /// The same, as they stand on the page.
-    fn page_key(&self, operator: &str) -> u64 {
-        fn page(given: &Option<Given>) -> &str {
-            given.as_ref().map_or("", |given| &given.page)
-        }
-        let id = self.job_id.as_deref().unwrap_or_default();
-        let parts = [page(&self.tm), id, page(&self.job_name), page(&self.task_name), operator];
-        hash(parts).digest()
     }
 }
 
