@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{Criterion, Throughput};
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use flinkrelay::{
     labels::{Labels, METRIC_NAME},
     remote_write::{
@@ -147,25 +147,30 @@ fn message(series: &[Labels<'_>]) -> WriteRequest {
     WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() }
 }
 
+/// How many bytes a sample comes to.
 #[expect(clippy::print_stdout, reason = "a bench reports on the terminal")]
+fn print_sizes(series: &[Labels<'_>], ready: &[Box<[u8]>], now: Instant) {
+    let mut encoder = Encoder::new(2_000);
+    let raw: usize = ready.iter().map(|b| v1::series_len(b.len(), TIMESTAMP_MS)).sum();
+    let sent = scrape(&mut encoder, ready, now).len();
+    let per_sample = |bytes: usize| bytes as f64 / SERIES as f64;
+    println!("1.0: bytes per sample: {:.1} raw, {:.1} sent", per_sample(raw), per_sample(sent));
+    let mut symbols = Symbols::default();
+    let known = numbered(&mut symbols, series);
+    let (raw, sent) = scrape_v2(&symbols, &known, now);
+    let (raw, sent) = (raw as f64 / SERIES as f64, per_sample(sent.len()));
+    let zstd_bytes = zstd(&scrape(&mut encoder, ready, now)).expect("a body of ours").len();
+    println!("1.0 in zstd: bytes per sample: {:.1} sent", per_sample(zstd_bytes));
+    println!("2.0: bytes per sample: {raw:.1} raw, {sent:.1} sent, with metadata");
+}
+
 fn benches(criterion: &mut Criterion) {
     let now = Instant::now();
     let series = series();
     let ready = blocks(&series);
+    print_sizes(&series, &ready, now);
     let mut encoder = Encoder::new(2_000);
     let mut snappy = snap::raw::Encoder::new();
-
-    let raw: usize = ready.iter().map(|b| v1::series_len(b.len(), TIMESTAMP_MS)).sum();
-    let sent = scrape(&mut encoder, &ready, now).len();
-    let per_sample = |bytes: usize| bytes as f64 / SERIES as f64;
-    println!("1.0: bytes per sample: {:.1} raw, {:.1} sent", per_sample(raw), per_sample(sent));
-    let mut symbols = Symbols::default();
-    let known = numbered(&mut symbols, &series);
-    let (raw, sent) = scrape_v2(&symbols, &known, now);
-    let (raw, sent) = (raw as f64 / SERIES as f64, per_sample(sent.len()));
-    let zstd_bytes = zstd(&scrape(&mut encoder, &ready, now)).expect("a body of ours").len();
-    println!("1.0 in zstd: bytes per sample: {:.1} sent", per_sample(zstd_bytes));
-    println!("2.0: bytes per sample: {raw:.1} raw, {sent:.1} sent, with metadata");
 
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(SERIES as u64));
@@ -205,20 +210,7 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("labels to a body", |b| {
         b.iter(|| scrape(&mut encoder, &blocks(black_box(&series)), now));
     });
-    group.bench_function("2.0, numbered series to a body", |b| {
-        b.iter(|| scrape_v2(&symbols, black_box(&known), now));
-    });
-    group.bench_function("2.0, labels to a body", |b| {
-        b.iter(|| {
-            let mut symbols = Symbols::default();
-            let series = numbered(&mut symbols, black_box(&series));
-            scrape_v2(&symbols, &series, now)
-        });
-    });
-    group.bench_function("2.0 to 1.0", |b| {
-        let (_, body) = scrape_v2(&symbols, &known, now);
-        b.iter(|| v2::downgrade(black_box(&body)).expect("a body of ours"));
-    });
+    benches_v2(&mut group, &series, now);
     group.bench_function("a body from snappy to zstd", |b| {
         let body = scrape(&mut encoder, &ready, now);
         b.iter(|| zstd(black_box(&body)).expect("a body of ours"));
@@ -234,6 +226,25 @@ fn benches(criterion: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+fn benches_v2(group: &mut BenchmarkGroup<'_, WallTime>, series: &[Labels<'_>], now: Instant) {
+    let mut symbols = Symbols::default();
+    let known = numbered(&mut symbols, series);
+    group.bench_function("2.0, numbered series to a body", |b| {
+        b.iter(|| scrape_v2(&symbols, black_box(&known), now));
+    });
+    group.bench_function("2.0, labels to a body", |b| {
+        b.iter(|| {
+            let mut symbols = Symbols::default();
+            let series = numbered(&mut symbols, black_box(series));
+            scrape_v2(&symbols, &series, now)
+        });
+    });
+    group.bench_function("2.0 to 1.0", |b| {
+        let (_, body) = scrape_v2(&symbols, &known, now);
+        b.iter(|| v2::downgrade(black_box(&body)).expect("a body of ours"));
+    });
 }
 
 fn main() {

@@ -343,7 +343,7 @@ impl Direct {
             to -= common_suffix(known.get(from..).unwrap_or_default(), rest);
             self.elements.copy(offset, begin, begin + from as u32);
         }
-        let kept = self.known(number).map_or(Kept::default(), |known| known.kept);
+        let kept = self.known(number).map_or_else(Kept::default, |known| known.kept);
         let Self { elements, texts, .. } = self;
         let kept = texts.tell(elements, begin, bytes, (from, to), kept);
         if let Some(known) = self.known_mut(number) {
