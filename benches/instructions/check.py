@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-# Measured with Rust 1.95 on x86-64: 38,200 and 2,720.
+# Measured with Rust 1.95 on x86-64: 28,100 and 2,760.
 COLD_MAX = 42_000
 WARM_MAX = 4_100
 # Pages by which two runs differ.
