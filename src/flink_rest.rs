@@ -46,6 +46,10 @@ const REST_PORT: u16 = 8081;
 /// JobManager whose pages are no longer scraped.
 const FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
 
+/// The same while there is no endpoint to ask: jobs that restart all day are not to be remembered for that.
+/// Longer than scrapes are apart.
+const FORGET_UNASKED_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// After this many intervals without an answer, what was told of a cluster is no longer shown as info.
 const INFO_INTERVALS: u32 = 3;
 
@@ -125,7 +129,11 @@ impl Rest {
             return;
         }
         let mut state = lock(&self.state);
-        state.wants.add(unknown, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        state.wants.add(unknown, now);
+        if state.endpoints.is_empty() {
+            state.wants.settle_unasked(now, FORGET_UNASKED_AFTER);
+        }
         for endpoint in &state.endpoints {
             endpoint.wake.notify_one();
         }

@@ -79,6 +79,8 @@ impl fmt::Display for Want {
 #[derive(Clone, Debug, Default)]
 pub struct Wants {
     wants: BTreeMap<Want, State>,
+    /// When what nobody is asked about was forgotten last.
+    unasked: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -197,6 +199,15 @@ impl Wants {
             now.saturating_duration_since(state.seen) < longest && !is_known(want)
         });
     }
+
+    /// Forgets what no page has shown for `longest` while there is no endpoint, so that no poll does it. All
+    /// are looked at, so not more than ten times in that time, however often this is said.
+    pub fn settle_unasked(&mut self, now: Instant, longest: Duration) {
+        if self.unasked.is_none_or(|last| now.saturating_duration_since(last) >= longest / 10) {
+            self.unasked = Some(now);
+            self.settle(|_| false, now, longest);
+        }
+    }
 }
 
 impl State {
@@ -242,6 +253,21 @@ mod tests {
         wants.add([job("shown")], now + hour);
         wants.settle(|want| *want == job("known"), now + hour + minute, hour);
         assert_eq!(wants.iter().collect::<Vec<_>>(), [&job("shown")]);
+    }
+
+    #[test]
+    fn what_nobody_is_asked_about_is_forgotten_too() {
+        let (mut wants, start) = (Wants::default(), Instant::now());
+        let (second, longest) = (Duration::from_secs(1), Duration::from_secs(100));
+        let mut most = 0;
+        for at in 0..1000 {
+            let now = start + second * at;
+            wants.add([job("stays"), job(&at.to_string())], now);
+            wants.settle_unasked(now, longest);
+            most = most.max(wants.len());
+        }
+        assert!((101..=112).contains(&most), "{most} of 1001 at once");
+        assert!(wants.iter().any(|want| *want == job("stays")));
     }
 
     #[test]
