@@ -2,7 +2,7 @@
 //!
 //! A page repeats: the same lines in the same order, only the values differ. So the work of parsing
 //! labels, filtering, normalising, relabelling and encoding is done once, when a line is new (the cold
-//! path, [`Shaper`]); afterwards a line costs a fingerprint and a float ([`order`]), and a look-up where the order
+//! path, [`Shaper`]); afterwards a line costs a fingerprint and a float (`order`), and a look-up where the order
 //! changes.
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! Series as elements of snappy, without a message and without a compressor.
 //!
 //! What is in a message of 1.0 is known before it is written: parts of labels that series before it have
-//! too ([`v1::Block`]), a value, a time that is the same for all. So what a compressor would find out by
+//! too ([`v1::Block`](super::v1::Block)), a value, a time that is the same for all. So what a compressor would find out by
 //! looking at each byte follows from the numbers of the parts, and the message is never made:
 //!
 //! ```text
@@ -15,7 +15,7 @@
 //! that is left of this one's labels. Texts that are new, and parts that stood too far back, are compared
 //! with what the series before has there, and what differs is searched ([`texts`]).
 //!
-//! Invariants: the elements decode to what [`v1::put_series`] and [`v1::put_metadata`] write, byte for
+//! Invariants: the elements decode to what [`v1::put_series`](super::v1::put_series) and [`v1::put_metadata`](super::v1::put_metadata) write, byte for
 //! byte; they refer to nothing outside of the fragment.
 
 mod elements;

@@ -155,7 +155,7 @@ pub fn body<'a>(fragments: impl Iterator<Item = &'a Fragment> + Clone) -> Bytes 
 
 /// Encodes and compresses the series of one scrape, for one view, as they come.
 ///
-/// Between scrapes it keeps its buffers ([`direct`](super::direct)), so one encoder should serve many
+/// Between scrapes it keeps its buffers (`direct`), so one encoder should serve many
 /// targets in turn. Until the scrape ends, blocks with numbers are of one target.
 #[derive(Debug)]
 pub struct Encoder {
