@@ -26,7 +26,7 @@ mod subject;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::{Arc, OnceLock},
 };
 
@@ -53,7 +53,7 @@ pub struct Subjects {
     /// By id on the page.
     processes: BTreeMap<Box<str>, Use>,
     /// What was given, by what it was given to.
-    spellings: HashMap<u128, u64>,
+    spellings: HashMap<u128, Spelling>,
     two_spellings: bool,
     /// Series of a process itself have job labels of their own.
     has_own_jobs: bool,
@@ -63,6 +63,13 @@ pub struct Subjects {
     wants: OnceLock<BTreeSet<Want>>,
     /// Whether nothing has changed since [`Subjects::count_jobs`].
     is_counted: bool,
+}
+
+/// What names were given to, as it stands on the page, and how many subjects have it.
+#[derive(Debug)]
+struct Spelling {
+    page: u64,
+    subjects: u32,
 }
 
 /// The jobs of a TaskManager.
@@ -170,15 +177,21 @@ impl Subjects {
 
     /// Puts the true names into the labels of a line about this subject, before normalisation.
     pub fn give_back(&mut self, id: SubjectId, labels: &mut Labels<'_>) {
-        let Some(subject) = self.subjects.get(id.0 as usize).filter(|_| !self.two_spellings) else {
+        if self.two_spellings {
             return;
-        };
+        }
+        let Some(subject) = self.subjects.get_mut(id.0 as usize) else { return };
         let chain = subject.task_name.as_ref().and_then(|task| task.name.as_deref());
         let operator = labels.get(OPERATOR).unwrap_or_default();
         let true_operator = chain.and_then(|chain| spelling::operator(operator, chain));
         let given = subject.given_key(true_operator.unwrap_or(operator));
         let page = subject.page_key(operator);
-        if *self.spellings.entry(given).or_insert(page) != page {
+        let spelling = self.spellings.entry(given).or_insert(Spelling { page, subjects: 0 });
+        if !subject.spelt.contains(&given) {
+            spelling.subjects += 1;
+            subject.spelt.push(given);
+        }
+        if spelling.page != page {
             self.two_spellings = true;
             self.is_outdated = true;
             self.wants.take();
@@ -257,13 +270,22 @@ impl Subjects {
     /// Forgets what no line is about any more. What was learnt of the process is kept: a page that is
     /// read once more begins with it.
     pub fn sweep(&mut self) {
-        let index = &mut self.index;
+        let (index, spellings) = (&mut self.index, &mut self.spellings);
         self.subjects.retain(|_, subject| {
             subject.is_new = false;
-            if subject.lines == 0 {
-                index.remove(&subject.key);
+            if subject.lines > 0 {
+                return true;
             }
-            subject.lines > 0
+            index.remove(&subject.key);
+            for given in &subject.spelt {
+                if let Entry::Occupied(mut spelling) = spellings.entry(*given) {
+                    spelling.get_mut().subjects -= 1;
+                    if spelling.get().subjects == 0 {
+                        spelling.remove();
+                    }
+                }
+            }
+            false
         });
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Subject {
     pub(super) own: Option<Option<(Box<str>, Arc<str>)>>,
     /// Only the JobManager that leads shows it.
     pub(super) tells_leader: bool,
+    /// Keys of what was given in its lines, one for each operator.
+    pub(super) spelt: Vec<u128>,
     pub(super) lines: usize,
     /// It was not there before this page.
     pub(super) is_new: bool,

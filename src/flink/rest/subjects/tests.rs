@@ -337,3 +337,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn jobs_that_come_and_go_leave_nothing_behind() {
+    let mut page = Page::default();
+    let none = names(&[], &[]);
+    for job in 0..50 {
+        let id = job.to_string();
+        page.read(&none, &[process_line(), task_line(&id, "j"), task_line("1000", "stays")]);
+    }
+    page.read(&none, &[process_line(), task_line("1000", "stays")]);
+    let Subjects { subjects, index, spellings, .. } = &page.subjects;
+    assert_eq!((subjects.len(), index.len(), spellings.len()), (2, 2, 2));
+}
