@@ -4,6 +4,9 @@
 //! values move at each scrape), counts what arrives by remote write, and reads each agent's CPU time
 //! and peak memory from /proc. One agent at a time; everything is on loopback and ends by itself.
 //!
+//! flinkrelay runs as its users run it: with the durable spool, in a data directory that is empty at the start and lies where
+//! the others have theirs, and with what is on by default, all groups, normalised labels and canonical names included.
+//!
 //! ```text
 //! cargo bench --bench agents -- [--targets 20] [--samples 5000] [--interval 2] [--seconds 20] [AGENT…]
 //! ```
@@ -70,6 +73,7 @@ struct Load {
     samples: usize,
     interval_s: u64,
     seconds: u64,
+    /// From the start of an agent to what is measured; the floor, which knows nothing, takes a second at most.
     warm_s: u64,
     agents: Vec<String>,
 }
@@ -285,6 +289,7 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
         let built = env!("CARGO_BIN_EXE_flinkrelay");
         let mut command = Command::new(if agent.contains('/') { agent } else { built });
         command.args(["run", "--listen", "127.0.0.1:0", "-c"]).arg(config);
+        command.arg("--data-dir").arg(data);
         return command;
     }
     let mut command = Command::new(agent);
@@ -305,7 +310,8 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
 
 fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> Row {
     let pid = child.id();
-    thread::sleep(Duration::from_secs(load.warm_s));
+    let warm_s = if agent == FLOOR { load.warm_s.min(1) } else { load.warm_s };
+    thread::sleep(Duration::from_secs(warm_s));
     let samples = if agent == FLOOR { &received.read } else { &received.samples };
     let now = || {
         let counts = (samples.load(Relaxed), received.bytes.load(Relaxed));
