@@ -11,7 +11,7 @@
 //! cargo bench --bench agents -- [--targets 20] [--samples 5000] [--interval 2] [--seconds 20] [AGENT…]
 //! ```
 //!
-//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, a path that ends like one of them,
+//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, the path of a file of one of these names,
 //! that of a `vmagent` or a `prometheus`, or `floor`, which reads the pages and throws them away; by default the first two, those of the
 //! next two that are installed, and the floor. Compare figures of one run only: they move with the machine.
 
@@ -56,7 +56,10 @@ use self::{
     page::Page,
 };
 
-/// The agent that sends remote write 2.0.
+/// The agent of this checkout, whose message is that of remote write 1.0 …
+const OURS: &str = "flinkrelay";
+
+/// … and the same with that of 2.0.
 const V2: &str = "flinkrelay2";
 
 /// What reads pages and delivers nothing. Its samples are those that were read.
@@ -150,13 +153,13 @@ impl Load {
                 "--bench" => {}
                 "--test" => {
                     load = Self { targets: 2, interval_s: 1, seconds: 2, warm_s: 2, ..load };
-                    load.agents = ["flinkrelay", V2, FLOOR].map(str::to_owned).to_vec();
+                    load.agents = [OURS, V2, FLOOR].map(str::to_owned).to_vec();
                 }
                 agent => load.agents.push(agent.to_owned()),
             }
         }
         if load.agents.is_empty() {
-            load.agents.extend(["flinkrelay", V2].map(str::to_owned));
+            load.agents.extend([OURS, V2].map(str::to_owned));
             let path = env::var_os("PATH").unwrap_or_default();
             let found = |name| env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file());
             let peers = ["vmagent", "prometheus"].into_iter().filter_map(found);
@@ -261,9 +264,10 @@ fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16, agent: &str) 
         targets.join(", ")
     );
     // Others do not know the key, or know it by another name.
-    let message = match agent {
-        _ if agent.ends_with(V2) => "  protobuf_message: io.prometheus.write.v2.Request\n",
-        _ if agent.contains("flinkrelay") => "  protobuf_message: prometheus.WriteRequest\n",
+    let name = name(agent);
+    let message = match name {
+        V2 => "  protobuf_message: io.prometheus.write.v2.Request\n",
+        _ if name.starts_with(OURS) => "  protobuf_message: prometheus.WriteRequest\n",
         _ => "",
     };
     let write = format!("remote_write:\n- url: http://127.0.0.1:{sink}/api/v1/write\n{message}");
@@ -271,6 +275,11 @@ fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16, agent: &str) 
     let path = dir.join("config.yaml");
     fs::write(&path, scrape + &write).unwrap();
     path
+}
+
+/// An agent's file, by whose name it is known: its directory may be called after another.
+fn name(agent: &str) -> &str {
+    Path::new(agent).file_name().and_then(|name| name.to_str()).unwrap_or(agent)
 }
 
 /// This bench as the floor.
@@ -285,7 +294,7 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
     let data = dir.join("data");
     // What an earlier agent left there is not the next one's to read.
     let _absent = fs::remove_dir_all(&data);
-    if agent.contains("flinkrelay") {
+    if name(agent).starts_with(OURS) {
         let built = env!("CARGO_BIN_EXE_flinkrelay");
         let mut command = Command::new(if agent.contains('/') { agent } else { built });
         command.args(["run", "--listen", "127.0.0.1:0", "-c"]).arg(config);
@@ -293,7 +302,7 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
         return command;
     }
     let mut command = Command::new(agent);
-    if agent.contains("vmagent") {
+    if name(agent).starts_with("vmagent") {
         command
             .arg(format!("-promscrape.config={}", dir.join("scrape.yaml").display()))
             .arg(format!("-remoteWrite.url=http://127.0.0.1:{sink}/api/v1/write"))
@@ -314,6 +323,7 @@ fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> 
     thread::sleep(Duration::from_secs(warm_s));
     let samples = if agent == FLOOR { &received.read } else { &received.samples };
     let now = || {
+        await_change(samples, Duration::from_secs(load.interval_s));
         let counts = (samples.load(Relaxed), received.bytes.load(Relaxed));
         (counts, Cpu::of(pid), Instant::now())
     };
@@ -321,14 +331,24 @@ fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> 
     thread::sleep(Duration::from_secs(load.seconds));
     let ((samples1, bytes1), cpu1, ended) = now();
     let samples = (samples1 - samples0) as f64;
-    let name = Path::new(agent).file_name().unwrap().to_string_lossy().into_owned();
     Row {
-        agent: name,
+        agent: name(agent).to_owned(),
         samples_per_s: samples / (ended - began).as_secs_f64(),
         cpu_us: cpu1.since(cpu0) / samples * 1e6,
         wire_bytes: (bytes1 - bytes0) as f64 / samples,
         peak_mib: peak_mib(pid),
     }
+}
+
+/// Waits until samples arrive, for so long at most, and then for what comes with them: what begins and ends at one moment of a
+/// scrape has whole scrapes in it, of which a target alone has but a few.
+fn await_change(samples: &AtomicU64, most: Duration) {
+    const POLL: Duration = Duration::from_millis(5);
+    let (before, until) = (samples.load(Relaxed), Instant::now() + most);
+    while samples.load(Relaxed) == before && Instant::now() < until {
+        thread::sleep(POLL);
+    }
+    thread::sleep(20 * POLL);
 }
 
 fn print(load: &Load, rows: &[Row]) {
