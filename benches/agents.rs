@@ -62,6 +62,9 @@ const OURS: &str = "flinkrelay";
 /// … and the same with that of 2.0.
 const V2: &str = "flinkrelay2";
 
+/// The file of a Prometheus, which runs as an agent.
+const PROMETHEUS: &str = "prometheus";
+
 /// What reads pages and delivers nothing. Its samples are those that were read.
 const FLOOR: &str = "floor";
 
@@ -76,8 +79,11 @@ struct Load {
     samples: usize,
     interval_s: u64,
     seconds: u64,
-    /// From the start of an agent to what is measured; the floor, which knows nothing, takes a second at most.
+    /// From the start of an agent to what is measured.
     warm_s: u64,
+    /// The same for Prometheus, which begins with one connection, reads its WAL seconds behind, and decides every ten seconds
+    /// how many connections it needs: what it sends before is late, and dearer.
+    warm_prometheus_s: u64,
     agents: Vec<String>,
 }
 
@@ -138,6 +144,7 @@ impl Load {
             interval_s: 2,
             seconds: 20,
             warm_s: 8,
+            warm_prometheus_s: 12,
             agents: Vec::new(),
         };
         let mut args = env::args().skip(1);
@@ -149,6 +156,7 @@ impl Load {
                 "--interval" => load.interval_s = number(),
                 "--seconds" => load.seconds = number(),
                 "--warm" => load.warm_s = number(),
+                "--warm-prometheus" => load.warm_prometheus_s = number(),
                 // `cargo bench` passes --bench; --test asks only whether the bench still runs.
                 "--bench" => {}
                 "--test" => {
@@ -162,7 +170,7 @@ impl Load {
             load.agents.extend([OURS, V2].map(str::to_owned));
             let path = env::var_os("PATH").unwrap_or_default();
             let found = |name| env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file());
-            let peers = ["vmagent", "prometheus"].into_iter().filter_map(found);
+            let peers = ["vmagent", PROMETHEUS].into_iter().filter_map(found);
             load.agents.extend(peers.map(|path| path.display().to_string()));
             load.agents.push(FLOOR.to_owned());
         }
@@ -319,7 +327,12 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
 
 fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> Row {
     let pid = child.id();
-    let warm_s = if agent == FLOOR { load.warm_s.min(1) } else { load.warm_s };
+    let warm_s = match name(agent) {
+        // It has nothing to learn.
+        FLOOR => load.warm_s.min(1),
+        PROMETHEUS => load.warm_s.max(load.warm_prometheus_s),
+        _ => load.warm_s,
+    };
     thread::sleep(Duration::from_secs(warm_s));
     let samples = if agent == FLOOR { &received.read } else { &received.samples };
     let now = || {

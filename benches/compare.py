@@ -8,7 +8,7 @@ usage: compare.py [--runs 3] [--continue] [--only 20x5000]... [--relay BINARY] [
 The agents are the release build, with either message of remote write, the newest vmagent, which e2e/tools.py builds, Debian's
 Prometheus where it is installed, and the bench's floor; `--relay` measures another build of the relay, as that of deploy/order,
 `--debian-vmagent` adds Debian's vmagent, `--agents` names others. Builds what is not built, in $CARGO_TARGET_DIR or else where .ci/run
-has its builds, and measures for 42 minutes; nothing else should run on the machine.
+has its builds, and measures for 43 minutes; nothing else should run on the machine.
 
 Tables stand between `<!-- agents LOAD -->` and `<!-- end -->`. Each is written when its load has been measured, those of other loads
 stay. Every run is kept in the target directory: after an interrupt, `--continue` measures what is missing, with the same builds.
@@ -47,6 +47,8 @@ class Load:
     interval_s: int
     warm_s: int
     seconds: int
+    # Prometheus needs longer until it sends as fast as it scrapes.
+    warm_prometheus_s: int = 12
 
     @property
     def name(self) -> str:
@@ -64,17 +66,17 @@ class Load:
 
 # Intervals leave a machine of two cores idle a third of the time with each agent, the bench's own work included: an agent that is
 # late is measured at another load. The costliest needs 10 us a sample, which is also what a sample takes that is new: the largest
-# load has to be read once within its warm-up. With five agents three runs of all loads take 42 minutes.
+# load has to be read once within its warm-up. With five agents three runs of all loads take 43 minutes.
 LOADS = (
-    Load(1, 1400, 1, 3, 10),
-    Load(1, 5000, 1, 3, 8),
-    Load(1, 50000, 2, 5, 8),
-    Load(20, 1400, 1, 3, 8),
-    Load(20, 5000, 2, 5, 8),
-    Load(20, 50000, 10, 14, 10),
-    Load(100, 1400, 2, 5, 8),
-    Load(100, 5000, 5, 8, 10),
-    Load(100, 50000, 40, 44, 40),
+    Load(1, 1400, 1, 3, 8),
+    Load(1, 5000, 1, 3, 6),
+    Load(1, 50000, 2, 5, 6),
+    Load(20, 1400, 1, 3, 6),
+    Load(20, 5000, 2, 5, 6),
+    Load(20, 50000, 10, 14, 10, warm_prometheus_s=50),
+    Load(100, 1400, 2, 5, 6),
+    Load(100, 5000, 5, 8, 10, warm_prometheus_s=35),
+    Load(100, 50000, 30, 33, 30),
 )
 # What cannot be measured here, with the reason, which stands in the table.
 SKIPPED = {
@@ -193,10 +195,11 @@ def measure(bench: Path, load: Load, seconds: int | None, wanted: list[str]) -> 
         "--interval": load.interval_s,
         "--seconds": seconds or load.seconds,
         "--warm": min(seconds or load.warm_s, load.warm_s),
+        "--warm-prometheus": min(seconds or load.warm_prometheus_s, load.warm_prometheus_s),
     }
     argv = [str(bench), "--bench", *(str(part) for option in options.items() for part in option), *wanted]
     # The rest is for pages to be made, and for agents to end.
-    code, out, err = run(argv, timeout_s=120 + (load.warm_s + (seconds or load.seconds) + 10) * len(wanted))
+    code, out, err = run(argv, timeout_s=180 + (load.warm_s + (seconds or load.seconds) + 10) * len(wanted))
     rows = ROW.findall(out)
     if code != 0 or len(rows) != len(wanted):
         sys.exit(f"{' '.join(argv)} failed:\n{out[-2000:]}\n{err[-2000:]}")
