@@ -26,6 +26,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -208,9 +209,14 @@ def measure(bench: Path, load: Load, seconds: int | None, wanted: list[str]) -> 
 
 
 def run(argv: list[str], timeout_s: float) -> tuple[int, str, str]:
-    """Runs the bench. Whatever ends this, Ctrl-C included, the bench and the agent that it has started end with it."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(argv, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as bench:
+    """Runs the bench. Whatever ends this, Ctrl-C included, the bench, the agent that it has started and what that has written
+    go with it."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        env = os.environ | {"TMPDIR": directory}
+        pipe = subprocess.PIPE
+        bench = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        stack.enter_context(bench)
         try:
             out, err = bench.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -318,4 +324,7 @@ def compare(args: argparse.Namespace, bench: Path, wanted: list[str], kept: Kept
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: --continue measures what is missing")

@@ -97,11 +97,12 @@ class Run(unittest.TestCase):
     def test_what_the_bench_has_started_ends_with_it(self) -> None:
         with tempfile.TemporaryDirectory() as directory:
             told = Path(directory, "pids")
-            script = f"sleep 600 & echo $$ $! > {told}; wait"
+            script = f"touch $TMPDIR/data; sleep 600 & echo $$ $! $TMPDIR > {told}; wait"
             with self.assertRaises(SystemExit):
                 compare.run(["bash", "-c", script], timeout_s=2)
-            pids = told.read_text().split()
+            *pids, data = told.read_text().split()
         self.assertEqual(2, len(pids))
+        self.assertFalse(Path(data).exists())
         until = time.monotonic() + 30
         while (left := [pid for pid in pids if lives(pid)]) and time.monotonic() < until:
             time.sleep(0.1)
