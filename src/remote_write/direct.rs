@@ -163,8 +163,10 @@ impl Direct {
         let mut reader = tape.read();
         let mut at = self.raw_len;
         for (index, &value) in values.iter().enumerate() {
-            // Of this one, which is not yet to be looked at, when there is none.
-            let ago = |series: u32| values.get(index - series as usize).filter(|_| series > 0);
+            let ago = |series: u32| {
+                let before = index.checked_sub(series as usize).filter(|_| series > 0)?;
+                values.get(before)
+            };
             let Some(head) = reader.head() else { break };
             let begin = self.end_like(ago(head.ahead).copied());
             at = self.raw_len;
