@@ -120,9 +120,9 @@ pub const KUBERNETES_EVENT_BYTES_MAX: usize = 8 << 20;
 /// has more watches all of them at once.
 pub const KUBERNETES_NAMESPACES_MAX: usize = 64;
 
-/// Bytes per target, and in all, of what is kept of one scrape's encoding for the next one; some 30 per series. A target
-/// of 250,000 series, five times the largest page of Flink that is usual, and two million in all: by then a relay has
-/// a gigabyte for other things, and beyond that each scrape is encoded from its labels, which takes thrice as long.
+/// Bytes per target of what is kept of one scrape's encoding for the next one. It is some 24 for each series, so this is
+/// twice the largest page known; beyond it each scrape is encoded from its labels, which takes thrice as long.
 pub const REPLAY_TARGET_BYTES_MAX: usize = 8 << 20;
-/// See [`REPLAY_TARGET_BYTES_MAX`].
+
+/// The same of all targets and views: two million series, of a relay that needs a gigabyte for other things.
 pub const REPLAY_BYTES_MAX: usize = 64 << 20;

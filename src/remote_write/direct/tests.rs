@@ -4,6 +4,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     super::v1::{self, Block, PARTS, STALE_NAN},
+    texts::{common_prefix, common_suffix},
     *,
 };
 
