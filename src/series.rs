@@ -85,7 +85,10 @@ use crate::{
         sentinels::NoValue,
     },
     labels::Labels,
-    remote_write::v2::{About, Noted},
+    remote_write::{
+        Replay,
+        v2::{About, Noted},
+    },
 };
 
 /// Why a line of a page was not taken.
@@ -150,6 +153,8 @@ pub struct Tracker {
     series_here: usize,
     /// The encoded labels of the series, and the same as numbers.
     blocks: Blocks,
+    /// By view, of the last page that was encoded.
+    replays: Vec<Replay>,
     /// Ids and names of lines, and pieces of those that the relay makes.
     texts: Pool<Box<[u8]>>,
     abouts: Pool<About, Noted>,
@@ -205,6 +210,7 @@ impl Tracker {
             series: Rows::new(),
             series_index: Index::default(),
             series_here: 0,
+            replays: Vec::new(),
             texts: Pool::default(),
             abouts: Pool::default(),
             shared: HashSet::new(),
