@@ -326,6 +326,7 @@ impl Scraper {
     /// not there any more.
     pub fn rest(&mut self) {
         self.tracker.rest();
+        self.page.rest();
     }
 
     /// Number of series on the last page.

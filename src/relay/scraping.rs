@@ -5,7 +5,6 @@
 //! life of the task, since samples of one series must not overtake each other in another lane.
 
 use std::{
-    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -144,7 +143,8 @@ impl Task {
             let began = SystemTime::now();
             let final_scrape = self.assignment.plan.final_scrape;
             let scraped = {
-                let mut scrape = pin!(self.scraper.scrape(now_ms()));
+                // Its room, which is nearly all that a task takes, is for the time of a scrape only.
+                let mut scrape = Box::pin(self.scraper.scrape(now_ms()));
                 tokio::select! {
                     biased;
                     () = ending.stop.cancelled() => {
@@ -199,7 +199,7 @@ impl Task {
         self.want();
         let began = SystemTime::now();
         let last_call = *self.last_call.get_or_insert_with(|| ending.last_call());
-        let scraped = in_time(ending, last_call, self.scraper.scrape(now_ms())).await;
+        let scraped = in_time(ending, last_call, Box::pin(self.scraper.scrape(now_ms()))).await;
         match scraped {
             Some(scraped) if scraped.result.is_ok() => self.take(&scraped, began),
             left_out => {

@@ -105,6 +105,12 @@ impl Page {
         self.check(tracker)
     }
 
+    /// Gives back the room that only a page takes, until the next one: its families are not there any more.
+    pub(super) fn rest(&mut self) {
+        self.families.begin(false);
+        self.seen = Seen::default();
+    }
+
     fn check(&mut self, tracker: &Tracker) -> Result<(), Failure> {
         if let Some(failure) = self.state.failure.take() {
             return Err(failure);

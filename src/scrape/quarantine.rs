@@ -143,6 +143,7 @@ impl Quarantine {
     /// The whole page came; `present` is changed for the families of the one before.
     pub(super) fn whole_came(&mut self, present: &mut Present, now: Instant) {
         std::mem::swap(&mut self.known, present);
+        self.known.shrink();
         if let Some(partial) = self.partial.take() {
             self.freed = Some((now, partial.wait));
         }

@@ -36,7 +36,7 @@ const PAST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 const PASTS_MAX: usize = 4096;
 
 /// Makers that there may be room for without need.
-const SPARE: usize = 64;
+const SPARE: usize = 16;
 
 /// Where a line's values go: a maker's number times [`INPUTS`], plus which of its inputs, plus one. Every line
 /// of a page has room for one.
@@ -217,10 +217,10 @@ impl Derivers {
 
     /// Gives back room that makers have left.
     pub(super) fn shrink(&mut self) {
-        if self.makers.capacity() > self.makers.len() + self.makers.len() / 4 + SPARE {
+        if self.makers.capacity() > self.makers.len() + self.makers.len() / 16 + SPARE {
             self.makers.shrink_to_fit();
         }
-        if self.index.capacity() > 4 * self.index.len() + SPARE {
+        if self.index.capacity() > 2 * self.index.len() + SPARE {
             self.index.shrink_to_fit();
         }
     }

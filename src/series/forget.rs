@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fate, Line, Pool, Series, Tally, Tracker, Whose};
 
 /// Room that is not worth giving back.
-const SPARE: usize = 64;
+const SPARE: usize = 16;
 
 impl Tracker {
     /// Takes back everything of a page that failed in the middle.
@@ -127,7 +127,7 @@ impl Tracker {
         if self.observed.capacity() > most + most / 4 + SPARE {
             self.observed.shrink_to(most);
         }
-        if self.made.capacity() > self.made.len() + self.made.len() / 4 + SPARE {
+        if self.made.capacity() > self.made.len() + self.made.len() / 16 + SPARE {
             self.made.shrink_to_fit();
         }
         self.derivers.shrink();

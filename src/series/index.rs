@@ -2,7 +2,9 @@
 //!
 //! A table for that costs eight bytes a row. But lines are looked up when they are not where the page before
 //! had them, and series when a line is new: on most pages neither is. So the table is made when it is first
-//! asked, which costs little beside what a new line costs, and goes with the first page that did without it.
+//! asked, which costs little beside what a new line costs, and goes with the page: when a relay begins, all its
+//! targets are new, and so would have their tables at one time. It stays for a page that comes after another one
+//! that asked, as where lines come in another order each time, and goes with the first that did without it.
 
 use hashbrown::HashTable;
 
@@ -54,6 +56,8 @@ pub(super) struct Index {
     table: Option<HashTable<u32>>,
     /// Since the last page ended.
     is_used: bool,
+    /// On the page before that.
+    was_used: bool,
 }
 
 impl Index {
@@ -102,11 +106,13 @@ impl Index {
 
     /// A page has ended.
     pub(super) fn end_page<T: Marked>(&mut self, rows: &Rows<T>) {
-        if !std::mem::take(&mut self.is_used) {
+        let is_used = std::mem::take(&mut self.is_used);
+        let was_used = std::mem::replace(&mut self.was_used, is_used);
+        if !(is_used && was_used) {
             self.table = None;
         }
         if let Some(table) = &mut self.table
-            && table.capacity() > 4 * table.len() + SPARE
+            && table.capacity() > 2 * table.len() + SPARE
         {
             table.shrink_to(0, rehash(rows));
         }
@@ -166,8 +172,9 @@ mod tests {
                     at
                 });
             }
-            // Two of three pages look nothing up, so that the table goes.
-            if page % 3 == 0 {
+            // Two of five pages look nothing up, so that the table goes.
+            let looks = page % 5 < 3;
+            if looks {
                 for n in 0..500 {
                     assert_eq!(index.find(&rows, hash(n)), expect.get(&n).copied(), "{page}: {n}");
                 }
@@ -185,7 +192,8 @@ mod tests {
                 rows.retain(|at, _| kept.contains(&(at as u32)));
             }
             index.end_page(&rows);
-            assert_eq!(index.table.is_some(), page % 3 == 0, "{page}");
+            // It stays when it was used twice in a row.
+            assert_eq!(index.table.is_some(), matches!(page % 5, 1 | 2), "{page}");
         }
     }
 }

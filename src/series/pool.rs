@@ -120,10 +120,10 @@ impl<T: Hash + Eq, Note: Default> Pool<T, Note> {
     /// Gives back room that is far more than is needed.
     pub(super) fn shrink(&mut self) {
         let Self { things, table, hasher } = self;
-        if things.capacity() > things.len() + things.len() / 4 + SPARE {
+        if things.capacity() > things.len() + things.len() / 16 + SPARE {
             things.shrink_to_fit();
         }
-        if table.capacity() > 4 * things.len() + SPARE {
+        if table.capacity() > 2 * things.len() + SPARE {
             let hash = |&at: &u32| things.get(at as usize).map_or(0, |e| hasher.hash_one(&e.thing));
             table.shrink_to(0, hash);
         }
@@ -131,7 +131,7 @@ impl<T: Hash + Eq, Note: Default> Pool<T, Note> {
 }
 
 /// Room that is not worth giving back.
-const SPARE: usize = 64;
+const SPARE: usize = 16;
 
 #[cfg(test)]
 mod tests {

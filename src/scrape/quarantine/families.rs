@@ -38,6 +38,11 @@ impl Present {
         self.0.clear();
     }
 
+    /// Gives back the room that was left to grow into: a target's families are kept for as long as it is.
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     /// Adds a family of the page.
     pub(in crate::scrape) fn push(&mut self, name: &str, kind: Kind) {
         self.0.push(match kind {
