@@ -4,11 +4,14 @@
 //! values move at each scrape), counts what arrives by remote write, and reads each agent's CPU time
 //! and peak memory from /proc. One agent at a time; everything is on loopback and ends by itself.
 //!
+//! flinkrelay runs as its users run it: with the durable spool, in a data directory that is empty at the start and lies where
+//! the others have theirs, and with what is on by default, all groups, normalised labels and canonical names included.
+//!
 //! ```text
 //! cargo bench --bench agents -- [--targets 20] [--samples 5000] [--interval 2] [--seconds 20] [AGENT…]
 //! ```
 //!
-//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, a path that ends like one of them,
+//! `AGENT` is `flinkrelay` or `flinkrelay2`, which sends remote write 1.0 or 2.0, the path of a file of one of these names,
 //! that of a `vmagent` or a `prometheus`, or `floor`, which reads the pages and throws them away; by default the first two, those of the
 //! next two that are installed, and the floor. Compare figures of one run only: they move with the machine.
 
@@ -53,8 +56,14 @@ use self::{
     page::Page,
 };
 
-/// The agent that sends remote write 2.0.
+/// The agent of this checkout, whose message is that of remote write 1.0 …
+const OURS: &str = "flinkrelay";
+
+/// … and the same with that of 2.0.
 const V2: &str = "flinkrelay2";
+
+/// The file of a Prometheus, which runs as an agent.
+const PROMETHEUS: &str = "prometheus";
 
 /// What reads pages and delivers nothing. Its samples are those that were read.
 const FLOOR: &str = "floor";
@@ -70,7 +79,11 @@ struct Load {
     samples: usize,
     interval_s: u64,
     seconds: u64,
+    /// From the start of an agent to what is measured.
     warm_s: u64,
+    /// The same for Prometheus, which begins with one connection, reads its WAL seconds behind, and decides every ten seconds
+    /// how many connections it needs: what it sends before is late, and dearer.
+    warm_prometheus_s: u64,
     agents: Vec<String>,
 }
 
@@ -131,6 +144,7 @@ impl Load {
             interval_s: 2,
             seconds: 20,
             warm_s: 8,
+            warm_prometheus_s: 12,
             agents: Vec::new(),
         };
         let mut args = env::args().skip(1);
@@ -142,20 +156,21 @@ impl Load {
                 "--interval" => load.interval_s = number(),
                 "--seconds" => load.seconds = number(),
                 "--warm" => load.warm_s = number(),
+                "--warm-prometheus" => load.warm_prometheus_s = number(),
                 // `cargo bench` passes --bench; --test asks only whether the bench still runs.
                 "--bench" => {}
                 "--test" => {
                     load = Self { targets: 2, interval_s: 1, seconds: 2, warm_s: 2, ..load };
-                    load.agents = ["flinkrelay", V2, FLOOR].map(str::to_owned).to_vec();
+                    load.agents = [OURS, V2, FLOOR].map(str::to_owned).to_vec();
                 }
                 agent => load.agents.push(agent.to_owned()),
             }
         }
         if load.agents.is_empty() {
-            load.agents.extend(["flinkrelay", V2].map(str::to_owned));
+            load.agents.extend([OURS, V2].map(str::to_owned));
             let path = env::var_os("PATH").unwrap_or_default();
             let found = |name| env::split_paths(&path).map(|d| d.join(name)).find(|p| p.is_file());
-            let peers = ["vmagent", "prometheus"].into_iter().filter_map(found);
+            let peers = ["vmagent", PROMETHEUS].into_iter().filter_map(found);
             load.agents.extend(peers.map(|path| path.display().to_string()));
             load.agents.push(FLOOR.to_owned());
         }
@@ -257,9 +272,10 @@ fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16, agent: &str) 
         targets.join(", ")
     );
     // Others do not know the key, or know it by another name.
-    let message = match agent {
-        _ if agent.ends_with(V2) => "  protobuf_message: io.prometheus.write.v2.Request\n",
-        _ if agent.contains("flinkrelay") => "  protobuf_message: prometheus.WriteRequest\n",
+    let name = name(agent);
+    let message = match name {
+        V2 => "  protobuf_message: io.prometheus.write.v2.Request\n",
+        _ if name.starts_with(OURS) => "  protobuf_message: prometheus.WriteRequest\n",
         _ => "",
     };
     let write = format!("remote_write:\n- url: http://127.0.0.1:{sink}/api/v1/write\n{message}");
@@ -267,6 +283,11 @@ fn write_config(dir: &Path, load: &Load, ports: &[u16], sink: u16, agent: &str) 
     let path = dir.join("config.yaml");
     fs::write(&path, scrape + &write).unwrap();
     path
+}
+
+/// An agent's file, by whose name it is known: its directory may be called after another.
+fn name(agent: &str) -> &str {
+    Path::new(agent).file_name().and_then(|name| name.to_str()).unwrap_or(agent)
 }
 
 /// This bench as the floor.
@@ -281,14 +302,15 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
     let data = dir.join("data");
     // What an earlier agent left there is not the next one's to read.
     let _absent = fs::remove_dir_all(&data);
-    if agent.contains("flinkrelay") {
+    if name(agent).starts_with(OURS) {
         let built = env!("CARGO_BIN_EXE_flinkrelay");
         let mut command = Command::new(if agent.contains('/') { agent } else { built });
         command.args(["run", "--listen", "127.0.0.1:0", "-c"]).arg(config);
+        command.arg("--data-dir").arg(data);
         return command;
     }
     let mut command = Command::new(agent);
-    if agent.contains("vmagent") {
+    if name(agent).starts_with("vmagent") {
         command
             .arg(format!("-promscrape.config={}", dir.join("scrape.yaml").display()))
             .arg(format!("-remoteWrite.url=http://127.0.0.1:{sink}/api/v1/write"))
@@ -305,9 +327,16 @@ fn command(agent: &str, dir: &Path, config: &Path, sink: u16) -> Command {
 
 fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> Row {
     let pid = child.id();
-    thread::sleep(Duration::from_secs(load.warm_s));
+    let warm_s = match name(agent) {
+        // It has nothing to learn.
+        FLOOR => load.warm_s.min(1),
+        PROMETHEUS => load.warm_s.max(load.warm_prometheus_s),
+        _ => load.warm_s,
+    };
+    thread::sleep(Duration::from_secs(warm_s));
     let samples = if agent == FLOOR { &received.read } else { &received.samples };
     let now = || {
+        await_change(samples, Duration::from_secs(load.interval_s));
         let counts = (samples.load(Relaxed), received.bytes.load(Relaxed));
         (counts, Cpu::of(pid), Instant::now())
     };
@@ -315,14 +344,24 @@ fn measure(agent: &str, child: &mut Child, load: &Load, received: &Received) -> 
     thread::sleep(Duration::from_secs(load.seconds));
     let ((samples1, bytes1), cpu1, ended) = now();
     let samples = (samples1 - samples0) as f64;
-    let name = Path::new(agent).file_name().unwrap().to_string_lossy().into_owned();
     Row {
-        agent: name,
+        agent: name(agent).to_owned(),
         samples_per_s: samples / (ended - began).as_secs_f64(),
         cpu_us: cpu1.since(cpu0) / samples * 1e6,
         wire_bytes: (bytes1 - bytes0) as f64 / samples,
         peak_mib: peak_mib(pid),
     }
+}
+
+/// Waits until samples arrive, for so long at most, and then for what comes with them: what begins and ends at one moment of a
+/// scrape has whole scrapes in it, of which a target alone has but a few.
+fn await_change(samples: &AtomicU64, most: Duration) {
+    const POLL: Duration = Duration::from_millis(5);
+    let (before, until) = (samples.load(Relaxed), Instant::now() + most);
+    while samples.load(Relaxed) == before && Instant::now() < until {
+        thread::sleep(POLL);
+    }
+    thread::sleep(20 * POLL);
 }
 
 fn print(load: &Load, rows: &[Row]) {

@@ -20,6 +20,9 @@ WAYS_DOWN = ("503", "cut", "hang")
 # The promise: peak memory within 16 MiB of normal, however long the outage.
 PEAK_GROWTH_BYTES_MAX = 16 << 20
 
+# Room for all of it: 50,000 samples a second are some 52 MiB a minute.
+ROOM_MIB_PER_MINUTE, ROOM_MIB_MIN = 80, 512
+
 # Delivered after an outage at several times the pace at which it was scraped.
 CATCH_UP_MIN = 3
 
@@ -37,7 +40,8 @@ class Outage:
 
 def play_large(plan: Plan) -> None:
     """With room for all of it nothing is lost."""
-    outage = play(plan, "outage", "512MiB", seconds=plan.minutes * 60)
+    room = max(ROOM_MIB_MIN, round(plan.minutes * ROOM_MIB_PER_MINUTE))
+    outage = play(plan, "outage", f"{room}MiB", seconds=plan.minutes * 60)
     delivery_checks(plan.report, "outage", outage.facts, judge(outage.facts, outage.rig.lives))
     plan.report.equal("nothing is dropped (outage)", 0.0, outage.dropped)
 

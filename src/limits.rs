@@ -119,3 +119,10 @@ pub const KUBERNETES_EVENT_BYTES_MAX: usize = 8 << 20;
 /// Namespaces that are watched one by one. Each takes a connection's stream and a request a few minutes; who
 /// has more watches all of them at once.
 pub const KUBERNETES_NAMESPACES_MAX: usize = 64;
+
+/// Bytes per target of what is kept of one scrape's encoding for the next one. It is some 24 for each series, so this is
+/// twice the largest page known; beyond it each scrape is encoded from its labels, which takes thrice as long.
+pub const REPLAY_TARGET_BYTES_MAX: usize = 8 << 20;
+
+/// The same of all targets and views: two million series, of a relay that needs a gigabyte for other things.
+pub const REPLAY_BYTES_MAX: usize = 64 << 20;

@@ -31,6 +31,7 @@ pub mod proto;
 /// The message of remote write 2.0, likewise.
 #[rustfmt::skip]
 pub mod proto_v2;
+mod replay;
 pub mod v1;
 pub mod v2;
 
@@ -43,3 +44,4 @@ pub use negotiation::{
 };
 pub use outcome::{Action, Outcome, StatusError, StatusPolicy, Statuses, outcome, unwritten};
 pub use pieces::{Part, Pieces, PiecesError};
+pub use replay::Replay;

@@ -85,7 +85,10 @@ use crate::{
         sentinels::NoValue,
     },
     labels::Labels,
-    remote_write::v2::{About, Noted},
+    remote_write::{
+        Replay,
+        v2::{About, Noted},
+    },
 };
 
 /// Why a line of a page was not taken.
@@ -150,6 +153,8 @@ pub struct Tracker {
     series_here: usize,
     /// The encoded labels of the series, and the same as numbers.
     blocks: Blocks,
+    /// By view, of the last page that was encoded.
+    replays: Vec<Replay>,
     /// Ids and names of lines, and pieces of those that the relay makes.
     texts: Pool<Box<[u8]>>,
     abouts: Pool<About, Noted>,
@@ -205,6 +210,7 @@ impl Tracker {
             series: Rows::new(),
             series_index: Index::default(),
             series_here: 0,
+            replays: Vec::new(),
             texts: Pool::default(),
             abouts: Pool::default(),
             shared: HashSet::new(),
@@ -250,6 +256,9 @@ impl Tracker {
 
     /// Takes one sample line of the page. `scraped_at_ms` is used unless the line has a timestamp
     /// that `honor_timestamps` lets through. Returns whether the sample is kept.
+    ///
+    /// The value of a line that is left out, and from which nothing is made, is read when the line is new and not
+    /// looked at from then on: it may be garbage.
     pub fn observe(&mut self, text: &[u8], scraped_at_ms: i64) -> Result<bool, ObserveError> {
         self.tally.scraped += 1;
         self.scraped_at_ms = scraped_at_ms;
@@ -262,6 +271,10 @@ impl Tracker {
                 self.reshape(line, text)?;
             }
             self.follow(line);
+            if let Some(reason) = self.lines.get(line as usize).and_then(|line| self.unread(line)) {
+                self.record_unread(line, reason);
+                return Ok(false);
+            }
             let known = exposition::value(split.rest);
             let (value, timestamp) = known.inspect_err(|_| self.syntax())?;
             let kept = self.record(line, value, timestamp);
@@ -346,12 +359,9 @@ impl Tracker {
     fn record(&mut self, line: u32, value: f64, own_timestamp: Option<i64>) -> bool {
         let page = self.page;
         let Some(state) = self.lines.get_mut(line as usize) else { return false };
-        let is_repeated = state.seen == page;
-        state.seen = page;
+        let is_repeated = state.stand_on(page);
         self.lines_here += usize::from(!is_repeated);
-        if let Some(group) = self.tally.groups.at(state.group) {
-            group.scraped += 1;
-        }
+        self.tally.scraped_of(state.group);
         let is_none = state.no_value > 0 && is_none(&self.no_values, state.no_value, value);
         if let Some(extra) = self.extras.get(state.extra as usize) {
             if extra.member != rollup::NONE && !is_none {

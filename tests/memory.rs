@@ -120,10 +120,10 @@ impl Target {
         match message {
             Message::V1 => {
                 let mut encoder = Encoder::new(2000);
-                for (block, timestamp_ms, value) in views.flat_map(|view| tracker.samples(view)) {
-                    encoder.push(block, value, timestamp_ms);
+                for view in views {
+                    tracker.encode(view, &mut encoder);
+                    encoder.finish(Instant::now());
                 }
-                encoder.finish(Instant::now());
             }
             Message::V2 => {
                 tracker.number(symbols);

@@ -72,9 +72,7 @@ impl Path {
         }
         tracker.close(NOW_MS);
         let mut encoder = Encoder::new(2000);
-        for (block, timestamp_ms, value) in tracker.samples(0) {
-            encoder.push(block, value, timestamp_ms);
-        }
+        tracker.encode(0, &mut encoder);
         tracker.stale(0).for_each(|block| encoder.push_stale(block, NOW_MS));
         let fragments = encoder.finish(*now);
         tracker.forget_stale();

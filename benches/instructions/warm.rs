@@ -12,11 +12,13 @@ use flinkrelay::flink::{Derivations, Sentinels};
 use self::path::{PAGE, Path, samples, shaper};
 
 fn main() -> std::io::Result<()> {
-    let mut numbers = env::args().skip(1).map(|number| number.parse::<u32>().expect("a number"));
-    let (Some(targets), Some(pages)) = (numbers.next(), numbers.next()) else {
-        return Err(std::io::Error::other("usage: warm TARGETS PAGES"));
+    let args: Vec<String> = env::args().skip(1).collect();
+    let [targets, pages, groups @ ..] = &*args else {
+        return Err(std::io::Error::other("usage: warm TARGETS PAGES [GROUP…]"));
     };
-    let shaper = shaper(&[], Sentinels::Drop, Derivations::default());
+    let [targets, pages] = [targets, pages].map(|number| number.parse::<u32>().expect("a number"));
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let shaper = shaper(&groups, Sentinels::Drop, Derivations::default());
     for _ in 0..targets {
         let mut path = Path::new(&shaper, Instant::now());
         for _ in 0..pages {

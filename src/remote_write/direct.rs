@@ -19,13 +19,16 @@
 //! byte; they refer to nothing outside of the fragment.
 
 mod elements;
+mod labels;
 mod series;
+mod tape;
 mod texts;
 
+pub(super) use self::tape::Tape;
 use self::{
-    elements::Elements,
     series::{Head, Placed, Ring, SAMPLE_HEAD, Sample},
-    texts::{Kept, Texts, common_prefix, common_suffix},
+    tape::{AHEAD, Reader, Run, Samples, Teller},
+    texts::{Kept, Texts},
 };
 use super::v1::PARTS;
 
@@ -41,7 +44,7 @@ pub(super) const OWN: u32 = 1 << 31;
 /// of the longest fragment.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
-    elements: Elements,
+    teller: Teller,
     texts: Texts,
     /// By the number of a part; the second of those with [`OWN`].
     known: [Vec<Known>; 2],
@@ -85,6 +88,15 @@ struct Source {
     same: u32,
 }
 
+/// A sample with as many bytes as the last one.
+#[derive(Clone, Copy)]
+struct Like {
+    /// How far back it is.
+    offset: u32,
+    value: u64,
+    timestamp_ms: i64,
+}
+
 impl Direct {
     /// Bytes that are pushed and not taken.
     pub(super) const fn raw_len(&self) -> u32 {
@@ -114,19 +126,97 @@ impl Direct {
         let is_joined = self.sample.len() > 0;
         let new = Placed { numbers, at, parts: parts_at, len, value, timestamp_ms, is_joined };
 
-        let source = self.lead(&new, head);
+        self.teller.begin_series(at);
+        let next = self.ring.next();
+        let (source, ahead) = self.lead(&new, head);
         let source = self.labels(parts, &new, source);
-        self.sample.set(value, timestamp_ms);
         (self.sample_at, self.raw_len) = (end, end + sample_len);
-        self.begin_sample(&new, source);
+        self.sample.set(value, timestamp_ms);
+        let like = source.and_then(|source| self.sample_like(source));
+        self.begin_sample(like);
+        let source = source.filter(|_| like.is_some());
+        self.teller.end_series(Samples {
+            ahead: ahead.map_or(0, |series| next - series),
+            source: source.map_or(0, |source| next - source.series),
+            offset: source.map_or(0, |source| source.offset),
+        });
         self.place(&new);
+    }
+
+    /// Writes down the series that are added until [`Direct::recorded`], which have one time.
+    pub(super) fn record(&mut self) {
+        self.part();
+        self.teller.record();
+    }
+
+    /// The series that were added since [`Direct::record`]. Nothing when they do not fit onto a tape.
+    pub(super) fn recorded(&mut self) -> Option<Tape> {
+        self.part();
+        self.teller.recorded()
+    }
+
+    /// Adds the series of a tape, with these values and this time, as if each of them were added again. The time takes
+    /// as many bytes as that of the tape.
+    pub(super) fn replay(&mut self, tape: &Tape, values: &[u64], timestamp_ms: i64) {
+        self.part();
+        let sample_len = self.sample.len_at(timestamp_ms);
+        let mut reader = tape.read();
+        let mut at = self.raw_len;
+        for (index, &value) in values.iter().enumerate() {
+            let ago = |series: u32| {
+                let before = index.checked_sub(series as usize).filter(|_| series > 0)?;
+                values.get(before)
+            };
+            let Some(head) = reader.head() else { break };
+            let begin = self.end_like(ago(head.ahead).copied());
+            at = self.raw_len;
+            let Some((last, end)) = self.replay_labels(&mut reader, begin) else { break };
+            let Some(samples) = reader.samples(head, last) else { break };
+            (self.sample_at, self.raw_len) = (end, end + sample_len);
+            self.sample.set(value, timestamp_ms);
+            let like = ago(samples.source);
+            let offset = samples.offset;
+            self.begin_sample(like.map(|&value| Like { offset, value, timestamp_ms }));
+        }
+        if let [before @ .., _] = values {
+            let begin = self.end_like(before.last().copied());
+            self.teller.elements.copy(self.raw_len - at, begin, self.raw_len);
+        }
+        self.part();
+    }
+
+    /// Tells the labels of one series of a tape. Returns the last run, and where they end.
+    #[inline]
+    fn replay_labels(&mut self, reader: &mut Reader<'_>, ahead: u32) -> Option<(Run, u32)> {
+        let at = self.raw_len;
+        loop {
+            let (run, bytes, is_last) = reader.run()?;
+            let begin = if run.begin == AHEAD { ahead } else { at + run.begin };
+            let end = at + run.end;
+            if run.offset == 0 {
+                self.teller.elements.literal(begin, end, bytes);
+            } else {
+                self.teller.elements.copy(run.offset, begin, end);
+            }
+            if is_last {
+                return Some((run, end));
+            }
+        }
+    }
+
+    /// What comes refers to nothing of what came.
+    fn part(&mut self) {
+        self.end_sample();
+        self.sample.clear();
+        self.sample_at = self.raw_len;
+        self.forget();
     }
 
     /// Adds a message that is no series.
     pub(super) fn message(&mut self, bytes: &[u8]) {
         self.end_sample();
-        let Self { elements, texts, raw_len, .. } = self;
-        texts.tell(elements, *raw_len, bytes, (0, bytes.len()), Kept::default());
+        let Self { teller, texts, raw_len, .. } = self;
+        texts.tell(teller, *raw_len, bytes, (0, bytes.len()), Kept::default());
         *raw_len += bytes.len() as u32;
         self.sample_at = *raw_len;
         self.sample.clear();
@@ -135,44 +225,53 @@ impl Direct {
     /// The elements of all that was added since the last time.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.end_sample();
-        let elements = self.elements.finish().to_vec();
+        let elements = self.teller.elements.finish().to_vec();
         self.clear();
         elements
     }
 
     /// Forgets all that was added since the last time.
     pub(super) fn clear(&mut self) {
-        self.elements.clear();
+        self.teller.clear();
+        self.forget();
+        (self.raw_len, self.sample_at) = (0, 0);
+        self.sample.clear();
+    }
+
+    /// Forgets where series and texts are.
+    fn forget(&mut self) {
         self.texts.clear();
         if self.ring.clear() {
             self.known.iter_mut().for_each(Vec::clear);
         }
-        (self.source, self.raw_len, self.sample_at) = (0, 0, 0);
-        self.sample.clear();
+        // As if the one ahead of the first had been it, whatever its number.
+        self.source = self.ring.next() - 1;
     }
 
-    /// Tells the end of the series before, and the head of this one. Returns where its labels go on.
+    /// Tells the end of the series before, and the head of this one. Returns where its labels go on, and the series
+    /// that the end was compared with.
     #[inline]
-    fn lead(&mut self, new: &Placed, head: Head) -> Option<Source> {
-        let series = self.like(new);
-        let begin = series.map_or(new.at, |series| self.end_value(series));
-        let Some((series, like)) = series.and_then(|series| Some((series, self.ring.get(series)?)))
-        else {
+    fn lead(&mut self, new: &Placed, head: Head) -> (Option<Source>, Option<u32>) {
+        let found = self.like(new).and_then(|series| Some((series, *self.ring.get(series)?)));
+        let Some((series, like)) = found else {
             self.end_sample();
-            self.elements.literal(new.at, new.labels(), &head.bytes());
-            return None;
+            self.teller.literal(new.at, new.labels(), &head.bytes());
+            return (None, None);
         };
+        let ahead = self.ahead_of(series);
+        let begin = self.end_like(ahead.map(|(_, value)| value));
         let offset = new.labels() - like.labels();
         if like.len == new.len {
-            self.elements.copy(offset, begin, new.labels());
+            self.teller.copy(offset, begin, new.labels());
         } else {
             // The tag is the same, and most of the length may be.
-            self.elements.copy(new.at - like.at, begin, new.at + 1);
+            self.teller.copy(new.at - like.at, begin, new.at + 1);
             let differ = head.differ(Head::new(like.len));
-            self.elements.literal(new.at, new.at + differ, &head.bytes());
-            self.elements.copy(offset, new.at + differ, new.labels());
+            self.teller.literal(new.at, new.at + differ, &head.bytes());
+            self.teller.copy(offset, new.at + differ, new.labels());
         }
-        Some(Source { series, offset, same: new.same(like) })
+        let ahead = ahead.map(|(series, _)| series);
+        (Some(Source { series, offset, same: new.same(&like) }), ahead)
     }
 
     /// The series whose head and first labels are to be taken.
@@ -197,17 +296,21 @@ impl Direct {
         Some(if other.is_some() { found } else { last })
     }
 
-    /// Tells the sample of the series before as far as it is not the end of the one before `series`, and
-    /// says from where on it is.
-    fn end_value(&mut self, series: u32) -> u32 {
+    /// The series right ahead of `series`, and its value, when its sample has the time of the last one.
+    fn ahead_of(&self, series: u32) -> Option<(u32, u64)> {
+        let ahead = series - 1;
+        let Placed { value, timestamp_ms, .. } = *self.ring.get(ahead)?;
+        let is_joined = self.ring.get(series)?.is_joined;
+        (is_joined && self.sample.is_at(timestamp_ms)).then_some((ahead, value))
+    }
+
+    /// Tells the sample of the series before as far as it does not end as one of the same time with this value
+    /// does, and says from where on it does.
+    #[inline]
+    fn end_like(&mut self, ahead: Option<u64>) -> u32 {
         let mut begin = self.raw_len;
-        let is_joined = self.ring.get(series).is_some_and(|like| like.is_joined);
-        if let (Some((_, last)), Some(ahead)) = (self.ring.last(), self.ring.get(series - 1))
-            && is_joined
-            && self.sample.len() > 0
-            && last.timestamp_ms == ahead.timestamp_ms
-        {
-            let equal = (last.value ^ ahead.value).leading_zeros() / u8::BITS;
+        if let Some(ahead) = ahead {
+            let equal = (self.sample.value() ^ ahead).leading_zeros() / u8::BITS;
             begin = self.sample_at + SAMPLE_HEAD + Sample::VALUE - equal;
         }
         self.tell_sample(begin);
@@ -220,156 +323,35 @@ impl Direct {
             return;
         }
         if let Some((last, &Placed { at, .. })) = self.ring.last() {
-            let begin = self.end_value(last);
-            self.elements.copy(self.raw_len - at, begin, self.raw_len);
+            let ahead = self.ahead_of(last);
+            let begin = self.end_like(ahead.map(|(_, value)| value));
+            self.teller.elements.copy(self.raw_len - at, begin, self.raw_len);
         }
     }
 
     /// Tells the sample of the series before up to a place.
     fn tell_sample(&mut self, to: u32) {
-        self.elements.literal(self.sample_at, to, self.sample.bytes());
+        self.teller.elements.literal(self.sample_at, to, self.sample.bytes());
     }
 
-    /// Tells the labels, from `source` as far as they are the same; returns where what follows may go on.
-    #[inline]
-    fn labels(
-        &mut self,
-        parts: [&[u8]; PARTS],
-        new: &Placed,
-        mut source: Option<Source>,
-    ) -> Option<Source> {
-        let mut part = 0;
-        while let Some(&bytes) = parts.get(part) {
-            let (begin, end, _) = new.part(part);
-            let mut equal = 0;
-            if let Some(Source { series, offset, same }) = source {
-                let same = (same >> part).trailing_ones() as usize;
-                if same > 0 {
-                    part += same;
-                    self.elements.copy(offset, begin, new.part(part).0);
-                    continue;
-                }
-                let (like_begin, like_end, like_number) =
-                    self.ring.get(series).map_or((0, 0, 0), |like| like.part(part));
-                if begin == end {
-                    source = source.filter(|_| like_begin == like_end);
-                } else {
-                    equal = common_prefix(self.text(like_number), bytes);
-                    if equal > 0 {
-                        self.elements.copy(offset, begin, begin + equal as u32);
-                    }
-                }
-            }
-            if begin < end {
-                let found = self.find(part, new);
-                if let Some((series, same)) = found {
-                    source = self.known_part(part, new, series, same);
-                    part += (same >> part).trailing_ones() as usize;
-                    continue;
-                }
-                source = self.new_part(part, bytes, new, (source, equal));
-            }
-            part += 1;
-        }
-        source
-    }
-
-    /// A series near that has the part, best of all with all parts behind it, and which parts it has.
-    #[inline]
-    fn find(&self, part: usize, new: &Placed) -> Option<(u32, u32)> {
-        const ALL: u32 = (1 << PARTS) - 1;
-        let all = ALL >> part;
-        let same = |series| self.ring.near(series, new.at).map_or(0, |like| new.same(like));
-        let next = self.source + 1;
-        let of_next = same(next);
-        if of_next >> part == all {
-            return Some((next, of_next));
-        }
-        let of = |number| self.known(number).map_or(0, |known| known.series);
-        let (.., number) = new.part(part);
-        let this = of(number);
-        let of_this = same(this);
-        if of_this >> part == all {
-            return Some((this, of_this));
-        }
-        let (last, like) = self.ring.last()?;
-        let of_last = new.same(like);
-        if (of_this | of_last) >> part & 1 == 0 {
-            return None;
-        }
-        let [.., last_part] = new.numbers;
-        let rest = of(last_part);
-        let all = [(rest, same(rest)), (this, of_this), (last, of_last)];
-        all.into_iter().max_by_key(|(_, same)| (same >> part).trailing_ones())
-    }
-
-    /// Tells a part that `series` has, with those that are `same`.
-    #[inline]
-    fn known_part(&mut self, part: usize, new: &Placed, series: u32, same: u32) -> Option<Source> {
+    /// The sample of the series that labels were taken from to the last, if it has as many bytes.
+    fn sample_like(&self, Source { series, offset, .. }: Source) -> Option<Like> {
         let like = self.ring.get(series)?;
-        // It may have parts ahead too: as many bits as are ones right below this part's.
-        let ahead = same.unbounded_shl(u32::BITS - part as u32).leading_ones() as usize;
-        let behind = (same >> part).trailing_ones() as usize;
-        let (from, ..) = new.part(part - ahead);
-        let (end, ..) = new.part(part + behind);
-        let offset = end - like.part(part + behind).0;
-        self.elements.copy(offset, from, end);
-        self.source = series;
-        Some(Source { series, offset, same })
+        let Placed { value, timestamp_ms, .. } = *like;
+        (like.sample_len() == self.sample.len()).then_some(Like { offset, value, timestamp_ms })
     }
 
-    /// Tells a part that no series near has; the source has the first bytes of it.
-    fn new_part(
-        &mut self,
-        part: usize,
-        bytes: &[u8],
-        new: &Placed,
-        (source, mut from): (Option<Source>, usize),
-    ) -> Option<Source> {
-        let (begin, end, number) = new.part(part);
-        let series = source.or_else(|| {
-            let (series, like) = self.ring.last()?;
-            Some(Source { series, offset: begin - like.part(part).0, same: new.same(like) })
-        });
-        let mut to = bytes.len();
-        let like = series.and_then(|s| Some((s, *self.ring.get(s.series)?)));
-        if let Some((Source { offset, .. }, like)) = like {
-            let (.., like_number) = like.part(part);
-            let known = self.text(like_number);
-            if source.is_none() {
-                from = common_prefix(known, bytes);
-            }
-            let rest = bytes.get(from..).unwrap_or_default();
-            to -= common_suffix(known.get(from..).unwrap_or_default(), rest);
-            self.elements.copy(offset, begin, begin + from as u32);
-        }
-        let kept = self.known(number).map_or_else(Kept::default, |known| known.kept);
-        let Self { elements, texts, .. } = self;
-        let kept = texts.tell(elements, begin, bytes, (from, to), kept);
-        if let Some(known) = self.known_mut(number) {
-            known.kept = kept;
-        }
-        let (Source { series, same, .. }, like) = like?;
-        let (_, like_end, _) = like.part(part);
-        let offset = end - like_end;
-        self.elements.copy(offset, begin + to as u32, end);
-        Some(Source { series, offset, same })
-    }
-
-    /// Tells the first bytes of a sample: those which are the source's too.
+    /// Tells the first bytes of a sample: those which the other one has too.
     #[inline]
-    fn begin_sample(&mut self, new: &Placed, source: Option<Source>) {
+    fn begin_sample(&mut self, like: Option<Like>) {
         let begin = self.sample_at;
-        if let Some(Source { series, offset, .. }) = source
-            && let Some(like) = self.ring.get(series)
-            && like.sample_len() == self.sample.len()
-        {
-            let equal = (like.value ^ new.value).trailing_zeros() / u8::BITS;
-            let is_same = equal == Sample::VALUE && like.timestamp_ms == new.timestamp_ms;
-            let len = if is_same { self.sample.len() } else { SAMPLE_HEAD + equal };
-            return self.elements.copy(offset, begin, begin + len);
-        }
-        self.tell_sample(begin + SAMPLE_HEAD);
+        let Some(Like { offset, value, timestamp_ms }) = like else {
+            return self.tell_sample(begin + SAMPLE_HEAD);
+        };
+        let equal = (value ^ self.sample.value()).trailing_zeros() / u8::BITS;
+        let is_same = equal == Sample::VALUE && self.sample.is_at(timestamp_ms);
+        let len = if is_same { self.sample.len() } else { SAMPLE_HEAD + equal };
+        self.teller.elements.copy(offset, begin, begin + len);
     }
 
     /// Remembers where a series is.

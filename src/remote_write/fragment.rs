@@ -28,7 +28,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Message,
-    direct::{self, Direct},
+    direct::{self, Direct, Tape},
+    replay::Replay,
     v1::{self, Block, Metadata, PARTS, STALE_NAN},
 };
 use crate::limits::BODY_RAW_BYTES_MAX;
@@ -57,7 +58,11 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn add_sample(&mut self, timestamp_ms: i64) {
-        self.samples += 1;
+        self.add_samples(1, timestamp_ms);
+    }
+
+    fn add_samples(&mut self, samples: u32, timestamp_ms: i64) {
+        self.samples += samples;
         self.timestamps_ms = Some(match self.timestamps_ms {
             Some((lowest, highest)) => (lowest.min(timestamp_ms), highest.max(timestamp_ms)),
             None => (timestamp_ms, timestamp_ms),
@@ -155,8 +160,9 @@ pub fn body<'a>(fragments: impl Iterator<Item = &'a Fragment> + Clone) -> Bytes 
 
 /// Encodes and compresses the series of one scrape, for one view, as they come.
 ///
-/// Between scrapes it keeps its buffers (`direct`), so one encoder should serve many
-/// targets in turn. Until the scrape ends, blocks with numbers are of one target.
+/// Until the scrape ends, blocks with numbers are of one target. What is kept from scrape to scrape is in the
+/// target's [`Replay`]; buffers (`direct`) are made anew, at some thousandths of what a scrape costs, for
+/// targets that wait should hold none.
 #[derive(Debug)]
 pub struct Encoder {
     samples_max: u32,
@@ -189,6 +195,63 @@ impl Encoder {
     /// milliseconds since the epoch.
     pub fn push<'a>(&mut self, labels_block: impl Into<Block<'a>>, value: f64, timestamp_ms: i64) {
         self.push_bits(labels_block.into(), value.to_bits(), timestamp_ms);
+    }
+
+    /// Adds the samples of a page that have one time: each with a number of its series and the bits of its value. The
+    /// numbers say which series it is for `replay` as long as that is not cleared, and for `block`, which gives the
+    /// labels. Returns how many there are.
+    pub fn push_page<'a>(
+        &mut self,
+        page: impl Iterator<Item = (u32, u64)>,
+        timestamp_ms: i64,
+        block: impl Fn(u32) -> Block<'a>,
+        replay: &mut Replay,
+    ) -> u64 {
+        let mut pushed = 0;
+        let mut page = page.peekable();
+        let (mut series, mut values) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        while page.peek().is_some() {
+            // Metadata of a scrape may be ahead of its samples.
+            if self.open.samples > 0 {
+                self.cut();
+            }
+            series.clear();
+            values.clear();
+            for (number, value) in page.by_ref().take(self.samples_max as usize) {
+                series.push(number);
+                values.push(value);
+            }
+            pushed += series.len() as u64;
+            if let Some((tape, raw_len)) = replay.get(at, &series, timestamp_ms) {
+                self.make_room(raw_len);
+                self.direct.replay(tape, &values, timestamp_ms);
+                self.open.add_samples(series.len() as u32, timestamp_ms);
+            } else {
+                let tape = self.push_recorded(&series, &values, timestamp_ms, &block);
+                replay.set(at, &series, timestamp_ms, tape);
+            }
+            at += 1;
+        }
+        replay.truncate(at);
+        pushed
+    }
+
+    /// Adds samples in the plain way. Returns the tape of them and their bytes, when they are in one fragment.
+    fn push_recorded<'a>(
+        &mut self,
+        series: &[u32],
+        values: &[u64],
+        timestamp_ms: i64,
+        block: impl Fn(u32) -> Block<'a>,
+    ) -> Option<(Tape, usize)> {
+        self.direct.record();
+        let (staged, raw_len) = (self.staged.len(), self.direct.raw_len());
+        for (&number, &value) in series.iter().zip(values) {
+            self.push_bits(block(number), value, timestamp_ms);
+        }
+        let tape = self.direct.recorded().filter(|_| self.staged.len() == staged)?;
+        Some((tape, (self.direct.raw_len() - raw_len) as usize))
     }
 
     /// Marks a series as stale from `timestamp_ms` on.

@@ -69,6 +69,9 @@ pub const PARTS: usize = 4;
 const CUTS: [&[u8]; PARTS - 1] = [b"__name__\0", b"k", b"su"];
 
 impl<'a> Block<'a> {
+    /// No label.
+    pub const EMPTY: Self = Self { parts: [&[]; PARTS], numbers: None };
+
     /// The parts of a block, so that series which differ in one thing share the other parts: the labels
     /// up to the metric's name, which is nearly always the first, and those behind it, by their names.
     pub fn cut(block: &'a [u8]) -> Self {

@@ -208,17 +208,16 @@ impl Part<'_> {
             }
             sent = self.encode_v1(tracker, &mut encoder);
             staged.v1 = shared(encoder.finish(created.into_std()));
+        } else {
+            tracker.forget_replay(self.view);
         }
         (staged, sent)
     }
 
-    fn encode_v1(&self, tracker: &Tracker, encoder: &mut Encoder) -> u64 {
+    fn encode_v1(&self, tracker: &mut Tracker, encoder: &mut Encoder) -> u64 {
         let mut sent = 0;
         if self.good {
-            for (block, timestamp_ms, value) in tracker.samples(self.view) {
-                encoder.push(block, value, timestamp_ms);
-                sent += 1;
-            }
+            sent = tracker.encode(self.view, encoder);
             tracker.stale(self.view).for_each(|block| encoder.push_stale(block, self.now_ms));
         } else {
             tracker.live(self.view).for_each(|block| encoder.push_stale(block, self.now_ms));

@@ -29,6 +29,8 @@ pub(super) struct Blocks {
     /// Each is a user of its parts, once.
     tails: Pool<Tail>,
     parts: Pool<Box<[u8]>, v2::Run>,
+    /// A series that had a block has another, or none, since [`Blocks::have_changed`] was asked last.
+    changed: bool,
 }
 
 /// A block, by the number of its first part and that of its tail.
@@ -52,6 +54,18 @@ impl Blocks {
         let [head, tail] = *self.of.get(self.place(series, view)?)?;
         let [b, c, d] = *self.tails.get(tail)?;
         Some([head, b, c, d])
+    }
+
+    /// Whether a series has a block for a view.
+    #[inline]
+    pub(super) fn has(&self, series: u32, view: usize) -> bool {
+        let block = self.place(series, view).and_then(|at| self.of.get(at));
+        block.is_some_and(|&block| block != NONE)
+    }
+
+    /// Whether the numbers of series stand for other blocks than when this was asked last.
+    pub(super) const fn have_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
     }
 
     /// A series' block for a view.
@@ -99,6 +113,7 @@ impl Blocks {
             Some(place) => std::mem::replace(place, made),
             None => made,
         };
+        self.changed |= old != NONE && old != made;
         self.leave(old);
     }
 
@@ -122,7 +137,7 @@ impl Blocks {
             }
         }
         old.into_iter().for_each(|block| self.leave(block));
-        (self.of, self.views) = (new, kept.len());
+        (self.of, self.views, self.changed) = (new, kept.len(), true);
     }
 
     /// Gives all blocks their numbers.
@@ -146,6 +161,7 @@ impl Blocks {
         let of_series: Vec<&[Block]> = old.chunks(self.views.max(1)).collect();
         let origins = moves.origins().filter_map(|from| of_series.get(from as usize));
         self.of = origins.flat_map(|blocks| blocks.iter().copied()).collect();
+        self.changed = true;
     }
 
     /// Gives back room that is more than `series` need.

@@ -72,6 +72,7 @@ impl Tracker {
     }
 
     /// What the line has that most lines do not.
+    #[inline]
     pub(super) fn extra_of(&self, line: &Line) -> Extra {
         self.extras.get(line.extra as usize).copied().unwrap_or(Extra::NONE)
     }

@@ -159,6 +159,14 @@ impl Line {
         self.fate = fate.into();
     }
 
+    /// It stands on this page; returns whether it stood there before.
+    #[inline]
+    pub(super) const fn stand_on(&mut self, page: u32) -> bool {
+        let is_repeated = self.seen == page;
+        self.seen = page;
+        is_repeated
+    }
+
     #[inline]
     pub(super) const fn stands_back(&self) -> bool {
         self.flags.has(Self::STANDS_BACK)

@@ -9,11 +9,14 @@
 //!     `--next--.                                `--no--> [`Tracker::observe`], which also learns the new order
 //! ```
 //!
+//! Of a line that is left out the value is not read either, only where it ends. What is made of a page may want
+//! the values of lines that are left out ([`super::derived`], [`super::rollup`]): those are read.
+//!
 //! Invariant: a line that is read so has the same outcome as by [`Tracker::observe`].
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Dropped, Fate, Tracker};
+use super::{Dropped, Fate, Line, Tracker, rollup};
 use crate::exposition;
 
 /// A line that was read by expectation.
@@ -27,7 +30,8 @@ pub struct Known {
 
 impl Tracker {
     /// Takes the line at the head of `text`, if it is the one that is expected next, ends in `text` and has
-    /// nothing to be told of it. Else nothing has happened, and the line is for [`Tracker::observe`].
+    /// nothing to be told of it. Else nothing has happened, and the line is for [`Tracker::observe`]. As there, the
+    /// value of a line that is left out may be garbage.
     #[inline]
     pub fn observe_known(&mut self, text: &[u8], scraped_at_ms: i64) -> Option<Known> {
         let at = self.expected();
@@ -37,10 +41,27 @@ impl Tracker {
         if !matches!(rest.first(), Some(b' ' | b'\t')) || !self.remade.is_empty() {
             return None;
         }
-        if !line.fingerprint.is(xxh3_128(series))
-            || line.fate() == Fate::Dropped(Dropped::Mislabelled)
-        {
+        if !line.fingerprint.is(xxh3_128(series)) {
             return None;
+        }
+        if let Fate::Dropped(reason) = line.fate() {
+            if let Some(reason) = self.unread(line) {
+                // Byte by byte, for values are short. What a series may end with is not where this one ends, so the
+                // line is another one.
+                let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'}'))?;
+                if rest.get(end) != Some(&b'\n') {
+                    return None;
+                }
+                let len = series.len() + end + 1;
+                self.tally.scraped += 1;
+                self.scraped_at_ms = scraped_at_ms;
+                self.last = at;
+                self.record_unread(at, reason);
+                return Some(Known { len, kept: false });
+            }
+            if reason == Dropped::Mislabelled {
+                return None;
+            }
         }
         let (value, timestamp, rest_len) = exposition::value_to_end(rest)?;
         let len = series.len() + rest_len;
@@ -51,6 +72,25 @@ impl Tracker {
         Some(Known { len, kept })
     }
 
+    /// Why the line is left out, when nothing looks at its value: nothing is made of it, nor told of it.
+    #[inline]
+    pub(super) fn unread(&self, line: &Line) -> Option<Dropped> {
+        let Fate::Dropped(reason) = line.fate() else { return None };
+        let extra = self.extra_of(line);
+        let is_fed = extra.member != rollup::NONE || extra.feed.is_some();
+        (!is_fed && reason != Dropped::Mislabelled).then_some(reason)
+    }
+
+    /// Counts a line whose value is not looked at.
+    #[inline]
+    pub(super) fn record_unread(&mut self, line: u32, reason: Dropped) {
+        let Some(state) = self.lines.get_mut(line as usize) else { return };
+        self.lines_here += usize::from(!state.stand_on(self.page));
+        self.tally.scraped_of(state.group);
+        self.tally.dropped.add(reason, 1);
+    }
+
+    #[inline]
     fn expected(&self) -> u32 {
         match self.lines.get(self.last as usize) {
             Some(last) => last.next,

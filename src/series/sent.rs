@@ -3,9 +3,41 @@
 //! The same as remote write 2.0 wants it is in [`super::numbered`].
 
 use super::{Fate, Line, Observed, Series, Tracker};
-use crate::{flink::Group, remote_write::v1::Block};
+use crate::{
+    flink::Group,
+    remote_write::{Encoder, Replay, v1::Block},
+};
 
 impl Tracker {
+    /// Encodes the samples of the closed page for one view. Returns how many there are.
+    pub fn encode(&mut self, view: usize, encoder: &mut Encoder) -> u64 {
+        if self.blocks.have_changed() {
+            self.replays.clear();
+        }
+        if !self.own_times.is_empty() {
+            let samples = self.samples(view);
+            return samples.map(|(block, ms, value)| encoder.push(block, value, ms)).count() as u64;
+        }
+        if self.replays.len() <= view {
+            self.replays.resize_with(view + 1, Replay::default);
+        }
+        let Self { replays, observed, lines, blocks, scraped_at_ms, .. } = self;
+        let Some(replay) = replays.get_mut(view) else { return 0 };
+        let page = observed.iter().filter_map(|sample| {
+            let Fate::Series(series) = lines.get(sample.line as usize)?.fate() else { return None };
+            blocks.has(series, view).then_some((series, sample.value.to_bits()))
+        });
+        let block = |series| blocks.get(series, view).unwrap_or(Block::EMPTY);
+        encoder.push_page(page, *scraped_at_ms, block, replay)
+    }
+
+    /// Lets go of what [`Tracker::encode`] keeps for the next page.
+    pub fn forget_replay(&mut self, view: usize) {
+        if let Some(replay) = self.replays.get_mut(view) {
+            replay.clear();
+        }
+    }
+
     /// The samples of the closed page for one view: encoded labels, timestamp, value.
     pub fn samples(&self, view: usize) -> impl Iterator<Item = (Block<'_>, i64, f64)> + '_ {
         self.sent(view).map(move |(_, block, sample)| (block, self.time_of(sample), sample.value))

@@ -103,6 +103,16 @@ pub struct GroupTally {
     pub kept: u64,
 }
 
+impl Tally {
+    /// One more sample of the group at [`Group::index`] is on the page.
+    #[inline]
+    pub(super) fn scraped_of(&mut self, group: u8) {
+        if let Some(group) = self.groups.at(group) {
+            group.scraped += 1;
+        }
+    }
+}
+
 impl GroupTallies {
     /// Nothing yet, for each of these groups.
     pub fn new(groups: &[Group]) -> Self {
@@ -135,6 +145,7 @@ impl GroupTallies {
     }
 
     /// The count at [`Group::index`].
+    #[inline]
     pub(super) fn at(&mut self, index: u8) -> Option<&mut GroupTally> {
         self.0.get_mut(usize::from(index)).map(|(_, tally)| tally)
     }

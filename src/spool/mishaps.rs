@@ -161,6 +161,48 @@ fn a_full_disk_waits_in_memory_before_it_costs_anything() {
     assert_eq!(spool.counts().dropped(Reason::QueueFull).fragments, dropped);
 }
 
+/// What is settled is written once an interval, so the thread need not hear of each of them.
+#[test]
+fn the_disk_is_called_for_once_an_interval_by_what_is_settled() {
+    let settings = Settings { max_bytes: 1 << 20, ..SETTINGS };
+    let epoch = Epoch { instant: Instant::now(), unix_ms: 0 };
+    let sizes = Sizes {
+        segment_bytes: 1 << 20,
+        memory_bytes_max: 1 << 20,
+        write_bytes_max: 1 << 20,
+        cursor_bytes_max: 100,
+    };
+    let durability = durability(Fsync::Never, 7);
+    let disk = SimDisk::default();
+    let (mut spool, mut log, _) =
+        Spool::open_sized(settings, epoch, durability, sizes, disk).unwrap();
+    let at = |ms| epoch.instant + Duration::from_millis(ms);
+    let perform = |spool: &mut Spool, log: &mut Log<SimDisk>, now| {
+        spool.orders(now).map(|orders| {
+            let wrote_cursor = orders.cursor.is_some();
+            spool.done(log.perform(orders), now);
+            wrote_cursor
+        })
+    };
+    spool.append(0, (0..20).map(|id| fragment(id, 2, epoch.instant)), at(0));
+    spool.flush();
+    assert!(spool.calls_for_disk(), "there is something to write");
+    assert_eq!(perform(&mut spool, &mut log, at(0)), Some(false));
+    for (ms, calls) in [(10, true), (20, false), (30, false), (2_000, true)] {
+        let Next::Send(batch) = spool.next(0, at(ms)) else { panic!("nothing to send at {ms}") };
+        spool.settle(0, batch.id, Settled::Delivered).unwrap();
+        assert_eq!(spool.calls_for_disk(), calls, "{ms}");
+        // It was told when to come, and comes then without a call.
+        assert_eq!(perform(&mut spool, &mut log, at(ms)), None, "{ms}");
+        let due = spool.orders_due().expect("a cursor is due");
+        if ms == 30 {
+            assert!(due > at(1_000) && due <= at(1_010));
+            assert_eq!(perform(&mut spool, &mut log, due), Some(true));
+            assert_eq!(spool.orders_due(), None);
+        }
+    }
+}
+
 fn deliver_all(spool: &mut Spool, log: &mut Log<SimDisk>, start: Instant) -> BTreeSet<u64> {
     let mut delivered = BTreeSet::new();
     spool.flush();

@@ -219,8 +219,9 @@ impl Store {
         match record.stored {
             Stored::NotYet => self.unwritten_bytes -= record.bytes,
             Stored::At(place) => {
+                // While it is due at the end of an interval, nothing is to be done for what else is settled.
+                self.calls |= self.cursor_due.is_none();
                 self.cursor_changed = true;
-                self.calls = true;
                 if self.segments.settle(place.base, place.ordinal) {
                     self.discard(place.base);
                 }
@@ -232,6 +233,7 @@ impl Store {
     pub(super) fn discard(&mut self, base: u64) {
         self.segments.remove(base);
         self.removals.push(base);
+        self.calls = true;
     }
 
     /// Whether records may be sent that are not written.

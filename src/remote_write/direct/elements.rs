@@ -118,6 +118,12 @@ impl Elements {
         (self.at, self.end) = (end, end);
     }
 
+    /// Up to where bytes are told.
+    #[inline]
+    pub(super) const fn told(&self) -> u32 {
+        self.end
+    }
+
     /// Writes all that is told.
     pub(super) fn finish(&mut self) -> &[u8] {
         self.write_run(self.end);

@@ -105,10 +105,16 @@ impl Ring {
         Some((last, self.get(last)?))
     }
 
+    /// The number of the next series.
+    #[inline]
+    pub(super) const fn next(&self) -> u32 {
+        self.first + self.len
+    }
+
     /// Adds a series; returns its number.
     #[inline]
     pub(super) fn push(&mut self, placed: &Placed) -> u32 {
-        let series = self.first + self.len;
+        let series = self.next();
         if let Some(place) = self.placed.get_mut((series % PLACED) as usize) {
             *place = *placed;
         }
@@ -184,12 +190,13 @@ pub(super) struct Sample {
     bytes: [u8; SAMPLE_ROOM],
     /// 0 is no sample.
     len: u32,
+    value: u64,
     timestamp_ms: i64,
 }
 
 impl Default for Sample {
     fn default() -> Self {
-        Self { bytes: [0; SAMPLE_ROOM], len: 0, timestamp_ms: 0 }
+        Self { bytes: [0; SAMPLE_ROOM], len: 0, value: 0, timestamp_ms: 0 }
     }
 }
 
@@ -200,23 +207,30 @@ impl Sample {
     /// The bytes that a sample of that time has.
     #[inline]
     pub(super) const fn len_at(&self, timestamp_ms: i64) -> u32 {
-        if self.len > 0 && self.timestamp_ms == timestamp_ms {
-            self.len
-        } else {
-            v1::sample_field_len(timestamp_ms) as u32
-        }
+        if self.is_at(timestamp_ms) { self.len } else { v1::sample_field_len(timestamp_ms) as u32 }
     }
 
     /// Becomes the sample behind this one, which is likely to have the same time.
     #[inline]
     pub(super) fn set(&mut self, value: u64, timestamp_ms: i64) {
-        if self.len == 0 || self.timestamp_ms != timestamp_ms {
+        if !self.is_at(timestamp_ms) {
             *self = Self::at(timestamp_ms);
         }
         let place = self.bytes.get_mut(SAMPLE_HEAD as usize..);
         if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
             *place = value.to_le_bytes();
         }
+        self.value = value;
+    }
+
+    /// Whether it is a sample of that time.
+    #[inline]
+    pub(super) const fn is_at(&self, timestamp_ms: i64) -> bool {
+        self.len > 0 && self.timestamp_ms == timestamp_ms
+    }
+
+    pub(super) const fn value(&self) -> u64 {
+        self.value
     }
 
     fn at(timestamp_ms: i64) -> Self {
@@ -229,7 +243,7 @@ impl Sample {
         if let Some(tag) = bytes.get_mut(time) {
             *tag = v1::TAG_TIMESTAMP;
         }
-        Self { bytes, len, timestamp_ms }
+        Self { bytes, len, value: 0, timestamp_ms }
     }
 
     /// Becomes no sample.

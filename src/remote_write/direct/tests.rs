@@ -4,6 +4,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     super::v1::{self, Block, PARTS, STALE_NAN},
+    texts::{common_prefix, common_suffix},
     *,
 };
 
@@ -112,11 +113,14 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Few parts of a pool come often, as they do in a family.
+/// Few parts of a pool come often, as they do in a family.
+fn part_numbers() -> impl Strategy<Value = [usize; PARTS]> {
     let part = || prop_oneof![3 => 0..3_usize, 1 => 0..1_000_usize];
-    let parts = [part(), part(), part(), part()];
-    let series = (parts, prop::bool::weighted(0.1), values(), timestamps());
+    [part(), part(), part(), part()]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let series = (part_numbers(), prop::bool::weighted(0.1), values(), timestamps());
     let series = series.prop_map(|(parts, is_own, value, timestamp_ms)| Step::Series {
         parts,
         is_own,
@@ -143,6 +147,49 @@ proptest! {
     }
 
     #[test]
+    fn what_is_told_again_is_what_is_told_anew(
+        pool in vec(text(), 1..24),
+        series in vec((part_numbers(), values(), values()), 0..80),
+        metadata in text(),
+        (before, after) in (timestamps(), timestamps()),
+    ) {
+        let add = |both: &mut Both, value: fn(&(_, u64, u64)) -> u64, time: i64| {
+            for series in &series {
+                let parts = series.0;
+                let step = Step::Series { parts, is_own: false, value: value(series), timestamp_ms: time };
+                both.step(&step, &pool);
+            }
+        };
+        let (mut first, mut anew, mut again) = (Both::default(), Both::default(), Both::default());
+        first.direct.record();
+        add(&mut first, |(_, value, _)| *value, before);
+        let tape = first.direct.recorded();
+        first.take();
+        // A tape may be kept from one length of a time to the same.
+        let after = if v1::sample_field_len(after) == v1::sample_field_len(before) { after } else { before };
+        for both in [&mut anew, &mut again] {
+            both.message(&metadata);
+        }
+        anew.direct.record();
+        add(&mut anew, |(.., value)| *value, after);
+        prop_assert_eq!(anew.direct.recorded().is_some(), tape.is_some());
+        let is_long = series.iter().any(|(parts, ..)| {
+            parts.iter().map(|part| pool[part % pool.len()].len()).sum::<usize>() > 30_000
+        });
+        prop_assert!(tape.is_some() || is_long, "labels of usual length fit");
+        if let Some(tape) = tape {
+            let values: Vec<_> = series.iter().map(|(.., value)| *value).collect();
+            again.direct.replay(&tape, &values, after);
+            again.plain.clone_from(&anew.plain);
+            // And something behind it.
+            for both in [&mut anew, &mut again] {
+                both.step(&Step::Series { parts: [0; PARTS], is_own: true, value: 0, timestamp_ms: 1 }, &pool);
+            }
+            prop_assert_eq!(again.take(), anew.take());
+        }
+    }
+
+    #[test]
     fn equal_bytes_are_found_from_both_ends(a in text(), b in text(), c in text()) {
         let (one, other) = ([&a[..], &b, &c].concat(), [&a[..], &c].concat());
         let prefix = one.iter().zip(&other).take_while(|(x, y)| x == y).count();
@@ -163,6 +210,38 @@ fn parts(metric: usize, subtask: usize) -> [Vec<u8>; PARTS] {
 }
 
 const TM: &str = "clicks-taskmanager-1-2";
+
+/// Labels that are too long for a tape, and a run that begins beyond what copies of three bytes reach.
+#[test]
+fn what_does_not_fit_onto_a_tape_is_not_kept() {
+    let check = |len: usize, is_kept: bool| {
+        let mut both = Both::default();
+        both.direct.record();
+        let text = noise(len as u64, len);
+        for name in [&b"one"[..], b"two"] {
+            both.series([name, b"job", &text, b"task"], [u32::from(name[0]), 1, 2, 3], 0, 5);
+        }
+        assert_eq!(both.direct.recorded().is_some(), is_kept, "{len}");
+        both.take();
+    };
+    check(1_000, true);
+    check(32_000, true);
+    check(33_000, false);
+    check(70_000, false);
+}
+
+#[test]
+fn a_tape_holds_offsets_of_any_length() {
+    let (mut both, mut again) = (Both::default(), Both::default());
+    both.direct.record();
+    page(&mut both, 4, 1_500);
+    let tape = both.direct.recorded().unwrap();
+    let values: Vec<_> =
+        (0..4 * 1_500_u64).map(|at| ((at / 1_500 * (at % 1_500)) as f64).to_bits()).collect();
+    again.direct.replay(&tape, &values, 1_795_335_749_038);
+    again.plain.clone_from(&both.plain);
+    assert_eq!(again.take(), both.take());
+}
 
 /// Series of so many metrics of so many subtasks, metric by metric, as on a page.
 fn page(both: &mut Both, metrics: usize, subtasks: usize) {
@@ -228,5 +307,5 @@ fn series_are_counted_anew_before_their_numbers_end() {
         page(&mut both, 2, 4);
         both.take();
     }
-    assert!(both.direct.ring.last().is_none() && both.direct.source == 0);
+    assert!(both.direct.ring.last().is_none() && both.direct.ring.next() < 100);
 }

@@ -6,7 +6,7 @@
 //! Invariants: what is kept of a text is what the fragment has at `raw`, byte for byte; no more than
 //! [`KEPT_BYTES_MAX`] is kept, unless it is one text.
 
-use super::elements::{Elements, NEAR_OFFSETS};
+use super::{elements::NEAR_OFFSETS, tape::Teller};
 
 /// Texts are forgotten, all at once, before more bytes of them are kept. Of the pages of one target
 /// 2,000 series have some 40 KiB.
@@ -90,7 +90,7 @@ impl Texts {
     /// stands at `raw`, and is kept from then on if it was not.
     pub(super) fn tell(
         &mut self,
-        elements: &mut Elements,
+        teller: &mut Teller,
         raw: u32,
         bytes: &[u8],
         (from, to): (usize, usize),
@@ -114,16 +114,16 @@ impl Texts {
                 at += 1;
                 continue;
             };
-            elements.literal(
+            teller.literal(
                 raw + told as u32,
                 raw + at as u32,
                 bytes.get(told..).unwrap_or_default(),
             );
             told = at + len;
-            elements.copy(offset, raw + at as u32, raw + told as u32);
+            teller.copy(offset, raw + at as u32, raw + told as u32);
             at = told;
         }
-        elements.literal(raw + told as u32, raw + to as u32, bytes.get(told..).unwrap_or_default());
+        teller.literal(raw + told as u32, raw + to as u32, bytes.get(told..).unwrap_or_default());
         Kept { begin: begin as u32, len: bytes.len() as u32, forgotten: self.forgotten }
     }
 

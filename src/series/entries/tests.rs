@@ -51,9 +51,8 @@ fn sent(
     let mut fragments = Vec::new();
     for view in 0..2 {
         let mut encoder = Encoder::new(4);
-        for (block, timestamp_ms, value) in tracker.samples(view) {
-            encoder.push(block, value, timestamp_ms);
-        }
+        let plain = tracker.samples(view).count() as u64;
+        assert_eq!(tracker.encode(view, &mut encoder), plain);
         fragments.extend(encoder.finish(at));
         let mut encoder = v2::Encoder::new(symbols, 4);
         for Numbered { series, timestamp_ms, value, start_ms } in tracker.numbered(view) {
@@ -67,36 +66,76 @@ fn sent(
     fragments.iter().map(|fragment| body(std::iter::once(fragment))).collect()
 }
 
-/// Lines of a small world: metrics that share labels, some with a quantile or a time of their own, and some
-/// that are on the page twice.
-fn any_line() -> impl Strategy<Value = String> {
+/// A line of a small world but for its value: metrics that share labels, some with a quantile.
+fn any_series() -> impl Strategy<Value = String> {
     let name =
         prop_oneof![Just("numRecordsIn"), Just("numRecordsOut"), Just("latency"), Just("my_own")];
     let quantile =
         prop_oneof![3 => Just(""), 1 => Just("quantile=\"0.5\","), 1 => Just("quantile=\"0.99\",")];
-    let time = prop_oneof![5 => Just(""), 1 => Just(" 77")];
-    (name, 0..3_u8, 0..3_u8, quantile, any::<f64>(), time).prop_map(
-        |(name, operator, subtask, quantile, value, time)| {
-            format!(
-                "flink_taskmanager_job_task_operator_{name}{{job_id=\"j\",task_id=\"t\",\
-                 host=\"h\",operator_name=\"op{operator}\",task_name=\"T\",job_name=\"J\",\
-                 tm_id=\"tm\",{quantile}operator_id=\"id{operator}\",subtask_index=\"{subtask}\",}} \
-                 {value:?}{time}"
-            )
-        },
-    )
+    (name, 0..3_u8, 0..3_u8, quantile).prop_map(|(name, operator, subtask, quantile)| {
+        format!(
+            "flink_taskmanager_job_task_operator_{name}{{job_id=\"j\",task_id=\"t\",\
+             host=\"h\",operator_name=\"op{operator}\",task_name=\"T\",job_name=\"J\",\
+             tm_id=\"tm\",{quantile}operator_id=\"id{operator}\",subtask_index=\"{subtask}\",}}"
+        )
+    })
+}
+
+/// What a page has that the one before had not, or not there.
+#[derive(Clone, Debug)]
+enum Edit {
+    Nothing,
+    Insert(usize, String),
+    Remove(usize),
+    Swap(usize, usize),
+}
+
+fn any_edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        3 => Just(Edit::Nothing),
+        1 => (0..12_usize, any_series()).prop_map(|(at, series)| Edit::Insert(at, series)),
+        1 => (0..12_usize).prop_map(Edit::Remove),
+        1 => (0..12_usize, 0..12_usize).prop_map(|(one, other)| Edit::Swap(one, other)),
+    ]
+}
+
+impl Edit {
+    fn apply(&self, page: &mut Vec<String>) {
+        let len = page.len();
+        match self {
+            Self::Insert(at, series) => page.insert(at % (len + 1), series.clone()),
+            Self::Remove(at) if len > 0 => drop(page.remove(at % len)),
+            Self::Swap(one, other) if len > 0 => page.swap(one % len, other % len),
+            _ => {}
+        }
+    }
+}
+
+/// Values and a time of their own for some lines of a page.
+fn any_values() -> impl Strategy<Value = Vec<String>> {
+    let value = prop_oneof![
+        2 => prop::sample::select(vec![0.0, -0.0, 1.0, 2.5, 1e9, f64::NAN, f64::INFINITY]),
+        1 => any::<f64>(),
+    ];
+    let time = prop_oneof![60 => Just(""), 1 => Just(" 77")];
+    let value = (value, time).prop_map(|(value, time)| format!("{value:?}{time}"));
+    proptest::collection::vec(value, 32)
 }
 
 proptest! {
     #[test]
     fn a_page_is_sent_as_if_it_were_the_first(
-        pages in proptest::collection::vec(proptest::collection::vec(any_line(), 0..12), 1..8),
+        mut page in proptest::collection::vec(any_series(), 0..12),
+        pages in proptest::collection::vec((any_edit(), any_values()), 1..12),
     ) {
         let now = Instant::now();
         let (mut warm, mut warm_symbols) = (tracker(), v2::Symbols::default());
-        for page in pages {
-            let cold = sent(&mut tracker(), &mut v2::Symbols::default(), &page, now);
-            let warm = sent(&mut warm, &mut warm_symbols, &page, now);
+        for (edit, values) in pages {
+            edit.apply(&mut page);
+            let lines = page.iter().zip(values).map(|(series, value)| format!("{series} {value}"));
+            let lines: Vec<_> = lines.collect();
+            let cold = sent(&mut tracker(), &mut v2::Symbols::default(), &lines, now);
+            let warm = sent(&mut warm, &mut warm_symbols, &lines, now);
             prop_assert_eq!(warm, cold);
         }
     }

@@ -1,14 +1,18 @@
 //! Pages read by expectation and line by line come to the same.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::{
     exposition::{Fault, Limits, Line, Lines, Reader},
+    flink::GroupFilter,
     labels::Labels,
-    series::{Shaper, Tally},
+    series::{Shaper, Tally, View},
 };
 
 const NOW: i64 = 1_000;
@@ -61,9 +65,20 @@ impl Reader for Target {
 }
 
 impl Target {
-    fn new(by_expectation: bool) -> Self {
+    /// Without the groups `excluded`.
+    fn new(by_expectation: bool, excluded: &[&str]) -> Self {
         let limits = Limits { line_bytes_max: 60, ..Limits::default() };
-        let tracker = Tracker::new(Shaper::plain().into(), Labels::new());
+        let excluded: Vec<String> = excluded.iter().map(|&group| group.to_owned()).collect();
+        let groups = GroupFilter::try_new(&[], &excluded).unwrap();
+        let view = View {
+            max_samples_per_send: 1000,
+            metadata_interval: None,
+            external_labels: BTreeMap::new(),
+            write_relabel_configs: Vec::new(),
+            limits: crate::series::Limits::default(),
+        };
+        let shaper = Shaper { groups, views: Arc::from([view]), ..Shaper::plain() };
+        let tracker = Tracker::new(shaper.into(), Labels::new());
         let errors = Vec::new();
         Self { tracker, lines: Lines::new(limits), by_expectation, known: 0, errors }
     }
@@ -199,8 +214,10 @@ proptest! {
         first in proptest::collection::vec(any_line(), 0..10),
         changes in proptest::collection::vec((any_change(), 1..200_usize, proptest::bool::weighted(0.9)), 1..12),
         ends in any::<bool>(),
+        filtered in any::<bool>(),
     ) {
-        let [mut plain, mut quick] = [false, true].map(Target::new);
+        let excluded: &[&str] = if filtered { &["custom"] } else { &[] };
+        let [mut plain, mut quick] = [false, true].map(|quick| Target::new(quick, excluded));
         let mut page = first;
         for (next, cut, good) in changes {
             let text = page.concat();
@@ -215,7 +232,7 @@ proptest! {
 
 #[test]
 fn the_order_is_learnt_and_kept_to() {
-    let mut target = Target::new(true);
+    let mut target = Target::new(true, &[]);
     let mut check = |page: &str, known: u32| {
         target.known = 0;
         target.scrape(page.as_bytes(), 1 << 10, true);
@@ -232,4 +249,50 @@ fn the_order_is_learnt_and_kept_to() {
     check("a 1\nn x\nc 2\nb 3\n", 3);
     // It had no sample, so it is new again.
     check("a 1\nn 1\nc 2\nb 3\n", 2);
+}
+
+#[test]
+fn the_value_of_a_line_that_is_left_out_is_not_looked_at() {
+    const LOAD: &str = "flink_taskmanager_Status_JVM_CPU_Load";
+    for by_expectation in [false, true] {
+        let mut target = Target::new(by_expectation, &["custom"]);
+        let mut check = |rest: &str, dropped: Dropped, errors: usize| {
+            target.known = 0;
+            let page = format!("{LOAD} 1\nup{rest}\n{LOAD}{{a=\"1\"}} 2\n");
+            let outcome = target.scrape(page.as_bytes(), 1 << 10, true);
+            assert_eq!(outcome.tally.dropped.of(dropped), 1, "{page}");
+            assert_eq!(outcome.tally.dropped.total(), 1, "{page}");
+            let scraped: u64 = outcome.tally.groups.iter().map(|(_, group)| group.scraped).sum();
+            assert_eq!(scraped, 3 - errors as u64, "{page}");
+            assert_eq!((outcome.samples.len(), outcome.errors.len()), (2, errors), "{page}");
+            target.known
+        };
+        // It is a line like any other when it is new.
+        check(" x", Dropped::Syntax, 1);
+        check(" 1", Dropped::Group, 0);
+        for rest in [" 2", " x", "\t", " 1 2 3", " 1e999\r", " \r"] {
+            let known = check(rest, Dropped::Group, 0);
+            assert_eq!(known, if by_expectation { 3 } else { 0 }, "{rest:?}");
+        }
+        // Where its series ends is.
+        check(" 1 }", Dropped::Syntax, 1);
+        check(" 1", Dropped::Group, 0);
+        check("", Dropped::Syntax, 1);
+    }
+}
+
+#[test]
+fn the_end_of_a_line_that_is_left_out_keeps_to_the_limit() {
+    for by_expectation in [false, true] {
+        let mut target = Target::new(by_expectation, &["custom"]);
+        target.scrape(b"up 1\nup_ 1\n", 1 << 10, true);
+        let mut check = |len: usize, end: &str, dropped: Dropped| {
+            let page = format!("up {}{end}up_ 2\n", "7".repeat(len - 3));
+            let tally = target.scrape(page.as_bytes(), 1 << 10, true).tally;
+            assert_eq!((tally.scraped, tally.dropped.of(dropped)), (2, 1 + u64::from(len <= 60)));
+        };
+        check(60, "\n", Dropped::Group);
+        check(60, "\r\n", Dropped::Group);
+        check(61, "\n", Dropped::Syntax);
+    }
 }

@@ -8,7 +8,7 @@ use prometheus_client::{
 };
 
 use super::{Kind, family};
-use crate::relay::Relay;
+use crate::{relay::Relay, remote_write::Replay};
 
 pub(super) fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let state = relay.reloads.state();
@@ -36,6 +36,14 @@ pub(super) fn reloads(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt
         ConstGauge::new(value).encode(gauge)?;
     }
     Ok(())
+}
+
+/// What is kept to encode a page that repeats.
+pub(super) fn replay(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Bytes kept of the last scrapes' encoding, to save time.";
+    family(encoder, "replay_bytes", help, Kind::Gauge, |family| {
+        family.add(&[], Replay::kept_bytes() as f64)
+    })
 }
 
 /// Without series when the relay scrapes all targets.
