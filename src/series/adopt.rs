@@ -71,8 +71,6 @@ impl Tracker {
         } else {
             self.forget_lines();
             self.blocks = Blocks::new(self.shaper.views.len());
-            // Series are numbered from the first one again, and stand for others.
-            self.replays.clear();
         }
     }
 

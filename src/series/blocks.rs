@@ -29,7 +29,7 @@ pub(super) struct Blocks {
     /// Each is a user of its parts, once.
     tails: Pool<Tail>,
     parts: Pool<Box<[u8]>, v2::Run>,
-    /// A series that had a block has another, or none, since [`Blocks::have_changed`] was asked last.
+    /// A number of a series stands for another block than it did, or may, since [`Blocks::have_changed`] was asked last.
     changed: bool,
 }
 
@@ -45,7 +45,8 @@ const NONE: Block = [NOTHING; 2];
 impl Blocks {
     /// None yet, of this many views.
     pub(super) fn new(views: usize) -> Self {
-        Self { views, ..Self::default() }
+        // For whom others have stood before.
+        Self { views, changed: true, ..Self::default() }
     }
 
     /// The numbers of the parts of a series' block for a view.

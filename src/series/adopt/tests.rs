@@ -1,14 +1,18 @@
 //! A changed configuration under a running target: what receivers know before and after.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 
 use super::*;
 use crate::{
     flink::NameMode,
     relabel,
-    remote_write::v1,
+    remote_write::{Encoder, body, proto, v1},
     series::{Limits, View},
 };
 
@@ -175,6 +179,14 @@ proptest! {
                             let samples = tracker.samples(view);
                             samples.map(|(block, at, _)| (block.to_vec(), at)).collect()
                         };
+                        if !fails {
+                            // What is kept of the last encoding is of these labels.
+                            let plain: Vec<_> = tracker
+                                .samples(view)
+                                .map(|(block, _, value)| (block.to_vec(), value.to_bits()))
+                                .collect();
+                            prop_assert_eq!(encoded(&mut tracker, view), plain);
+                        }
                         let ended: Vec<Vec<u8>> = if fails {
                             tracker.live(view).map(v1::Block::to_vec).collect()
                         } else {
@@ -198,6 +210,20 @@ proptest! {
             }
         }
     }
+}
+
+/// The labels and values of the closed page's samples as a receiver gets them, in their order.
+fn encoded(tracker: &mut Tracker, view: usize) -> Vec<(Vec<u8>, u64)> {
+    let mut encoder = Encoder::new(3);
+    tracker.encode(view, &mut encoder);
+    let fragments = encoder.finish(Instant::now());
+    let raw = snap::raw::Decoder::new().decompress_vec(&body(fragments.iter())).unwrap();
+    let request = proto::WriteRequest::decode(&*raw).unwrap();
+    let series = request.timeseries.into_iter().map(|series| {
+        let labels = series.labels.iter().map(|label| (&*label.name, &*label.value));
+        (v1::pairs_block(labels).into(), series.samples[0].value.to_bits())
+    });
+    series.collect()
 }
 
 fn texts(blocks: &BTreeSet<Vec<u8>>) -> Vec<String> {
