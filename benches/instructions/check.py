@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 
-# Measured with Rust 1.95 on x86-64: 28,100 and 2,760.
+# Measured with Rust 1.95 on x86-64: 29,000 and 1,800.
 COLD_MAX = 42_000
-WARM_MAX = 4_100
-# Of all samples of the page, nine of a thousand of which are kept. That was 900 without link-time optimisation.
-LEFT_OUT_MAX = 1_300
+WARM_MAX = 2_700
+# Of all samples of the page, nine of a thousand of which are kept: 680.
+LEFT_OUT_MAX = 1_000
 # A group that is a small part of the page.
 FEW = "checkpointing"
 # Pages by which two runs differ.
