@@ -14,19 +14,21 @@ use super::{
     tests::{SETTINGS, contents, fragment},
 };
 
+/// No limit is met.
+const ROOMY: Sizes = Sizes {
+    segment_bytes: 1 << 20,
+    memory_bytes_max: 1 << 20,
+    write_bytes_max: 1 << 20,
+    cursor_bytes_max: 100,
+};
+
 /// Every bit of a segment, one by one: the others' records are all found, and what is lost is counted.
 #[test]
 fn a_flipped_bit_costs_at_most_the_record_that_it_is_in() {
     let settings = Settings { max_bytes: 1 << 20, ..SETTINGS };
     let epoch = Epoch { instant: Instant::now(), unix_ms: 0 };
-    let sizes = Sizes {
-        segment_bytes: 1 << 20,
-        memory_bytes_max: 1 << 20,
-        write_bytes_max: 1 << 20,
-        cursor_bytes_max: 100,
-    };
     let open = |disk: SimDisk| {
-        Spool::open_sized(settings, epoch, durability(Fsync::Interval, 7), sizes, disk).unwrap()
+        Spool::open_sized(settings, epoch, durability(Fsync::Interval, 7), ROOMY, disk).unwrap()
     };
     let disk = SimDisk::default();
     let (mut spool, mut log, _) = open(disk.clone());
@@ -63,15 +65,9 @@ fn a_flipped_bit_costs_at_most_the_record_that_it_is_in() {
 fn what_cannot_be_read_back_is_dropped_and_counted() {
     let settings = Settings { max_bytes: 1 << 20, ..SETTINGS };
     let epoch = Epoch { instant: Instant::now(), unix_ms: 0 };
-    let sizes = Sizes {
-        segment_bytes: 1 << 20,
-        memory_bytes_max: 1 << 20,
-        write_bytes_max: 1 << 20,
-        cursor_bytes_max: 100,
-    };
     let disk = SimDisk::default();
     let (mut spool, mut log, _) =
-        Spool::open_sized(settings, epoch, durability(Fsync::Interval, 7), sizes, disk.clone())
+        Spool::open_sized(settings, epoch, durability(Fsync::Interval, 7), ROOMY, disk.clone())
             .unwrap();
     spool.append(0, (0..5).map(|id| fragment(id, 2, epoch.instant)), epoch.instant);
     let orders = spool.orders(epoch.instant).unwrap();
@@ -166,16 +162,10 @@ fn a_full_disk_waits_in_memory_before_it_costs_anything() {
 fn the_disk_is_called_for_once_an_interval_by_what_is_settled() {
     let settings = Settings { max_bytes: 1 << 20, ..SETTINGS };
     let epoch = Epoch { instant: Instant::now(), unix_ms: 0 };
-    let sizes = Sizes {
-        segment_bytes: 1 << 20,
-        memory_bytes_max: 1 << 20,
-        write_bytes_max: 1 << 20,
-        cursor_bytes_max: 100,
-    };
     let durability = durability(Fsync::Never, 7);
     let disk = SimDisk::default();
     let (mut spool, mut log, _) =
-        Spool::open_sized(settings, epoch, durability, sizes, disk).unwrap();
+        Spool::open_sized(settings, epoch, durability, ROOMY, disk).unwrap();
     let at = |ms| epoch.instant + Duration::from_millis(ms);
     let perform = |spool: &mut Spool, log: &mut Log<SimDisk>, now| {
         spool.orders(now).map(|orders| {
