@@ -27,8 +27,9 @@ WINDOW = 6
 # One sample may meet a gauge between two that did not see it move; a series that is wrong is so again and again.
 WRONG_SHARE_MAX = 1 / 3
 JUDGED_SHARE_MIN = 0.5
-# The time since the task began less what it was seen idle, which Flink adds up every five seconds: so it goes up and down,
-# and two readers that keep their distance see two different curves.
+# The time since the task began less what it was idle, which Flink adds when a task stops to be idle, or every five seconds
+# (TaskIOMetricGroup.getAccumulatedBusyTime, TimerGauge): so it goes up and down, and two readers that keep their distance may
+# see two different curves.
 OF_A_PHASE = "flink_taskmanager_job_task_accumulateBusyTimeMs"
 
 
