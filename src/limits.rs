@@ -24,8 +24,8 @@ pub const ANSWER_BYTES_MAX: usize = 1024;
 
 /// Largest request body before compression. Receivers refuse by this size, not by the bytes on the
 /// wire: VictoriaMetrics above 32 MiB (`-maxInsertRequestSize`), Mimir and Cortex above 100 MiB.
-/// A quarter of the smallest leaves room for receivers set tighter, and 2,000 samples of Flink's
-/// labels are about 0.7 MiB, so only pathological labels ever meet it.
+/// A quarter of the smallest leaves room for receivers set tighter, and 10,000 samples of Flink's
+/// labels are about 3.5 MiB, so only pathological labels ever meet it.
 pub const BODY_RAW_BYTES_MAX: u64 = 8 << 20;
 
 /// Longest pause a receiver may ask for with `Retry-After`. A longer one is a fault of some proxy;

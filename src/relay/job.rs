@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -60,6 +60,8 @@ pub(super) struct JobPlan {
     pub(super) pushdown: bool,
     pub(super) status: Arc<Status>,
     pub(super) rest: Option<Arc<Rest>>,
+    /// Who is scraped of those whose last page was late: one at a time.
+    pub(super) late: Arc<Semaphore>,
 }
 
 /// What was found by looking once.
@@ -132,6 +134,7 @@ impl JobPlan {
             pushdown: flink.pushdown,
             status: Arc::clone(status),
             rest: rest.cloned(),
+            late: before.map_or_else(|| Arc::new(Semaphore::new(1)), |b| Arc::clone(&b.late)),
         })
     }
 

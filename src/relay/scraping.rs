@@ -10,8 +10,8 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at},
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -19,11 +19,16 @@ use tracing::{debug, info, warn};
 use super::{across::Contributor, job::JobPlan, now_ms};
 use crate::{
     limits::FAULTS_KEPT_MAX,
-    scrape::{BadLine, PartialPage, PushdownState, Pushed, REFUSED_FOR, Scraped, Scraper, Whole},
+    scrape::{
+        BadLine, PartialPage, PushdownState, Pushed, REFUSED_FOR, Reason, Scraped, Scraper, Whole,
+    },
     series::Dropped,
     status::{Before, TargetStatus},
     target::Target,
 };
+
+/// Longest time that a target whose page was late waits for its turn: others may be late because they hang.
+const TURN_MAX: Duration = Duration::from_secs(60);
 
 /// What a target's task is to do.
 #[derive(Clone, Debug)]
@@ -102,6 +107,8 @@ struct Task {
     scraper: Scraper,
     contributor: Contributor,
     ticks: Interval,
+    /// The last page had begun to arrive when its time was over.
+    was_late: bool,
     lane_key: u64,
     /// When the relay's stop leaves no more time to scrape; set by the stop.
     last_call: Option<Instant>,
@@ -116,6 +123,7 @@ impl Task {
             scraper,
             contributor,
             ticks: ticks(target),
+            was_late: false,
             lane_key: target.hash(),
             last_call: None,
             assignment,
@@ -130,15 +138,15 @@ impl Task {
                 Order::End => return Until::Gone,
                 Order::Leave => return Until::Left,
             }
-            tokio::select! {
+            let _turn = tokio::select! {
                 biased;
                 () = ending.stop.cancelled() => {
                     self.scrape_finally(ending).await;
                     return Until::Stopped;
                 }
                 Ok(()) = orders.changed() => continue,
-                _ = self.ticks.tick() => {}
-            }
+                turn = self.due() => turn,
+            };
             self.want();
             let began = SystemTime::now();
             let final_scrape = self.assignment.plan.final_scrape;
@@ -166,6 +174,20 @@ impl Task {
             self.take(&scraped, began);
             self.scraper.rest();
         }
+    }
+
+    /// Waits until the target is due.
+    ///
+    /// Pages that are new cost fifteen times what known ones do, so at a start, or when all jobs begin anew, a relay
+    /// with little CPU reads all of them at once and none in time, again and again. So those that were late take
+    /// turns.
+    async fn due(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.ticks.tick().await;
+        if !self.was_late {
+            return None;
+        }
+        let turn = Arc::clone(&self.assignment.plan.late).acquire_owned();
+        timeout(TURN_MAX, turn).await.ok()?.ok()
     }
 
     /// Goes on with another assignment. The place in the interval stays unless the interval changes.
@@ -221,6 +243,8 @@ impl Task {
         if plan.is_across() {
             self.contributor.take(&mut self.scraper, scraped);
         }
+        self.was_late = matches!(&scraped.result, Err(failure) if failure.reason == Reason::Timeout)
+            && scraped.page_bytes > 0;
         let before = status.record(scraped, began, Instant::now(), self.scraper.series_len());
         log(status, scraped, &before);
     }

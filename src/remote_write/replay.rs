@@ -145,8 +145,9 @@ impl Kept {
 }
 
 fn hash(series: &[u32]) -> u128 {
-    let mut bytes = Vec::with_capacity(size_of_val(series));
-    series.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+    let mut bytes = vec![0; size_of_val(series)];
+    let places = bytes.as_chunks_mut().0.iter_mut();
+    places.zip(series).for_each(|(place, number)| *place = number.to_le_bytes());
     xxh3_128(&bytes)
 }
 

@@ -35,7 +35,7 @@ impl Scraper {
         if matches!(self.page.role(), Role::JobManager | Role::Both) {
             rest.found_job_manager(&self.target.url);
         }
-        rest.want(self.tracker.wants());
+        rest.want(self.tracker.tell_wants());
         let new = self.tracker.new_wants();
         let cluster = self.cluster(&rest);
         // The second reading takes about as long as the first; as much again is for bad luck.
@@ -54,9 +54,11 @@ impl Scraper {
     }
 
     /// Asks for what the page has left open, now that it is known what has left the page.
-    pub(super) fn want_names(&self) {
+    pub(super) fn want_names(&mut self) {
         let Some(rest) = &self.rest else { return };
-        rest.want(self.tracker.wants());
+        if let Some(wants) = self.tracker.untold_wants() {
+            rest.want(wants);
+        }
         if self.wanted.iter().any(|wanted| wanted.has_v2()) {
             rest.want(&self.tracker.wants_of_starts());
         }

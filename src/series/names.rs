@@ -32,6 +32,16 @@ impl Tracker {
         self.subjects.wants()
     }
 
+    /// As [`Tracker::wants`], of a page that has just been read.
+    pub fn tell_wants(&mut self) -> &BTreeSet<Want> {
+        self.subjects.tell_wants()
+    }
+
+    /// As [`Tracker::wants`], unless nothing has changed since it was told.
+    pub fn untold_wants(&mut self) -> Option<&BTreeSet<Want>> {
+        self.subjects.untold_wants()
+    }
+
     /// The counters on the page whose start is not known, which only receivers of remote write 2.0 get.
     pub fn wants_of_starts(&self) -> BTreeSet<Want> {
         self.attempts.wants()

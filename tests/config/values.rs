@@ -256,6 +256,15 @@ fn what_is_done_at_a_status() {
 }
 
 #[test]
+fn a_batch_is_no_larger_than_what_may_wait() {
+    let samples = |lines: &str| good(&receiver(lines)).receivers[0].queue.max_samples_per_send;
+    assert_eq!(samples(""), 10_000);
+    assert_eq!(samples("queue_config: {capacity: 2500}"), 2500);
+    assert_eq!(samples("queue_config: {capacity: 50000}"), 10_000);
+    assert_eq!(samples("queue_config: {capacity: 2500, max_samples_per_send: 500}"), 500);
+}
+
+#[test]
 fn messages_of_receivers() {
     let check = |lines: &str, message: Wanted, compression: Encoding| {
         let found = &good(&receiver(lines)).receivers[0];

@@ -1,7 +1,11 @@
 //! Every way in which a scrape fails: the reason it is given, the words, and that nothing of a bad
 //! page is sent.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use crate::fakes::{
     flink::{FakeFlink, PAGE_TYPE, gzip, gzip_page, page},
@@ -208,4 +212,34 @@ fn check_case(remote: &FakeReceiver, job: &str, case: &Case) {
         assert_eq!(of(counts)[0].value, 2.0, "{what}");
         assert!(of(counts)[1..].iter().all(|s| s.value == 0.0), "{what}: {counts}");
     }
+}
+
+/// A relay that has too little CPU for all pages at once has enough for one after the other.
+#[tokio::test]
+async fn targets_whose_pages_were_late_take_turns() {
+    let mut flinks = Vec::new();
+    let mut begun = Vec::new();
+    for _ in 0..4 {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        begun.push(Arc::clone(&requests));
+        let script = move |_: &Request| {
+            let mut requests = requests.lock().unwrap();
+            requests.push(Instant::now());
+            let is_first = requests.len() == 1;
+            let page = page(GOOD);
+            if is_first { page.stuck(5) } else { page.trickle(10, Duration::from_millis(50)) }
+        };
+        flinks.push(FakeFlink::with_script(script).await);
+    }
+    let remote = FakeReceiver::start().await;
+    let targets: Vec<String> = flinks.iter().map(FakeFlink::address).collect();
+    let jobs = [job("flink", &targets, "")];
+    let global = "global: {scrape_interval: 1s, scrape_timeout: 1s}\n";
+    let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], global));
+    until_true("a second page of each", || begun.iter().all(|b| b.lock().unwrap().len() >= 2)).await;
+    assert_eq!(running.stop().await, 0);
+    let mut second: Vec<_> = begun.iter().map(|b| b.lock().unwrap()[1]).collect();
+    second.sort_unstable();
+    let gaps: Vec<_> = second.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "{gaps:?}");
 }

@@ -191,7 +191,7 @@ fn cost(pages: &Pages, catalogue: &Catalogue, factor: &dyn Fn(usize) -> f64) -> 
 /// The series of each target that answered, those of the report among them.
 fn pages(report: &Report, config: &Config) -> Pages {
     let samples_max =
-        config.receivers.first().map_or(2000, |receiver| receiver.queue.max_samples_per_send);
+        config.receivers.first().map_or(10_000, |receiver| receiver.queue.max_samples_per_send);
     let mut pages = Pages::new(samples_max);
     for target in report.targets.iter().filter(|target| target.scraped.result.is_ok()) {
         let is_task_manager = target.scraped.role == Role::TaskManager;

@@ -61,6 +61,8 @@ pub struct Subjects {
     is_outdated: bool,
     /// What [`Subjects::wants`] has come to since something changed last: most pages change nothing.
     wants: OnceLock<BTreeSet<Want>>,
+    /// Whether that was told since.
+    are_wants_told: bool,
     /// Whether nothing has changed since [`Subjects::count_jobs`].
     is_counted: bool,
 }
@@ -101,7 +103,7 @@ impl Subjects {
             return BTreeSet::new();
         }
         self.is_outdated = false;
-        self.wants.take();
+        self.forget_wants();
         self.names = Some(Arc::clone(names));
         if self.two_spellings {
             return self.take_back();
@@ -194,7 +196,7 @@ impl Subjects {
         if spelling.page != page {
             self.two_spellings = true;
             self.is_outdated = true;
-            self.wants.take();
+            self.forget_wants();
             return;
         }
         if let Some(operator) = true_operator {
@@ -219,6 +221,17 @@ impl Subjects {
         let wants = self.wants.get_or_init(|| self.wanted(|_| true));
         debug_assert_eq!(*wants, self.wanted(|_| true), "each change takes what was found");
         wants
+    }
+
+    /// The same, unless nothing has changed since it was told.
+    pub fn untold_wants(&mut self) -> Option<&BTreeSet<Want>> {
+        (!std::mem::replace(&mut self.are_wants_told, true)).then(|| self.wants())
+    }
+
+    /// What a page that has just been read shows is told in any case, since it has been seen once more.
+    pub fn tell_wants(&mut self) -> &BTreeSet<Want> {
+        self.are_wants_told = true;
+        self.wants()
     }
 
     /// The same, of subjects that were not there before this page: those that are worth waiting for.
@@ -263,8 +276,13 @@ impl Subjects {
 
     /// What is on the page is not what was.
     fn has_changed(&mut self) {
-        self.wants.take();
+        self.forget_wants();
         self.is_counted = false;
+    }
+
+    fn forget_wants(&mut self) {
+        self.wants.take();
+        self.are_wants_told = false;
     }
 
     /// Forgets what no line is about any more. What was learnt of the process is kept: a page that is
@@ -321,9 +339,11 @@ impl Subjects {
             };
             if before != Some(&next) {
                 self.processes.insert(tm.into(), next);
-                self.wants.take();
                 changed = true;
             }
+        }
+        if changed {
+            self.forget_wants();
         }
         changed
     }
