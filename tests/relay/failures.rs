@@ -236,7 +236,8 @@ async fn targets_whose_pages_were_late_take_turns() {
     let jobs = [job("flink", &targets, "")];
     let global = "global: {scrape_interval: 1s, scrape_timeout: 1s}\n";
     let running = Running::start(&config(&jobs, &[receiver(&remote.url(), "")], global));
-    until_true("a second page of each", || begun.iter().all(|b| b.lock().unwrap().len() >= 2)).await;
+    until_true("a second page of each", || begun.iter().all(|b| b.lock().unwrap().len() >= 2))
+        .await;
     assert_eq!(running.stop().await, 0);
     let mut second: Vec<_> = begun.iter().map(|b| b.lock().unwrap()[1]).collect();
     second.sort_unstable();
