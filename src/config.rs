@@ -21,6 +21,7 @@ mod value;
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::{
+    check::MAX_SAMPLES_PER_SEND,
     client::{
         Auth, Authorization, AwsKeys, AwsRole, BasicAuth, Connections, HttpClient, OAuth2, Proxy,
         ProxyServer, Secret, Sigv4, Tls, TlsVersions,

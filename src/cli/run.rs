@@ -180,8 +180,9 @@ pub fn cores() -> usize {
 }
 
 /// How many threads a relay of at most so many targets gets: one for two cores, and no more than targets, since
-/// what can go on at once is a page of each. A thread has room for a million samples a second and more, at half a microsecond each; each further one
-/// has a heap of its own, and threads wake each other for every piece of a page, which costs a sixth of all.
+/// what can go on at once is a page of each. A thread has room for a million samples a second and more, at half a
+/// microsecond each; each further one has a heap of its own, and threads wake each other for every piece of a page,
+/// which costs a sixth of all.
 const fn threads(cores: usize, targets_max: Option<usize>) -> usize {
     let half = cores.div_ceil(2);
     match targets_max {

@@ -15,6 +15,8 @@ mod scrape;
 mod spool;
 mod write;
 
+pub use self::write::MAX_SAMPLES_PER_SEND;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, UserMessageFormatter};

@@ -30,7 +30,7 @@ use self::{
 pub(super) use self::{limits::Limit, show::write as write_table};
 use super::{Report, TargetReport};
 use crate::{
-    config::Config,
+    config::{Config, MAX_SAMPLES_PER_SEND},
     flink::{Catalogue, Role, rollup::Level},
     labels::{Labels, METRIC_NAME},
     remote_write::{proto::metric_metadata::MetricType, v2::About},
@@ -190,8 +190,9 @@ fn cost(pages: &Pages, catalogue: &Catalogue, factor: &dyn Fn(usize) -> f64) -> 
 
 /// The series of each target that answered, those of the report among them.
 fn pages(report: &Report, config: &Config) -> Pages {
+    let first = config.receivers.first();
     let samples_max =
-        config.receivers.first().map_or(10_000, |receiver| receiver.queue.max_samples_per_send);
+        first.map_or(MAX_SAMPLES_PER_SEND, |receiver| receiver.queue.max_samples_per_send);
     let mut pages = Pages::new(samples_max);
     for target in report.targets.iter().filter(|target| target.scraped.result.is_ok()) {
         let is_task_manager = target.scraped.role == Role::TaskManager;

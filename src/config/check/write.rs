@@ -19,9 +19,9 @@ use crate::{
 
 const EXAMPLE: &str = "expected one such as http://victoria-metrics:8428/api/v1/write";
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
-/// As vmagent's `maxRowsPerBlock`: a receiver's work for a request is shared by five times as many samples as with
+/// Samples of a request unless `max_samples_per_send` says otherwise. As vmagent's `maxRowsPerBlock`: a receiver's work for a request is shared by five times as many samples as with
 /// Prometheus' 2,000.
-const MAX_SAMPLES_PER_SEND: u32 = 10_000;
+pub const MAX_SAMPLES_PER_SEND: u32 = 10_000;
 /// Above it the compressed body outgrows what receivers accept.
 const SAMPLES_PER_SEND_LIMIT: u32 = 1_000_000;
 const BATCH_SEND_DEADLINE: Duration = Duration::from_secs(5);

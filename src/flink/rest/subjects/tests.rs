@@ -175,6 +175,24 @@ fn names_come_once_and_stay() {
 }
 
 #[test]
+fn what_is_wanted_is_told_again_only_when_it_has_changed() {
+    let (none, some) = (names(&[], &[]), names(&[("1", "j-1", TASKS)], &["tm-1"]));
+    let mut page = Page::default();
+    page.read(&none, &[process_line(), task_line("1", "j_1")]);
+    let wants = page.subjects.wants().clone();
+    assert_eq!(page.subjects.untold_wants(), Some(&wants));
+    assert_eq!(page.subjects.untold_wants(), None, "it is told");
+    page.read(&none, &[process_line(), task_line("1", "j_1")]);
+    assert_eq!(page.subjects.untold_wants(), None, "the same page again");
+
+    page.read(&none, &[process_line(), task_line("1", "j_1"), task_line("2", "j_2")]);
+    assert_eq!(page.subjects.tell_wants().len(), wants.len() + 2, "a job and its task are new");
+    assert_eq!(page.subjects.untold_wants(), None, "it was told in any case");
+    page.read(&some, &[process_line(), task_line("1", "j_1")]);
+    assert_eq!(page.subjects.untold_wants(), Some(&[].into()), "all of it was explained");
+}
+
+#[test]
 fn a_process_bears_the_name_of_its_only_job() {
     let jobs = [("1", "j-1", TASKS), ("2", "j-2", TASKS)];
     let mut names = names(&jobs, &["tm-1"]);
