@@ -1,3 +1,5 @@
+//! Several trackers at one limit: what finds room, what gives it back, and any history of both.
+
 use std::{collections::BTreeSet, thread};
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -239,13 +241,18 @@ fn a_limit_that_is_lowered_ends_nothing_and_lets_nothing_in() {
 
 #[test]
 fn lines_of_the_relays_own_take_no_place() {
-    let shared = limited(1);
-    let mut target = Target::new(&shared);
     let watermark =
         "flink_taskmanager_job_task_operator_currentOutputWatermark{operator_name=\"N\"} 200";
-    let (tally, sent) = target.scrape(&[watermark]);
-    assert!(tally.made > 0 && sent.len() > 1, "{tally:?}");
-    assert_eq!(shared.remembered(), 1);
+    // Where there is no place for them, and where there are many.
+    for limit in [1, 10] {
+        let shared = limited(limit);
+        let mut target = Target::new(&shared);
+        let (tally, sent) = target.scrape(&[watermark]);
+        assert!(tally.made > 0 && sent.len() > 1, "{tally:?}");
+        assert_eq!(shared.remembered(), 1);
+        target.scrape(&["a 1"]);
+        assert_eq!(shared.remembered(), 1);
+    }
 }
 
 #[test]
