@@ -43,6 +43,11 @@ class Sample:
         return struct.unpack("<d", struct.pack("<Q", self.bits))[0]
 
 
+def bits_of(value: float) -> int:
+    """A value as its 64 bits."""
+    return struct.unpack("<Q", struct.pack("<d", value))[0]
+
+
 @dataclass(frozen=True)
 class About:
     """What a request tells of a family."""

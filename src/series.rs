@@ -63,7 +63,7 @@ pub use self::order::Known;
 pub use self::{
     adopt::Origin,
     mislabelled::Mislabelled,
-    numbered::{Numbered, known_kind, page_kind},
+    numbered::{Following, Numbered, known_kind, page_kind},
     rollup::{Across, Closed, MadeFamily, Part, Whole},
     room::PageSeries,
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
@@ -89,10 +89,7 @@ use crate::{
         sentinels::NoValue,
     },
     labels::Labels,
-    remote_write::{
-        Replay,
-        v2::{About, Noted},
-    },
+    remote_write::v2::{About, Noted},
 };
 
 /// Why a line of a page was not taken.
@@ -159,7 +156,7 @@ pub struct Tracker {
     /// The encoded labels of the series, and the same as numbers.
     blocks: Blocks,
     /// By view, of the last page that was encoded.
-    replays: Vec<Replay>,
+    replays: Vec<sent::Replays>,
     /// Ids and names of lines, and pieces of those that the relay makes.
     texts: Pool<Box<[u8]>>,
     abouts: Pool<About, Noted>,

@@ -38,7 +38,7 @@ pub mod subjects;
 pub mod wants;
 
 pub use answer::AnswerError;
-pub use attempts::{AttemptId, Attempts};
+pub use attempts::{AttemptId, Attempts, START_UNKNOWN_MS};
 pub use cluster::{Ask, Cluster, Names};
 pub use schedule::{Need, Schedule};
 pub use subjects::{SubjectId, Subjects, subject_key};

@@ -20,13 +20,14 @@
 
 mod elements;
 mod labels;
+mod search;
 mod series;
 mod tape;
 mod texts;
 
-pub(super) use self::tape::Tape;
+pub(super) use self::{search::search, tape::Tape};
 use self::{
-    series::{Head, Placed, Ring, SAMPLE_HEAD, Sample},
+    series::{Head, Placed, Ring, Sample},
     tape::{AHEAD, Reader, Run, Samples, Teller},
     texts::{Kept, Texts},
 };
@@ -98,6 +99,11 @@ struct Like {
 }
 
 impl Direct {
+    /// For the tapes of [`search`] alone.
+    pub(super) fn bare() -> Self {
+        Self { sample: Sample::bare(), ..Self::default() }
+    }
+
     /// Bytes that are pushed and not taken.
     pub(super) const fn raw_len(&self) -> u32 {
         self.raw_len
@@ -222,6 +228,13 @@ impl Direct {
         self.sample.clear();
     }
 
+    /// Adds bytes as they are, behind a tape.
+    pub(super) fn literal(&mut self, bytes: &[u8]) {
+        let end = self.raw_len + bytes.len() as u32;
+        self.teller.elements.literal(self.raw_len, end, bytes);
+        self.raw_len = end;
+    }
+
     /// The elements of all that was added since the last time.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.end_sample();
@@ -311,7 +324,7 @@ impl Direct {
         let mut begin = self.raw_len;
         if let Some(ahead) = ahead {
             let equal = (self.sample.value() ^ ahead).leading_zeros() / u8::BITS;
-            begin = self.sample_at + SAMPLE_HEAD + Sample::VALUE - equal;
+            begin = self.sample_at + self.sample.head() + Sample::VALUE - equal;
         }
         self.tell_sample(begin);
         begin
@@ -346,11 +359,11 @@ impl Direct {
     fn begin_sample(&mut self, like: Option<Like>) {
         let begin = self.sample_at;
         let Some(Like { offset, value, timestamp_ms }) = like else {
-            return self.tell_sample(begin + SAMPLE_HEAD);
+            return self.tell_sample(begin + self.sample.head());
         };
         let equal = (value ^ self.sample.value()).trailing_zeros() / u8::BITS;
         let is_same = equal == Sample::VALUE && self.sample.is_at(timestamp_ms);
-        let len = if is_same { self.sample.len() } else { SAMPLE_HEAD + equal };
+        let len = if is_same { self.sample.len() } else { self.sample.head() + equal };
         self.teller.elements.copy(offset, begin, begin + len);
     }
 

@@ -28,8 +28,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Message,
-    direct::{self, Direct, Tape},
-    replay::Replay,
+    direct::{self, Direct},
+    replay::{Number, Replay, Told},
     v1::{self, Block, Metadata, PARTS, STALE_NAN},
 };
 use crate::limits::BODY_RAW_BYTES_MAX;
@@ -57,11 +57,16 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Of so many bytes, and nothing that is in them.
+    pub(super) fn of(raw_bytes: u64) -> Self {
+        Self { raw_bytes, ..Self::default() }
+    }
+
     pub(super) fn add_sample(&mut self, timestamp_ms: i64) {
         self.add_samples(1, timestamp_ms);
     }
 
-    fn add_samples(&mut self, samples: u32, timestamp_ms: i64) {
+    pub(super) fn add_samples(&mut self, samples: u32, timestamp_ms: i64) {
         self.samples += samples;
         self.timestamps_ms = Some(match self.timestamps_ms {
             Some((lowest, highest)) => (lowest.min(timestamp_ms), highest.max(timestamp_ms)),
@@ -219,17 +224,17 @@ impl Encoder {
             series.clear();
             values.clear();
             for (number, value) in page.by_ref().take(self.samples_max as usize) {
-                series.push(number);
+                series.push(number.to_le_bytes());
                 values.push(value);
             }
             pushed += series.len() as u64;
-            if let Some((tape, raw_len)) = replay.get(at, &series, timestamp_ms) {
-                self.make_room(raw_len);
-                self.direct.replay(tape, &values, timestamp_ms);
+            if let Some(told) = replay.get(at, &series, timestamp_ms) {
+                self.make_room(told.raw_len);
+                self.direct.replay(&told.tape, &values, timestamp_ms);
                 self.open.add_samples(series.len() as u32, timestamp_ms);
             } else {
-                let tape = self.push_recorded(&series, &values, timestamp_ms, &block);
-                replay.set(at, &series, timestamp_ms, tape);
+                let told = self.push_recorded(&series, &values, timestamp_ms, &block);
+                replay.set(at, &series, timestamp_ms, told);
             }
             at += 1;
         }
@@ -237,21 +242,22 @@ impl Encoder {
         pushed
     }
 
-    /// Adds samples in the plain way. Returns the tape of them and their bytes, when they are in one fragment.
+    /// Adds samples in the plain way. Returns what was told of them, when they are in one fragment.
     fn push_recorded<'a>(
         &mut self,
-        series: &[u32],
+        series: &[Number],
         values: &[u64],
         timestamp_ms: i64,
         block: impl Fn(u32) -> Block<'a>,
-    ) -> Option<(Tape, usize)> {
+    ) -> Option<Told> {
         self.direct.record();
         let (staged, raw_len) = (self.staged.len(), self.direct.raw_len());
         for (&number, &value) in series.iter().zip(values) {
-            self.push_bits(block(number), value, timestamp_ms);
+            self.push_bits(block(u32::from_le_bytes(number)), value, timestamp_ms);
         }
         let tape = self.direct.recorded().filter(|_| self.staged.len() == staged)?;
-        Some((tape, (self.direct.raw_len() - raw_len) as usize))
+        let raw_len = (self.direct.raw_len() - raw_len) as usize;
+        Some(Told { ahead: [].into(), tape, behind: [].into(), raw_len })
     }
 
     /// Marks a series as stale from `timestamp_ms` on.

@@ -18,10 +18,12 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{direct::Tape, v1};
 use crate::limits::{REPLAY_BYTES_MAX, REPLAY_TARGET_BYTES_MAX};
 
-/// The fragments of one target's last page for one view.
+/// The fragments of one target's last page for one view, in one message.
 #[derive(Debug)]
 pub struct Replay {
     fragments: Vec<Option<Kept>>,
+    /// xxh3-128 of what was asked for last, of each fragment.
+    asked: Vec<u128>,
     bytes: usize,
     allowance: &'static Allowance,
 }
@@ -34,10 +36,26 @@ struct Kept {
     len: usize,
     /// Bytes of a sample, for a tape holds for samples of that length.
     sample_len: usize,
-    tape: Tape,
-    /// Bytes of them before compression.
-    raw_len: usize,
+    /// When it was told first. Starts of counters before that are told too, so it is not for earlier samples.
+    since_ms: i64,
+    told: Told,
 }
+
+/// What is told of a fragment.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Elements of what is ahead of the series.
+    pub(super) ahead: Box<[u8]>,
+    /// The series.
+    pub(super) tape: Tape,
+    /// Bytes behind the last sample.
+    pub(super) behind: Box<[u8]>,
+    /// Bytes of all of it before compression.
+    pub(super) raw_len: usize,
+}
+
+/// A number of a series, little-endian.
+pub(super) type Number = [u8; size_of::<u32>()];
 
 /// What all replays may keep, and what they do.
 #[derive(Debug)]
@@ -50,7 +68,7 @@ static ALL: Allowance = Allowance { kept: AtomicUsize::new(0), most: REPLAY_BYTE
 
 impl Default for Replay {
     fn default() -> Self {
-        Self { fragments: Vec::new(), bytes: 0, allowance: &ALL }
+        Self { fragments: Vec::new(), asked: Vec::new(), bytes: 0, allowance: &ALL }
     }
 }
 
@@ -58,7 +76,7 @@ impl Replay {
     /// Forgets all of it: labels have changed.
     pub fn clear(&mut self) {
         self.truncate(0);
-        self.fragments = Vec::new();
+        (self.fragments, self.asked) = (Vec::new(), Vec::new());
     }
 
     /// Bytes that are kept by all replays of the process.
@@ -66,27 +84,32 @@ impl Replay {
         ALL.kept.load(Relaxed)
     }
 
-    /// The tape of the fragment with that index, if it has exactly these series, and their bytes before compression.
-    pub(super) fn get(
-        &self,
-        at: usize,
-        series: &[u32],
-        timestamp_ms: i64,
-    ) -> Option<(&Tape, usize)> {
+    /// What was told of the fragment with that index, if it has exactly these series.
+    pub(super) fn get(&self, at: usize, series: &[Number], timestamp_ms: i64) -> Option<&Told> {
         let kept = self.fragments.get(at)?.as_ref()?;
         let is_of = kept.len == series.len()
             && kept.sample_len == v1::sample_field_len(timestamp_ms)
+            && kept.since_ms <= timestamp_ms
             && kept.series == hash(series);
-        is_of.then_some((&kept.tape, kept.raw_len))
+        is_of.then_some(&kept.told)
     }
 
-    /// Keeps a tape for the next time, if it may.
+    /// Whether the fragment with that index had exactly these series when this was asked last.
+    pub(super) fn has_come_before(&mut self, at: usize, series: &[Number]) -> bool {
+        if self.asked.len() <= at {
+            self.asked.resize(at + 1, 0);
+        }
+        let new = hash(series);
+        self.asked.get_mut(at).is_some_and(|asked| std::mem::replace(asked, new) == new)
+    }
+
+    /// Keeps what was told for the next time, if it may.
     pub(super) fn set(
         &mut self,
         at: usize,
-        series: &[u32],
+        series: &[Number],
         timestamp_ms: i64,
-        tape: Option<(Tape, usize)>,
+        told: Option<Told>,
     ) {
         if self.fragments.len() <= at {
             self.fragments.resize_with(at + 1, || None);
@@ -94,12 +117,12 @@ impl Replay {
         if let Some(old) = self.fragments.get_mut(at).and_then(Option::take) {
             self.let_go(old.bytes());
         }
-        let kept = tape.map(|(tape, raw_len)| Kept {
+        let kept = told.map(|told| Kept {
             series: hash(series),
             len: series.len(),
             sample_len: v1::sample_field_len(timestamp_ms),
-            tape,
-            raw_len,
+            since_ms: timestamp_ms,
+            told,
         });
         let kept = kept.filter(|kept| self.take(kept.bytes()));
         if let Some(place) = self.fragments.get_mut(at) {
@@ -111,6 +134,7 @@ impl Replay {
     pub(super) fn truncate(&mut self, len: usize) {
         let gone = self.fragments.iter().skip(len).flatten().map(Kept::bytes).sum();
         self.fragments.truncate(len);
+        self.asked.truncate(len);
         self.let_go(gone);
     }
 
@@ -140,15 +164,13 @@ impl Drop for Replay {
 
 impl Kept {
     fn bytes(&self) -> usize {
-        size_of::<Option<Self>>() + self.tape.len()
+        let Told { ahead, tape, behind, .. } = &self.told;
+        size_of::<Option<Self>>() + ahead.len() + tape.len() + behind.len()
     }
 }
 
-fn hash(series: &[u32]) -> u128 {
-    let mut bytes = vec![0; size_of_val(series)];
-    let places = bytes.as_chunks_mut().0.iter_mut();
-    places.zip(series).for_each(|(place, number)| *place = number.to_le_bytes());
-    xxh3_128(&bytes)
+fn hash(series: &[Number]) -> u128 {
+    xxh3_128(series.as_flattened())
 }
 
 #[cfg(test)]

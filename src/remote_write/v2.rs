@@ -18,6 +18,7 @@
 //! Source: Prometheus Remote-Write 2.0, revision 2.0-rc.4, prometheus.io/docs/specs/prw.
 
 mod encoder;
+mod page;
 mod read;
 mod symbols;
 
@@ -26,6 +27,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 pub(super) use self::read::encode;
 pub use self::{
     encoder::Encoder,
+    page::Paged,
     read::{Point, ReadError, downgrade, read},
     symbols::{Noted, Run, Series, Symbols},
 };
@@ -102,8 +104,9 @@ fn put_ref(out: &mut Vec<u8>, at: u32) {
     }
 }
 
-/// Appends one series with one sample; `refs` are the places of its labels, encoded, in parts.
-fn put_series(out: &mut Vec<u8>, refs: &[&[u8]], sample: Sample, metadata: MetadataRefs) {
+/// Appends one series with one sample; `refs` are the places of its labels, encoded, in parts. Returns where the value
+/// is.
+fn put_series(out: &mut Vec<u8>, refs: &[&[u8]], sample: Sample, metadata: MetadataRefs) -> usize {
     let refs_len = refs.iter().map(|part| part.len()).sum();
     let start_ms = Some(sample.start_ms).filter(|&start| start != 0 && start < sample.timestamp_ms);
     let sample_len = sample_len(sample.timestamp_ms, start_ms);
@@ -121,6 +124,7 @@ fn put_series(out: &mut Vec<u8>, refs: &[&[u8]], sample: Sample, metadata: Metad
     out.push(TAG_SAMPLE);
     encode_varint(sample_len as u64, out);
     out.push(TAG_VALUE);
+    let value_at = out.len();
     out.extend_from_slice(&sample.value.to_le_bytes());
     out.push(TAG_TIMESTAMP);
     encode_varint(sample.timestamp_ms.cast_unsigned(), out);
@@ -138,6 +142,7 @@ fn put_series(out: &mut Vec<u8>, refs: &[&[u8]], sample: Sample, metadata: Metad
             }
         }
     }
+    value_at
 }
 
 const fn sample_len(timestamp_ms: i64, start_ms: Option<i64>) -> usize {

@@ -8,6 +8,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::{Failure, PartialPage, Reason};
 use crate::{
     labels::{Labels, METRIC_NAME},
@@ -16,7 +18,7 @@ use crate::{
         v1,
         v2::{self, About, Symbols},
     },
-    series::{Origin, Tally, View},
+    series::{Following, Origin, Tally, View},
 };
 
 /// A report series: a gauge.
@@ -102,11 +104,15 @@ impl Entry<'_> {
     }
 
     /// The series as remote write 2.0 wants it. Not worth keeping for five of them.
-    pub(super) fn number(&self, symbols: &mut Symbols) -> v2::Series {
+    pub(super) fn number(&self, symbols: &mut Symbols) -> Following {
         let Family { help, unit, .. } = *self.family;
         let about = About { kind: MetricType::Gauge, help: help.into(), unit: unit.into() };
         let labels = v1::decode_labels(&self.block).expect("blocks are made by labels_block");
-        v2::Series::new(symbols, &labels, &about)
+        let texts = [help.as_bytes(), unit.as_bytes(), &self.block];
+        let hash = texts.into_iter().fold(0, |hash, text| xxh3_64_with_seed(text, hash));
+        let series = v2::Series::new(symbols, &labels, &about);
+        let value = self.value.map_or(v1::STALE_NAN, f64::to_bits);
+        Following { series, hash, value }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         v1::Metadata,
         v2::{self, About, Symbols},
     },
-    series::{MadeFamily, Numbered, Tally, Tracker, UnfitCounts, View},
+    series::{Following, MadeFamily, Numbered, Tally, Tracker, UnfitCounts, View},
 };
 
 /// What one view's receivers get of a scrape.
@@ -196,6 +196,8 @@ impl Part<'_> {
             let mut encoder = v2::Encoder::new(symbols, self.samples_max);
             sent = self.encode_v2(tracker, &inherited, &report, &mut encoder);
             staged.v2 = shared(encoder.finish(created.into_std()));
+        } else {
+            tracker.forget_replay(self.view, Message::V2);
         }
         if wanted.v1 {
             let mut encoder = Encoder::new(self.samples_max);
@@ -209,7 +211,7 @@ impl Part<'_> {
             sent = self.encode_v1(tracker, &mut encoder);
             staged.v1 = shared(encoder.finish(created.into_std()));
         } else {
-            tracker.forget_replay(self.view);
+            tracker.forget_replay(self.view, Message::V1);
         }
         (staged, sent)
     }
@@ -233,11 +235,17 @@ impl Part<'_> {
 
     fn encode_v2(
         &self,
-        tracker: &Tracker,
+        tracker: &mut Tracker,
         inherited: &[v2::Series],
-        report: &[v2::Series],
+        report: &[Following],
         encoder: &mut v2::Encoder<'_>,
     ) -> u64 {
+        if self.good
+            && inherited.is_empty()
+            && let Some(sent) = tracker.encode_numbered(self.view, report, encoder)
+        {
+            return sent;
+        }
         let mut sent = 0;
         if self.good {
             for sample in tracker.numbered(self.view) {
@@ -254,11 +262,9 @@ impl Part<'_> {
         for series in inherited {
             encoder.push_stale(series, self.now_ms);
         }
-        for (Entry { value, .. }, series) in self.report.iter().zip(report) {
-            match *value {
-                Some(value) => encoder.push(series, value, self.now_ms, NO_START_MS),
-                None => encoder.push_stale(series, self.now_ms),
-            }
+        for Following { series, value, .. } in report {
+            let (value, timestamp_ms, start_ms) = (*value, self.now_ms, NO_START_MS);
+            encoder.push_sample(series, v2::Sample { value, timestamp_ms, start_ms });
         }
         sent
     }

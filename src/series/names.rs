@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::Tracker;
-use crate::flink::rest::{Attempts, Names, Subjects, Want};
+use crate::flink::rest::{Names, Subjects, Want};
 
 impl Tracker {
     /// Gives names back on the page that is about to be read, and on all that follow.
@@ -24,7 +24,7 @@ impl Tracker {
     pub fn leave_names(&mut self) {
         self.drop_lines(|_, _| false);
         self.subjects = Subjects::default();
-        self.attempts = Attempts::default();
+        self.attempts.leave();
     }
 
     /// What the page shows under names that are not known yet; it may be asked for.

@@ -6,7 +6,7 @@
 //! from the encoded labels of 1.0 when a receiver first wants 2.0, so that a relay whose receivers
 //! all speak 1.0 pays nothing for them.
 
-use super::{Fate, Tracker, family::Families};
+use super::{Fate, Line, Tracker, family::Families};
 use crate::{
     exposition::{self, Sample},
     flink::{self, Metric, catalogue::Found, rest::AttemptId},
@@ -38,6 +38,17 @@ pub struct Numbered {
     pub value: f64,
     /// When its counter began to count, milliseconds since the epoch; 0 is not known.
     pub start_ms: i64,
+}
+
+/// One sample that follows those of a page, at the same time, and whose counter nobody knows the start of.
+#[derive(Clone, Copy, Debug)]
+pub struct Following {
+    /// Its series.
+    pub series: v2::Series,
+    /// A hash of its labels and of what is known of its family.
+    pub hash: u64,
+    /// The bits of its value.
+    pub value: u64,
 }
 
 impl Comments {
@@ -131,11 +142,21 @@ impl Tracker {
         self.observed.iter().filter_map(move |sample| {
             let line = self.lines.get(sample.line as usize)?;
             let Fate::Series(at) = line.fate() else { return None };
-            let attempt = self.whose_of(line).attempt;
-            let series = self.numbers_of(at, self.series.get(at as usize)?.about, view)?;
-            let (timestamp_ms, start_ms) = (self.time_of(sample), self.attempts.start_ms(attempt));
+            let (series, start_ms) = self.numbered_of(line, at, view)?;
+            let timestamp_ms = self.time_of(sample);
             Some(Numbered { series, timestamp_ms, value: sample.value, start_ms })
         })
+    }
+
+    /// A line's series, and when its counter began to count.
+    pub(super) fn numbered_of(
+        &self,
+        line: &Line,
+        series: u32,
+        view: usize,
+    ) -> Option<(v2::Series, i64)> {
+        let numbers = self.numbers_of(series, self.series.get(series as usize)?.about, view)?;
+        Some((numbers, self.attempts.start_ms(self.whose_of(line).attempt)))
     }
 
     /// The series that are not on the closed page any more, as [`Tracker::stale`].

@@ -2,39 +2,100 @@
 //!
 //! The same as remote write 2.0 wants it is in [`super::numbered`].
 
-use super::{Fate, Line, Observed, Series, Tracker};
+use super::{Fate, Following, Line, Observed, Series, Tracker};
 use crate::{
-    flink::Group,
-    remote_write::{Encoder, Replay, v1::Block},
+    flink::{Group, rest::START_UNKNOWN_MS},
+    remote_write::{
+        Encoder, Message, Replay,
+        v1::Block,
+        v2::{self, Paged},
+    },
 };
+
+/// What is kept for one view, by message.
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    v1: Replay,
+    v2: Replay,
+}
+
+/// Samples that follow a page are numbered from here on, behind all lines and series.
+const OF_FOLLOWING: u32 = 1 << 31;
 
 impl Tracker {
     /// Encodes the samples of the closed page for one view. Returns how many there are.
     pub fn encode(&mut self, view: usize, encoder: &mut Encoder) -> u64 {
-        if self.blocks.have_changed() {
-            self.replays.clear();
-        }
+        self.begin_replay(view);
         if !self.own_times.is_empty() {
             let samples = self.samples(view);
             return samples.map(|(block, ms, value)| encoder.push(block, value, ms)).count() as u64;
         }
-        if self.replays.len() <= view {
-            self.replays.resize_with(view + 1, Replay::default);
-        }
         let Self { replays, observed, lines, blocks, scraped_at_ms, .. } = self;
-        let Some(replay) = replays.get_mut(view) else { return 0 };
+        let Some(Replays { v1, .. }) = replays.get_mut(view) else { return 0 };
         let page = observed.iter().filter_map(|sample| {
             let Fate::Series(series) = lines.get(sample.line as usize)?.fate() else { return None };
             blocks.has(series, view).then_some((series, sample.value.to_bits()))
         });
         let block = |series| blocks.get(series, view).unwrap_or(Block::EMPTY);
-        encoder.push_page(page, *scraped_at_ms, block, replay)
+        encoder.push_page(page, *scraped_at_ms, block, v1)
     }
 
-    /// Lets go of what [`Tracker::encode`] keeps for the next page.
-    pub fn forget_replay(&mut self, view: usize) {
-        if let Some(replay) = self.replays.get_mut(view) {
-            replay.clear();
+    /// As [`Tracker::encode`], as remote write 2.0: with what follows the page.
+    /// `None`, and nothing is encoded, when samples have times of their own or series end.
+    pub fn encode_numbered(
+        &mut self,
+        view: usize,
+        following: &[Following],
+        encoder: &mut v2::Encoder<'_>,
+    ) -> Option<u64> {
+        self.begin_replay(view);
+        if !self.own_times.is_empty() || self.numbered_stale(view).next().is_some() {
+            return None;
+        }
+        let mut replay = std::mem::take(&mut self.replays.get_mut(view)?.v2);
+        let mut sent = 0;
+        let page = self.observed.iter().filter_map(|sample| {
+            let at = sample.line;
+            let Fate::Series(series) = self.lines.get(at as usize)?.fate() else { return None };
+            let paged = Paged { series, at, value: sample.value.to_bits() };
+            self.blocks.has(series, view).then_some(paged)
+        });
+        let page = page.inspect(|_| sent += 1);
+        let behind = (OF_FOLLOWING..).zip(following);
+        let behind = behind.map(|(at, &Following { value, .. })| Paged { series: at, at, value });
+        let series = |at: u32| {
+            if at >= OF_FOLLOWING {
+                let following = following.get((at - OF_FOLLOWING) as usize)?;
+                return Some((following.series, START_UNKNOWN_MS));
+            }
+            let line = self.lines.get(at as usize)?;
+            let Fate::Series(series) = line.fate() else { return None };
+            self.numbered_of(line, series, view)
+        };
+        let starts = self.attempts.changes();
+        let key = following.iter().fold(starts, |key, next| key.rotate_left(1) ^ next.hash);
+        encoder.push_page(page.chain(behind), self.scraped_at_ms, key, series, &mut replay);
+        self.replays.get_mut(view)?.v2 = replay;
+        Some(sent)
+    }
+
+    /// Lets go of what is kept for the next page of a view, in a message that nobody wants.
+    pub fn forget_replay(&mut self, view: usize, message: Message) {
+        if let Some(Replays { v1, v2 }) = self.replays.get_mut(view) {
+            match message {
+                Message::V1 => v1.clear(),
+                Message::V2 => v2.clear(),
+            }
+        }
+    }
+
+    /// What is kept for a view is there, and is of its series.
+    fn begin_replay(&mut self, view: usize) {
+        if self.blocks.have_changed() {
+            self.replays.clear();
+        }
+        if self.replays.len() <= view {
+            self.replays.resize_with(view + 1, Replays::default);
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Attempts {
     names: Option<Arc<Names>>,
     attempts: Slab<Attempt>,
     index: HashMap<Key, u32>,
+    /// See [`Attempts::changes`].
+    changes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,8 +62,20 @@ impl Attempts {
         }
         self.names = Some(Arc::clone(names));
         for (_, attempt) in &mut self.attempts {
+            let before = attempt.start_ms;
             attempt.ask(names);
+            self.changes += u64::from(attempt.start_ms != before);
         }
+    }
+
+    /// Forgets all of them, and REST.
+    pub fn leave(&mut self) {
+        *self = Self { changes: self.changes + 1, ..Self::default() };
+    }
+
+    /// A number that stays the same as long as every line's start does.
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The attempt of a line with these labels of the page.
@@ -90,6 +104,7 @@ impl Attempts {
     pub fn add_line(&mut self, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(id.0 as usize) {
             attempt.lines += 1;
+            self.changes += 1;
         }
     }
 
@@ -97,6 +112,7 @@ impl Attempts {
     pub fn drop_line(&mut self, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(id.0 as usize) {
             attempt.lines = attempt.lines.saturating_sub(1);
+            self.changes += 1;
         }
     }
 

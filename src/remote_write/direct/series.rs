@@ -67,8 +67,8 @@ impl Placed {
 /// The last series of a fragment. Series are counted from one fragment to the next, and none has number 0.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// At their number modulo [`PLACED`].
-    placed: Box<[Placed; PLACED as usize]>,
+    /// At their number modulo [`PLACED`], as many as are needed.
+    placed: Vec<Placed>,
     /// The number of the first series that is known, and how many are.
     first: u32,
     len: u32,
@@ -76,9 +76,7 @@ pub(super) struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
-        let placed = vec![Placed::default(); PLACED as usize].into_boxed_slice();
-        let placed = placed.try_into().expect("as many as were made");
-        Self { placed, first: 1, len: 0 }
+        Self { placed: Vec::new(), first: 1, len: 0 }
     }
 }
 
@@ -115,7 +113,11 @@ impl Ring {
     #[inline]
     pub(super) fn push(&mut self, placed: &Placed) -> u32 {
         let series = self.next();
-        if let Some(place) = self.placed.get_mut((series % PLACED) as usize) {
+        let at = (series % PLACED) as usize;
+        if self.placed.len() <= at {
+            self.placed.resize(at + 1, Placed::default());
+        }
+        if let Some(place) = self.placed.get_mut(at) {
             *place = *placed;
         }
         if self.len < PLACED {
@@ -188,6 +190,8 @@ impl Head {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     bytes: [u8; SAMPLE_ROOM],
+    /// Bytes ahead of the value: [`SAMPLE_HEAD`], or none where they belong to the labels.
+    head: u32,
     /// 0 is no sample.
     len: u32,
     value: u64,
@@ -196,7 +200,7 @@ pub(super) struct Sample {
 
 impl Default for Sample {
     fn default() -> Self {
-        Self { bytes: [0; SAMPLE_ROOM], len: 0, value: 0, timestamp_ms: 0 }
+        Self { bytes: [0; SAMPLE_ROOM], head: SAMPLE_HEAD, len: 0, value: 0, timestamp_ms: 0 }
     }
 }
 
@@ -207,16 +211,19 @@ impl Sample {
     /// The bytes that a sample of that time has.
     #[inline]
     pub(super) const fn len_at(&self, timestamp_ms: i64) -> u32 {
-        if self.is_at(timestamp_ms) { self.len } else { v1::sample_field_len(timestamp_ms) as u32 }
+        if self.is_at(timestamp_ms) {
+            return self.len;
+        }
+        v1::sample_field_len(timestamp_ms) as u32 - (SAMPLE_HEAD - self.head)
     }
 
     /// Becomes the sample behind this one, which is likely to have the same time.
     #[inline]
     pub(super) fn set(&mut self, value: u64, timestamp_ms: i64) {
         if !self.is_at(timestamp_ms) {
-            *self = Self::at(timestamp_ms);
+            *self = self.at(timestamp_ms);
         }
-        let place = self.bytes.get_mut(SAMPLE_HEAD as usize..);
+        let place = self.bytes.get_mut(self.head as usize..);
         if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
             *place = value.to_le_bytes();
         }
@@ -233,17 +240,29 @@ impl Sample {
         self.value
     }
 
-    fn at(timestamp_ms: i64) -> Self {
-        let mut bytes = [0; SAMPLE_ROOM];
-        let time = SAMPLE_HEAD as usize + Self::VALUE as usize;
+    fn at(&self, timestamp_ms: i64) -> Self {
+        let (mut bytes, head) = ([0; SAMPLE_ROOM], self.head);
+        let time = head as usize + Self::VALUE as usize;
         let mut places = bytes.iter_mut().skip(time + 1);
         let len = time as u32 + 1 + put_varint(timestamp_ms.cast_unsigned(), &mut places);
-        let head = [v1::TAG_SAMPLE, len as u8 - 2, v1::TAG_VALUE];
-        bytes.iter_mut().zip(head).for_each(|(place, byte)| *place = byte);
+        if head > 0 {
+            let head = [v1::TAG_SAMPLE, len as u8 - 2, v1::TAG_VALUE];
+            bytes.iter_mut().zip(head).for_each(|(place, byte)| *place = byte);
+        }
         if let Some(tag) = bytes.get_mut(time) {
             *tag = v1::TAG_TIMESTAMP;
         }
-        Self { bytes, len, value: 0, timestamp_ms }
+        Self { bytes, head, len, value: 0, timestamp_ms }
+    }
+
+    /// No sample; those that follow are a value and its time, without what is ahead of them.
+    pub(super) fn bare() -> Self {
+        Self { head: 0, ..Self::default() }
+    }
+
+    /// Bytes ahead of the value.
+    pub(super) const fn head(&self) -> u32 {
+        self.head
     }
 
     /// Becomes no sample.

@@ -31,7 +31,7 @@ pub(in super::super) struct Tape(Box<[u8]>);
 
 /// A tape that goes on.
 #[derive(Debug, Default)]
-struct Writer {
+pub(super) struct Writer {
     bytes: Vec<u8>,
     /// Where the series begins in the fragment, and in `bytes`.
     at: u32,
@@ -125,8 +125,7 @@ impl Teller {
     #[inline]
     pub(super) fn begin_series(&mut self, at: u32) {
         if let Some(tape) = &mut self.tape {
-            (tape.at, tape.head, tape.run) = (at, tape.bytes.len(), None);
-            tape.bytes.extend_from_slice(&[0; HEAD_LEN]);
+            tape.begin_series(at);
         }
     }
 
@@ -140,14 +139,26 @@ impl Teller {
 
     /// What was written down; nothing when some of it did not fit.
     pub(super) fn recorded(&mut self) -> Option<Tape> {
-        let Writer { mut bytes, is_unfit, .. } = self.tape.take()?;
-        bytes.extend_from_slice(&[0; PAD]);
-        (!is_unfit).then(|| Tape(bytes.into()))
+        self.tape.take()?.finish()
     }
 }
 
 impl Writer {
-    fn copy(&mut self, offset: u32, begin: u32, end: u32) {
+    /// A series begins.
+    pub(super) fn begin_series(&mut self, at: u32) {
+        (self.at, self.head, self.run) = (at, self.bytes.len(), None);
+        self.bytes.extend_from_slice(&[0; HEAD_LEN]);
+    }
+
+    /// The tape; nothing when some of it did not fit.
+    pub(super) fn finish(self) -> Option<Tape> {
+        let Self { mut bytes, is_unfit, .. } = self;
+        bytes.extend_from_slice(&[0; PAD]);
+        (!is_unfit).then(|| Tape(bytes.into()))
+    }
+
+    /// As [`Elements::copy`], of bytes behind what is written down.
+    pub(super) fn copy(&mut self, offset: u32, begin: u32, end: u32) {
         let begin = if begin < self.at { AHEAD } else { self.place(begin) };
         let end = self.place(end);
         match &mut self.run {
@@ -161,7 +172,8 @@ impl Writer {
         }
     }
 
-    fn literal(&mut self, begin: u32, end: u32, bytes: &[u8]) {
+    /// As [`Elements::literal`], likewise.
+    pub(super) fn literal(&mut self, begin: u32, end: u32, bytes: &[u8]) {
         debug_assert!(begin >= self.at, "{begin} ahead of {}", self.at);
         self.write_run();
         let run = Run { begin: self.place(begin), end: self.place(end), offset: 0 };
@@ -172,7 +184,8 @@ impl Writer {
         self.bytes.extend_from_slice(bytes.unwrap_or_default());
     }
 
-    fn end_series(&mut self, Samples { ahead, source, offset }: Samples) {
+    /// The labels of the series end.
+    pub(super) fn end_series(&mut self, Samples { ahead, source, offset }: Samples) {
         let Some((last, at)) = self.run else {
             self.is_unfit = true;
             return;

@@ -41,7 +41,8 @@ impl Target {
 
     fn within(most: usize) -> Self {
         let allowance = Box::leak(Box::new(Allowance { kept: AtomicUsize::new(0), most }));
-        let replay = Replay { fragments: Vec::new(), bytes: 0, allowance };
+        let mut replay = Replay::default();
+        replay.allowance = allowance;
         Self { replay, may_look: true }
     }
 

@@ -27,14 +27,14 @@ use crate::{
 #[derive(Debug)]
 pub struct Encoder<'target> {
     symbols: &'target Symbols,
-    samples_max: u32,
+    pub(super) samples_max: u32,
     /// For each number of `symbols` where its text stands in the open request.
     places: Vec<Place>,
     /// Which entries of `places` are of the open request.
     request: u32,
-    texts: Vec<u8>,
+    pub(super) texts: Vec<u8>,
     texts_count: u32,
-    series: Vec<u8>,
+    pub(super) series: Vec<u8>,
     /// For each run of `symbols` where its places stand in `refs`.
     run_places: Vec<RunPlace>,
     /// The places of the runs of the open request, encoded.
@@ -42,8 +42,8 @@ pub struct Encoder<'target> {
     /// What the open request would be in 1.0, without its metadata.
     expanded_bytes: u64,
     open: Tally,
-    staged: Vec<(Bytes, Tally)>,
-    snappy: snap::raw::Encoder,
+    pub(super) staged: Vec<(Bytes, Tally)>,
+    pub(super) snappy: snap::raw::Encoder,
     /// Where snappy writes.
     scratch: Vec<u8>,
 }
@@ -67,24 +67,22 @@ impl<'target> Encoder<'target> {
     /// An encoder of requests of at most `samples_max` samples (`max_samples_per_send`); zero counts
     /// as one.
     pub fn new(symbols: &'target Symbols, samples_max: u32) -> Self {
-        let mut encoder = Self {
+        Self {
             symbols,
             samples_max: samples_max.max(1),
-            places: vec![Place::default(); symbols.len()],
+            places: Vec::new(),
             request: 0,
             texts: Vec::new(),
             texts_count: 0,
             series: Vec::new(),
-            run_places: vec![RunPlace::default(); symbols.runs_len()],
+            run_places: Vec::new(),
             refs: Vec::new(),
             expanded_bytes: 0,
             open: Tally::default(),
             staged: Vec::new(),
             snappy: snap::raw::Encoder::new(),
             scratch: Vec::new(),
-        };
-        encoder.begin();
-        encoder
+        }
     }
 
     /// Adds a sample; `timestamp_ms` and `start_ms` (0 when it is not known) are in milliseconds
@@ -98,9 +96,15 @@ impl<'target> Encoder<'target> {
         self.push_sample(series, Sample { value: STALE_NAN, timestamp_ms, start_ms: 0 });
     }
 
-    /// Adds a sample by its bits.
-    pub fn push_sample(&mut self, series: &Series, sample: Sample) {
+    /// Adds a sample by its bits. Returns where the value is among the series of the open request.
+    pub fn push_sample(&mut self, series: &Series, sample: Sample) -> usize {
         debug_assert!(series.is_of(self.symbols), "a series of another target or generation");
+        if self.request == 0 {
+            // Not before, since what is told again needs none of it.
+            self.places.resize(self.symbols.len(), Place::default());
+            self.run_places.resize(self.symbols.runs_len(), RunPlace::default());
+            self.begin();
+        }
         let block_len = self.symbols.block_len(series);
         let expanded = (v1::series_len(block_len, sample.timestamp_ms) + METADATA_LEN) as u64;
         if self.open.samples == self.samples_max || self.is_beyond(expanded, series) {
@@ -113,9 +117,10 @@ impl<'target> Encoder<'target> {
         let refs = labels.map(|RunPlace { begin, end, .. }| {
             self.refs.get(begin as usize..end as usize).unwrap_or_default()
         });
-        put_series(&mut self.series, &refs, sample, metadata);
+        let value_at = put_series(&mut self.series, &refs, sample, metadata);
         self.expanded_bytes += expanded;
         self.open.add_sample(sample.timestamp_ms);
+        value_at
     }
 
     /// Hands out everything pushed, in order. Empty when nothing was.
@@ -187,7 +192,7 @@ impl<'target> Encoder<'target> {
     }
 
     /// Compresses and stages the open request, if there is anything in it, and begins another.
-    fn cut(&mut self) {
+    pub(super) fn cut(&mut self) {
         if self.open.samples == 0 {
             return;
         }
