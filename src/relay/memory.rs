@@ -60,7 +60,8 @@ fn limit_files(groups: &str) -> Vec<PathBuf> {
         let group = Path::new(group);
         // What lies outside of the group that is the root here is written with `..` and cannot be seen.
         let is_inside = !group.components().any(|part| part == Component::ParentDir);
-        let inside = group.strip_prefix("/").ok().filter(|_| is_inside).unwrap_or(Path::new(""));
+        let inside =
+            group.strip_prefix("/").ok().filter(|_| is_inside).unwrap_or_else(|| Path::new(""));
         files.extend(inside.ancestors().map(|group| root.join(group).join(file)));
     }
     files
