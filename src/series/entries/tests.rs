@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use crate::{
     labels::Labels,
     relabel,
-    remote_write::{Encoder, body, v2},
-    series::{Limits, Numbered, Shaper, Tracker, View},
+    remote_write::{Encoder, Fragment, body, proto::metric_metadata::MetricType, v2},
+    series::{Following, Limits, Numbered, Shaper, Tracker, View},
 };
 
 const NOW: i64 = 1_000;
@@ -58,12 +58,43 @@ fn sent(
         for Numbered { series, timestamp_ms, value, start_ms } in tracker.numbered(view) {
             encoder.push(&series, value, timestamp_ms, start_ms);
         }
-        fragments.extend(encoder.finish(at));
+        let plain = encoder.finish(at);
+        check_told_again(tracker, view, symbols, &plain, at);
+        fragments.extend(plain);
     }
     symbols.settle();
     tracker.forget_stale();
     tracker.rest();
     fragments.iter().map(|fragment| body(std::iter::once(fragment))).collect()
+}
+
+/// What is encoded with the help of the page before decodes to the same, and what follows the page is behind it.
+fn check_told_again(
+    tracker: &mut Tracker,
+    view: usize,
+    symbols: &mut v2::Symbols,
+    plain: &[Fragment],
+    at: Instant,
+) {
+    let up: Labels<'_> = [("__name__", "up")].into_iter().collect();
+    let series = v2::Series::new(symbols, &up, &v2::About::kind(MetricType::Gauge));
+    let following = [Following { series, hash: 7, value: 1.0_f64.to_bits() }];
+    let mut encoder = v2::Encoder::new(symbols, 4);
+    let Some(sent) = tracker.encode_numbered(view, &following, &mut encoder) else {
+        let has_ends = tracker.numbered_stale(view).next().is_some();
+        let has_own_times = !tracker.own_times.is_empty();
+        assert!(has_ends || has_own_times, "nothing else keeps these pages from being told again");
+        return;
+    };
+    let points = |fragments: &[Fragment]| {
+        let body = |fragment| v2::read(&body(std::iter::once(fragment))).expect("a request");
+        fragments.iter().flat_map(body).collect::<Vec<_>>()
+    };
+    let mut told = points(&encoder.finish(at));
+    let up = told.pop().expect("what follows the page");
+    assert_eq!((up.labels.get("__name__"), up.sample.value), (Some("up"), 1.0_f64.to_bits()));
+    assert_eq!(sent, told.len() as u64);
+    assert_eq!(told, points(plain));
 }
 
 /// A line of a small world but for its value: metrics that share labels, some with a quantile.
