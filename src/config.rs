@@ -85,8 +85,20 @@ pub struct Config {
     pub member: Option<Member>,
     /// Whether each target is scraped once more when the relay is told to stop.
     pub final_scrape: bool,
+    /// How many series of pages may be remembered of all targets.
+    pub page_series_limit: PageSeriesLimit,
     /// Hash of the file's text, the same wherever the same file is used; 0 without one.
     pub hash: TextHash,
+}
+
+/// `global.page_series_limit`: the most series of pages that are remembered of all targets together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PageSeriesLimit {
+    /// By the memory that the process may use (default).
+    #[default]
+    Auto,
+    /// So many; 0 is unlimited.
+    Most(u64),
 }
 
 /// Hash of a configuration's text. Two texts may mean the same, so it is not shown with what they mean.

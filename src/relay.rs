@@ -15,6 +15,7 @@ mod crew;
 mod found;
 mod job;
 mod look;
+mod memory;
 mod once;
 mod outlet;
 mod plan;
@@ -162,6 +163,7 @@ impl Relay {
             return Err(error);
         }
         status.budget.set(config.flink.budgets);
+        status.page_series.set_limit(memory::page_series(config.page_series_limit));
         let (commands, commanded) = mpsc::channel(1);
         Ok(Self {
             state: Mutex::new(State { plan: Arc::new(plan), leaving: Vec::new() }),
@@ -306,6 +308,7 @@ impl Relay {
             warn!("the section `spool` has changed, which takes effect at the next start");
         }
         self.status.budget.set(config.flink.budgets);
+        self.status.page_series.set_limit(memory::page_series(config.page_series_limit));
         let next = Arc::new(next);
         let changes = changes(&present, &next, &moves);
         let removed = crew.follow(&present, &next, &moves).await;

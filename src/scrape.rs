@@ -48,7 +48,7 @@ use crate::{
     flink_rest::Rest,
     http,
     remote_write::{v1::Block, v2::Symbols},
-    series::{MadeFamily, Origin, Part, Shaper, Tally, Tracker, View},
+    series::{MadeFamily, Origin, PageSeries, Part, Shaper, Tally, Tracker, View},
     target::Target,
 };
 
@@ -212,6 +212,12 @@ impl Scraper {
             target,
             newest_ms: i64::MIN,
         }
+    }
+
+    /// The same, which shares with others how many series of pages may be remembered. To be said before its first
+    /// scrape.
+    pub fn within(self, shared: Arc<PageSeries>) -> Self {
+        Self { tracker: self.tracker.within(shared), ..self }
     }
 
     /// Goes on with what a changed configuration says of the same target: series that are sent again

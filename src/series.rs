@@ -23,7 +23,8 @@
 //! Invariants: within a page each series has at most one sample (the first wins, the rest is counted);
 //! a series that was sent gets exactly one staleness marker when it leaves the page, when a scrape
 //! fails, or when its target goes; `scraped + made = kept + Σ dropped` for each page ([`Tally`]); a line
-//! that is known has its fate, so its series is known too.
+//! that is known has its fate, so its series is known too; one that finds no `room` is not remembered, and leaves
+//! nothing behind.
 
 mod adopt;
 mod blocks;
@@ -44,6 +45,7 @@ mod order;
 mod places;
 mod pool;
 mod rollup;
+mod room;
 mod rows;
 mod sent;
 mod shape;
@@ -63,6 +65,7 @@ pub use self::{
     mislabelled::Mislabelled,
     numbered::{Following, Numbered, known_kind, page_kind},
     rollup::{Across, Closed, MadeFamily, Part, Whole},
+    room::PageSeries,
     shape::{LabelLimit, Limits, Shaped, Shaper, View},
     tally::{DropCounts, Dropped, GroupTallies, GroupTally, Tally},
     unfit::{Unfit, UnfitCounts, Unfits},
@@ -74,6 +77,7 @@ use self::{
     numbered::Comments,
     pool::{NOTHING, Pool},
     rollup::{Role, Rollups},
+    room::Room,
     rows::Rows,
     unfit::UnfitSeries,
 };
@@ -129,6 +133,7 @@ pub struct Tracker {
     target_labels: Labels<'static>,
     limits: exposition::Limits,
     page: u32,
+    room: Room,
     lines: Rows<Line>,
     line_index: Index,
     /// Lines that were not there before this page.
@@ -194,6 +199,7 @@ impl Tracker {
             target_labels,
             limits: exposition::Limits::default(),
             page: 0,
+            room: Room::default(),
             lines: Rows::new(),
             line_index: Index::default(),
             new_lines: Vec::new(),
@@ -230,6 +236,14 @@ impl Tracker {
             inherited: Vec::new(),
             remade: Vec::new(),
         }
+    }
+
+    /// The same, which shares with others how many lines of pages may be remembered. To be said before its
+    /// first page.
+    pub fn within(mut self, shared: Arc<PageSeries>) -> Self {
+        debug_assert!(self.lines.len() == 0, "its lines have their places elsewhere");
+        self.room = Room::of(shared);
+        self
     }
 
     /// Starts a page.
@@ -290,7 +304,13 @@ impl Tracker {
         };
         debug_assert_eq!(fingerprint, Some(xxh3_128(sample.series)), "two ways to read one line");
         let fingerprint = fingerprint.unwrap_or_else(|| xxh3_128(sample.series));
-        let line = self.insert_line(fingerprint, &sample, Source::Page)?;
+        if !self.room.take() {
+            // Nothing of the line is looked at: whatever that would enter might outlive it.
+            self.tally.dropped.add(Dropped::PageSeriesLimit, 1);
+            return Ok(false);
+        }
+        let inserted = self.insert_line(fingerprint, &sample, Source::Page);
+        let line = inserted.inspect_err(|_| self.room.give_back())?;
         self.follow(line);
         let kept = self.record(line, sample.value, sample.timestamp_ms);
         self.told(line, text, kept)
@@ -350,6 +370,7 @@ impl Tracker {
         line.len = u32::try_from(sample.series.len()).expect("a line is shorter than its limit");
         line.no_value = family.no_value.unwrap_or_else(|| self.no_value_of_own(sample));
         line.set_stands_back(family.stands_back);
+        line.set_of_page(source == Source::Page);
         Ok(self.add_line(line, extra, normal))
     }
 

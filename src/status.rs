@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     flink::Role,
     scrape::{BadLine, Budget, Failure, PartialPage, PushdownState, Reason, Scraped},
-    series::{DropCounts, Dropped, Tally},
+    series::{DropCounts, Dropped, PageSeries, Tally},
     target::Target,
 };
 
@@ -26,6 +26,8 @@ pub struct Status {
     ranges: Mutex<BTreeMap<(String, String), RangeState>>,
     /// The series of all targets.
     pub budget: Arc<Budget>,
+    /// The series of pages that are remembered of all targets.
+    pub page_series: Arc<PageSeries>,
     /// By job, how many targets the last roll-ups across them are of.
     rollup_targets: Mutex<BTreeMap<String, usize>>,
 }
@@ -72,6 +74,8 @@ pub struct TargetState {
     pub scrapes_pushed: u64,
     /// Bad lines and mislabelled samples of the last whole page: one by name may leave them out.
     whole_faults: (u64, u64),
+    /// Samples of it whose lines found no room.
+    whole_left_out: u64,
 }
 
 /// Sums over all good pages of a target: `scraped + made = kept + dropped`.
@@ -113,6 +117,8 @@ pub struct Before {
     pub faults: u64,
     /// Samples of the last good page whose values stood under wrong label names.
     pub mislabelled: u64,
+    /// Samples of the last good page whose lines found no room, see [`Dropped::PageSeriesLimit`].
+    pub left_out: u64,
     /// How the last good page was asked for by name.
     pub partial: Option<PartialPage>,
     /// Whether the page was to be asked for by what is wanted of it.
@@ -211,6 +217,7 @@ impl TargetStatus {
         let mislabelled = state.tally.dropped.of(Dropped::Mislabelled);
         let faults = state.faults_total.saturating_sub(mislabelled).max(state.whole_faults.0);
         let mislabelled = mislabelled.max(state.whole_faults.1);
+        let left_out = state.tally.dropped.of(Dropped::PageSeriesLimit).max(state.whole_left_out);
         let pushdown = state.pushdown;
         state.scrapes += 1;
         state.last_scrape = Some((began, scraped.duration));
@@ -233,6 +240,7 @@ impl TargetStatus {
                     let mislabelled = tally.dropped.of(Dropped::Mislabelled);
                     let faults = scraped.faults_total.saturating_sub(mislabelled);
                     state.whole_faults = (faults, mislabelled);
+                    state.whole_left_out = tally.dropped.of(Dropped::PageSeriesLimit);
                 }
                 state.pushdown = scraped.pushdown;
                 state.tally = tally.clone();
@@ -246,7 +254,7 @@ impl TargetStatus {
                 state.failure.replace(failure.clone())
             }
         };
-        Before { failure, faults, mislabelled, partial, pushdown }
+        Before { failure, faults, mislabelled, left_out, partial, pushdown }
     }
 }
 

@@ -40,6 +40,8 @@ mod negotiation;
 mod outages;
 #[path = "relay/own_metrics.rs"]
 mod own_metrics;
+#[path = "relay/page_series.rs"]
+mod page_series;
 #[path = "relay/policies.rs"]
 mod policies;
 #[path = "relay/pushdown.rs"]

@@ -41,9 +41,10 @@ const RESERVED: [(&[&str], &[&str], &str); 5] = [
             "src/disk/inspect.rs",
             "src/http/secret.rs",
             "src/kube_api.rs",
+            "src/relay/memory.rs",
             "src/telemetry/process.rs",
         ],
-        "files are read where a person named them; the data directory is the spool's alone",
+        "files are read where a person named them, or the system says how it is; the data directory is the spool's alone",
     ),
     (
         &["tokio::net", "std::net::TcpStream", "std::net::UdpSocket"],

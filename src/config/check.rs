@@ -170,6 +170,7 @@ impl Checker<'_> {
         let (shard, member) = parts(sharding, overrides.purpose);
         let flink = self.flink(flink.map(|flink| flink.value).unwrap_or_default(), is_sharded);
         let final_scrape = self.boolean(global.final_scrape.as_ref(), false);
+        let page_series_limit = self.page_series_limit(global.page_series_limit.as_ref());
         Config {
             external_labels,
             scrapes,
@@ -179,6 +180,7 @@ impl Checker<'_> {
             shard,
             member,
             final_scrape,
+            page_series_limit,
             hash: TextHash(0),
         }
     }

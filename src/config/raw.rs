@@ -44,6 +44,7 @@ section!(RawGlobal = "global" {
     external_labels: Pairs<Scalar>,
     shard: Scalar,
     final_scrape: Scalar,
+    page_series_limit: Scalar,
 });
 
 section!(RawScrape = "scrape_configs" {

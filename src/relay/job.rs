@@ -187,7 +187,8 @@ impl JobPlan {
     /// A scraper for a target of this job.
     pub(super) fn scraper(&self, target: Target) -> Scraper {
         let (client, shaper) = (self.client.clone(), Arc::clone(&self.shaper));
-        let mut scraper = Scraper::new(target, client, &self.scrape, shaper, self.rest.clone());
+        let scraper = Scraper::new(target, client, &self.scrape, shaper, self.rest.clone());
+        let mut scraper = scraper.within(Arc::clone(&self.status.page_series));
         scraper.keep_to(self.budget());
         scraper.push_down(self.pushdown);
         scraper

@@ -22,7 +22,7 @@ use crate::{
     scrape::{
         BadLine, PartialPage, PushdownState, Pushed, REFUSED_FOR, Reason, Scraped, Scraper, Whole,
     },
-    series::Dropped,
+    series::{Dropped, PageSeries},
     status::{Before, TargetStatus},
     target::Target,
 };
@@ -246,7 +246,7 @@ impl Task {
         self.was_late = matches!(&scraped.result, Err(failure) if failure.reason == Reason::Timeout)
             && scraped.page_bytes > 0;
         let before = status.record(scraped, began, Instant::now(), self.scraper.series_len());
-        log(status, scraped, &before);
+        log(status, scraped, &before, &plan.status.page_series);
     }
 
     fn append_end(&mut self) {
@@ -284,7 +284,7 @@ async fn in_time(
 }
 
 /// One line when a target begins to fail or fails differently, one when it recovers.
-fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
+fn log(status: &TargetStatus, scraped: &Scraped, before: &Before, page_series: &PageSeries) {
     let target = &status.target;
     match (&scraped.result, &before.failure) {
         (Ok(_), None) => {}
@@ -309,6 +309,15 @@ fn log(status: &TargetStatus, scraped: &Scraped, before: &Before) {
         let samples = tally.dropped.of(Dropped::Mislabelled);
         warn!(url = %target.url, samples, %first,
             "the page has samples whose values stand under wrong label names; they are dropped and counted");
+    }
+    if let (Ok(tally), 0) = (&scraped.result, before.left_out)
+        && let samples @ 1.. = tally.dropped.of(Dropped::PageSeriesLimit)
+    {
+        warn!(url = %target.url, samples, limit = page_series.limit(),
+            remembered = page_series.remembered(),
+            "the relay remembers as many series of pages as page_series_limit allows, so what is new on this page \
+            is dropped and counted: raise the limit and the memory, let Flink write less (filter.excludes), bound \
+            pages by sample_limit or body_size_limit, or share the targets among more relays");
     }
     let unreadable = scraped.faults.iter().find(|bad| !mislabelled(bad));
     if let (Some(fault), 0) = (unreadable, before.faults) {

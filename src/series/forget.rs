@@ -164,6 +164,9 @@ impl Tracker {
     /// longer.
     fn drop_line(&mut self, at: u32) -> Option<u32> {
         let line = self.lines.remove(at as usize)?;
+        if line.is_of_page() {
+            self.room.give_back();
+        }
         if let Some(Whose { ids, subject, attempt, .. }) = self.whose.get(line.whose).copied() {
             self.subjects.drop_line(subject);
             self.attempts.drop_line(attempt);

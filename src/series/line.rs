@@ -129,6 +129,8 @@ impl Line {
     const MADE: u8 = 2;
     /// It was not there before this page.
     const NEW: u8 = 4;
+    /// It came with a page, and has its place of the tracker's [`Room`](super::room::Room).
+    const OF_PAGE: u8 = 8;
 
     /// A new line, of which no sample was taken yet.
     pub(super) fn new(fingerprint: u128, fate: Fate, group: u8, whose: u32) -> Self {
@@ -186,6 +188,14 @@ impl Line {
 
     pub(super) const fn is_new(&self) -> bool {
         self.flags.has(Self::NEW)
+    }
+
+    pub(super) const fn is_of_page(&self) -> bool {
+        self.flags.has(Self::OF_PAGE)
+    }
+
+    pub(super) const fn set_of_page(&mut self, is_of_page: bool) {
+        self.flags.set(Self::OF_PAGE, is_of_page);
     }
 
     /// The page on which it was new is over.

@@ -28,11 +28,13 @@ pub enum Dropped {
     LabelLimit,
     /// Its values stand under wrong label names (FLINK-32649).
     Mislabelled,
+    /// Its line is new, and as many are remembered as may be, see [`super::PageSeries`].
+    PageSeriesLimit,
 }
 
 impl Dropped {
     /// All reasons, in the order of [`Tally::dropped`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Group,
         Self::Relabel,
         Self::Duplicate,
@@ -44,6 +46,7 @@ impl Dropped {
         Self::Sentinel,
         Self::LabelLimit,
         Self::Mislabelled,
+        Self::PageSeriesLimit,
     ];
 
     /// One of [`Dropped::ALL`].
@@ -65,6 +68,7 @@ impl Dropped {
             Self::Sentinel => "sentinel",
             Self::LabelLimit => "label_limit",
             Self::Mislabelled => "mislabelled",
+            Self::PageSeriesLimit => "page_series_limit",
         }
     }
 }

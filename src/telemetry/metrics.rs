@@ -63,6 +63,7 @@ impl Collector for RelayMetrics {
         own::reloads(&self.0, &mut encoder)?;
         own::shard(&self.0, &mut encoder)?;
         own::replay(&mut encoder)?;
+        own::page_series(&self.0, &mut encoder)?;
         targets(&self.0, &mut encoder)?;
         discovery::discovery(&self.0, &mut encoder)?;
         discovery::ranges(&self.0, &mut encoder)?;

@@ -280,6 +280,9 @@ fn shards() {
         &global("shard: relay/2"),
         &global("shard: 0/0"),
         &global("final_scrape: maybe"),
+        &global("page_series_limit: all"),
+        &global("page_series_limit: -1"),
+        &global("page_series_limit: 1e6"),
     ]));
 }
 

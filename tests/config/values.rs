@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use flinkrelay::{
     config::{
-        Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, ProxyServer,
-        RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
+        Auth, AwsKeys, Compression, ConfigError, Drain, HttpClient, Overrides, PageSeriesLimit,
+        ProxyServer, RestEndpoints, Scheme, Secret, Source, TlsVersions, load,
     },
     flink::{Group, NameMode, rollup::Level},
     labels::Labels,
@@ -92,6 +92,20 @@ fn the_data_directory_comes_from_file_or_flag() {
     assert_eq!(config.receivers[0].queue.max_bytes, 8 << 20);
     assert_eq!(config.receivers[0].queue.drain, Drain::NewestFirst);
     good(&receiver("queue_config: {max_bytes: 4MiB}"));
+}
+
+#[test]
+fn series_of_pages_are_limited_by_memory_unless_a_number_says_otherwise() {
+    let check = |global: &str, expect: PageSeriesLimit| {
+        let config = good(&format!("global: {{{global}}}\n{}", job("")));
+        assert_eq!(config.page_series_limit, expect, "{global}");
+    };
+    check("", PageSeriesLimit::Auto);
+    check("page_series_limit: auto", PageSeriesLimit::Auto);
+    check("page_series_limit: 0", PageSeriesLimit::Most(0));
+    check("page_series_limit: 2000000", PageSeriesLimit::Most(2_000_000));
+    check("page_series_limit: '${NUMBER:-7}'", PageSeriesLimit::Most(7));
+    check("page_series_limit: '${NUMBER:-}'", PageSeriesLimit::Auto);
 }
 
 #[test]

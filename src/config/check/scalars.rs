@@ -10,7 +10,7 @@ use std::{
 
 use super::Checker;
 use crate::config::{
-    ByteSize, PromDuration, Secret,
+    ByteSize, PageSeriesLimit, PromDuration, Secret,
     error::{Finding, nearest},
     expand::expand,
     value::{Origin, Scalar},
@@ -128,6 +128,19 @@ impl Checker<'_> {
                 self.note(scalar.origin, format!("`{text}`: expected a whole number {bounds}"));
                 default
             }
+        }
+    }
+
+    pub(super) fn page_series_limit(&mut self, scalar: Option<&Scalar>) -> PageSeriesLimit {
+        let text = scalar.and_then(|scalar| Some((scalar.origin, self.text(scalar)?)));
+        // An empty variable stands for a value that is not set.
+        match text.as_ref().map(|(origin, text)| (origin, &**text)) {
+            None | Some((_, "" | "auto")) => PageSeriesLimit::Auto,
+            Some((origin, text)) => text.parse().map(PageSeriesLimit::Most).unwrap_or_else(|_| {
+                let expected = "expected `auto`, a whole number, or 0 for unlimited";
+                self.note(*origin, format!("`{text}`: {expected}"));
+                PageSeriesLimit::Auto
+            }),
         }
     }
 

@@ -46,6 +46,19 @@ pub(super) fn replay(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     })
 }
 
+/// What is remembered of pages, and how much may be.
+pub(super) fn page_series(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let page_series = &relay.status.page_series;
+    let help = "Series of pages that are remembered of all targets, left out ones included.";
+    family(encoder, "page_series", help, Kind::Gauge, |family| {
+        family.add(&[], page_series.remembered() as f64)
+    })?;
+    let help = "The most that are; what is new beyond it is dropped. 0 is unlimited.";
+    family(encoder, "page_series_limit", help, Kind::Gauge, |family| {
+        family.add(&[], page_series.limit() as f64)
+    })
+}
+
 /// Without series when the relay scrapes all targets.
 pub(super) fn shard(relay: &Relay, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let shard = relay.shard();
