@@ -128,6 +128,6 @@ pub const REPLAY_TARGET_BYTES_MAX: usize = 8 << 20;
 pub const REPLAY_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of the process' memory for each series of pages that `page_series_limit: auto` lets it remember. One takes 145
-/// to 224 of them, by its page, so half of the memory is left: for pages that are read, what waits for receivers, the
-/// process itself, and what the allocator cannot give back.
-pub const PAGE_SERIES_BYTES: u64 = 512;
+/// to 224 of them, by its page, and thrice that for moments while a target is new or its job restarts; the rest is for what
+/// waits for receivers, the process itself, and what the allocator cannot give back.
+pub const PAGE_SERIES_BYTES: u64 = 1024;

@@ -150,7 +150,7 @@ mod tests {
     fn a_number_is_taken_as_it_is_and_auto_is_never_unlimited_by_mistake() {
         assert_eq!(page_series(PageSeriesLimit::Most(7)), 7);
         assert_eq!(page_series(PageSeriesLimit::Most(0)), 0);
-        assert_eq!(series_in(Some(512 << 20)), Some(1 << 20));
+        assert_eq!(series_in(Some(512 << 20)), Some(1 << 19));
         assert_eq!(series_in(Some(0)), Some(1));
         assert_eq!(series_in(None), None);
     }
