@@ -151,7 +151,7 @@ impl Tracker {
     }
 
     /// As the one of the two above that the text of a line would come to, which is known to be without fault and
-    /// of this family ([`exposition::skim`]). False when it is to be read after all; nothing was taken then.
+    /// of this family ([`exposition::skim`]). False when there is no room for it, so that it is to be read after all.
     #[inline]
     pub fn observe_comment(&mut self, text: &[u8], family: &[u8]) -> bool {
         self.comments.defer(text, family)
