@@ -3,6 +3,7 @@
 //! ```text
 //! chunks of a page -> Lines -> Line -> parse -> Entry       a line that is seen for the first time
 //!                                   -> split, value         a line whose series text was parsed before
+//!                                   -> skim                 a HELP or TYPE that was parsed before
 //!
 //! page    ::= (line '\r'? '\n')* (line '\r'?)?
 //! line    ::= blank* (comment | sample)?
@@ -47,7 +48,7 @@ pub use fault::{Fault, Reason, SyntaxError};
 pub use fuzz::fuzz_page;
 pub use lines::{Limits, Line, Lines, PageTooLarge, Reader};
 pub use number::{NAN, value, value_to_end};
-pub use parse::{Split, parse, split};
+pub use parse::{Skimmed, Split, parse, skim, split};
 
 /// What stands on a whole page, see [`page`].
 #[derive(Clone, Debug, Default)]

@@ -19,6 +19,10 @@ pub const RANGE_PORTS_MAX: usize = 1024;
 /// Faults of one page that are kept with line and column; the rest is counted.
 pub const FAULTS_KEPT_MAX: usize = 16;
 
+/// Comments of a page (HELP, TYPE) that are known on the next one, eight bytes each; the rest is read on every page.
+/// A large TaskManager has some thousand, and half a MiB is little beside the lines of a page with more.
+pub const COMMENTS_KNOWN_MAX: usize = 1 << 16;
+
 /// Bytes of a receiver's answer that are read and logged.
 pub const ANSWER_BYTES_MAX: usize = 1024;
 

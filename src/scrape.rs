@@ -9,6 +9,7 @@
 mod across;
 mod bad_line;
 mod budget;
+mod comments;
 mod families;
 mod names;
 mod page;

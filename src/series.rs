@@ -29,6 +29,7 @@
 mod adopt;
 mod blocks;
 mod collide;
+mod comments;
 mod cut;
 mod derived;
 mod entries;
@@ -72,9 +73,9 @@ pub use self::{
 };
 use self::{
     blocks::{Blocks, Made},
+    comments::Comments,
     index::{Index, narrow},
     line::{Extra, Fate, Line, Series, Whose},
-    numbered::Comments,
     pool::{NOTHING, Pool},
     rollup::{Role, Rollups},
     room::Room,

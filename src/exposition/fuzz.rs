@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Entry, Fault, Limits, Line, Lines, Sample, page, parse, split, value};
+use super::{Entry, Fault, Limits, Line, Lines, Sample, Skimmed, page, parse, skim, split, value};
 
 /// A line that a splitter reported, owning its text.
 type Seen = Result<(u64, u64, Vec<u8>), Fault>;
@@ -22,6 +22,7 @@ pub fn fuzz_page(data: &[u8]) {
     }
     each_line_is_one_entry_or_fault(data);
     split_agrees_with_parse(data);
+    data.split(|byte| *byte == b'\n').for_each(skim_agrees_with_parse);
 }
 
 fn chunks_change_nothing(data: &[u8], limits: Limits) {
@@ -153,6 +154,18 @@ fn agrees_on(line: &[u8], accepted: &HashSet<&[u8]>) {
         };
         same_by_split(line, &sample);
     }
+}
+
+/// The contract between the two ways to read a comment.
+fn skim_agrees_with_parse(line: &[u8]) {
+    let Some(Skimmed { family, kind }) = skim(line) else { return };
+    let parsed = match parse(line, &LONG_LINES) {
+        Ok(Entry::Help { name, .. }) => Some((name.as_bytes(), None)),
+        Ok(Entry::Type { name, kind }) => Some((name.as_bytes(), Some(kind))),
+        Ok(_) => None,
+        Err(_) => return,
+    };
+    assert_eq!(Some((family, kind)), parsed);
 }
 
 fn same_by_split(line: &[u8], sample: &Sample<'_>) {

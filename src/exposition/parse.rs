@@ -58,6 +58,47 @@ pub fn split(line: &[u8]) -> Option<Split<'_>> {
     Some(Split { series, rest })
 }
 
+/// What a HELP or a TYPE is about, see [`skim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skimmed<'line> {
+    /// Name of the metric family.
+    pub family: &'line [u8],
+    /// What TYPE says, `None` of a HELP.
+    pub kind: Option<Kind>,
+}
+
+impl Skimmed<'_> {
+    /// Where in the line the family's name begins.
+    pub const FAMILY_AT: usize = "# HELP ".len();
+}
+
+/// Finds what a comment is about that [`parse`] has accepted as a HELP or a TYPE before. On its own it says nothing
+/// of whether the line is one. `None` when blanks stand otherwise than reporters put them.
+#[inline]
+pub fn skim(line: &[u8]) -> Option<Skimmed<'_>> {
+    let (head, rest) = line.split_at_checked(Skimmed::FAMILY_AT)?;
+    let is_type = match head {
+        b"# HELP " => false,
+        b"# TYPE " => true,
+        _ => return None,
+    };
+    let end = memchr2(b' ', b'\t', rest).unwrap_or(rest.len());
+    let (family, rest) = rest.split_at_checked(end).filter(|(family, _)| !family.is_empty())?;
+    if !is_type {
+        return Some(Skimmed { family, kind: None });
+    }
+    // No two types begin with the same letter.
+    let kind = match rest.get(1)? {
+        b'c' => Kind::Counter,
+        b'g' => Kind::Gauge,
+        b'h' => Kind::Histogram,
+        b's' => Kind::Summary,
+        b'u' => Kind::Untyped,
+        _ => return None,
+    };
+    Some(Skimmed { family, kind: Some(kind) })
+}
+
 /// `blank*`
 #[inline]
 pub(super) fn skip_blanks(line: &[u8], start: usize) -> usize {

@@ -63,6 +63,11 @@ impl Families {
         *self = Self { wanted, ..Self::new(Arc::clone(&self.catalogue), self.names) };
     }
 
+    /// Whether HELP and TYPE are of interest.
+    pub(super) const fn are_wanted(&self) -> bool {
+        self.wanted
+    }
+
     pub(super) fn help(&mut self, name: &str, help: &str) {
         if self.wanted {
             self.enter(name).help = help.into();

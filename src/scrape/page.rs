@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{BadLine, Failure, Reason, families::Families, pushdown::Seen};
+use memchr::memchr;
+
+use super::{BadLine, Failure, Reason, comments::Comments, families::Families, pushdown::Seen};
 use crate::{
-    exposition::{self, Entry, Fault, Line, Lines, PageTooLarge, Reader},
+    exposition::{self, Entry, Fault, Line, Lines, PageTooLarge, Reader, Skimmed},
     flink::Role,
     limits::{FAULTS_KEPT_MAX, LABELS_MAX, LINE_BYTES_MAX},
     series::{Known, ObserveError, Shaper, Tracker},
@@ -17,6 +19,7 @@ pub(super) struct Page {
     limits: exposition::Limits,
     sample_limit: u64,
     state: State,
+    comments: Comments,
     pub(super) families: Families,
     /// The families that the page names.
     pub(super) seen: Seen,
@@ -45,6 +48,7 @@ impl Page {
             limits,
             sample_limit,
             state: State::default(),
+            comments: Comments::default(),
             families: Families::new(Arc::clone(&shaper.catalogue), shaper.names),
             seen: Seen::default(),
         }
@@ -54,14 +58,15 @@ impl Page {
     pub(super) fn begin(&mut self, with_families: bool, now_ms: i64) {
         self.lines.reset();
         self.state = State { now_ms, ..State::default() };
+        self.comments.begin();
         self.families.begin(with_families);
         self.seen.begin();
     }
 
     /// Takes the next chunk.
     pub(super) fn feed(&mut self, chunk: &[u8], tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, seen, .. } = self;
-        let fed = lines.read(chunk, &mut Reading { state, limits, families, seen, tracker });
+        let (lines, mut reading) = self.reading(tracker);
+        let fed = lines.read(chunk, &mut reading);
         fed.map_err(|PageTooLarge { limit }| {
             let message = format!("the page is larger than body_size_limit ({limit} bytes)");
             Failure::new(Reason::BodyLimit, message)
@@ -71,8 +76,8 @@ impl Page {
 
     /// Ends an answer, which may be a part of the page.
     pub(super) fn finish_part(&mut self, tracker: &mut Tracker) -> Result<(), Failure> {
-        let Self { lines, limits, state, families, seen, .. } = self;
-        lines.finish(|line| state.take(line, limits, families, seen, tracker));
+        let (lines, mut reading) = self.reading(tracker);
+        lines.finish(|line| reading.read(line));
         self.check(tracker)
     }
 
@@ -98,15 +103,23 @@ impl Page {
         let role = self.state.role;
         for line in text.lines() {
             let line = Line { bytes: line.as_bytes(), number, offset };
-            let Self { limits, state, families, seen, .. } = self;
-            state.take(Ok(line), limits, families, seen, tracker);
+            self.reading(tracker).1.read(Ok(line));
         }
         self.state.role = role;
         self.check(tracker)
     }
 
+    fn reading<'a>(&'a mut self, tracker: &'a mut Tracker) -> (&'a mut Lines, Reading<'a>) {
+        let Self { lines, limits, state, comments, families, seen, .. } = self;
+        (lines, Reading { state, limits, comments, families, seen, tracker })
+    }
+
     /// Gives back the room that only a page takes, until the next one: its families are not there any more.
     pub(super) fn rest(&mut self) {
+        // A target that did not answer shows the same comments when it does.
+        if self.has_samples() {
+            self.comments.end();
+        }
         self.families.begin(false);
         self.seen = Seen::default();
     }
@@ -149,6 +162,7 @@ impl Page {
 struct Reading<'a> {
     state: &'a mut State,
     limits: &'a exposition::Limits,
+    comments: &'a mut Comments,
     families: &'a mut Families,
     seen: &'a mut Seen,
     tracker: &'a mut Tracker,
@@ -161,6 +175,9 @@ impl Reader for Reading<'_> {
         if self.seen.is_counting() {
             return None;
         }
+        if text.first() == Some(&b'#') {
+            return self.read_known_comment(text);
+        }
         let Known { len, kept } = self.tracker.observe_known(text, self.state.now_ms)?;
         self.state.readable += 1;
         self.state.learn_role(text);
@@ -171,70 +188,97 @@ impl Reader for Reading<'_> {
     }
 
     fn read(&mut self, line: Result<Line<'_>, Fault>) {
-        let Self { state, limits, families, seen, tracker } = self;
-        state.take(line, limits, families, seen, tracker);
-    }
-}
-
-impl State {
-    fn take(
-        &mut self,
-        line: Result<Line<'_>, Fault>,
-        limits: &exposition::Limits,
-        families: &mut Families,
-        seen: &mut Seen,
-        tracker: &mut Tracker,
-    ) {
         let line = match line {
             Ok(line) => line,
             Err(fault) => {
-                tracker.observe_unreadable();
-                return self.fault(BadLine::Fault(fault));
+                self.tracker.observe_unreadable();
+                return self.state.fault(BadLine::Fault(fault));
             }
         };
         let text = line.bytes.trim_ascii_start();
         match text.first() {
             None => {}
-            // Read each time, though families are of interest only when metadata is due: a bad
-            // comment that counts on every fourth page would look like a page that changes.
-            Some(b'#') => match line.parse(limits) {
-                Ok(Entry::Help { name, text }) => {
-                    tracker.observe_help(name, &text);
-                    seen.help(name, &text);
-                    families.help(name, &text);
-                }
-                Ok(Entry::Type { name, kind }) => {
-                    tracker.observe_type(name, kind);
-                    families.kind(name, kind);
-                    seen.kind(name, kind);
-                }
-                Ok(_) => {}
-                Err(fault) => self.fault(BadLine::Fault(fault)),
-            },
-            Some(_) => match tracker.observe(line.bytes, self.now_ms) {
-                Ok(kept) => {
-                    self.readable += 1;
-                    self.learn_role(text);
-                    seen.sample(line.bytes);
-                    if kept {
-                        families.sample(text);
-                    }
-                }
-                Err(ObserveError::Syntax(error)) => self.fault(BadLine::Fault(line.fault(error))),
-                Err(ObserveError::Mislabelled(what)) => {
-                    self.readable += 1;
-                    self.learn_role(text);
-                    let offset = line.offset + what.column as u64 - 1;
-                    self.fault(BadLine::Mislabelled { line: line.number, offset, what });
-                }
-                Err(ObserveError::LabelLimit(limit)) => {
-                    let message = format!("line {}: {limit}", line.number);
-                    self.failure.get_or_insert_with(|| Failure::new(Reason::LabelLimit, message));
-                }
-            },
+            Some(b'#') => self.comment(line),
+            Some(_) => self.sample(line, text),
         }
     }
+}
 
+impl Reading<'_> {
+    fn read_known_comment(&mut self, text: &[u8]) -> Option<usize> {
+        let end = memchr(b'\n', text)?;
+        // A line ends before `\r\n`; those are cut first.
+        let line = text.get(..end).filter(|line| !line.ends_with(b"\r"))?;
+        self.take_known(line).then_some(end + 1)
+    }
+
+    /// Takes a comment that stood here on the page before and that nobody asks for by now.
+    fn take_known(&mut self, line: &[u8]) -> bool {
+        if self.families.are_wanted() || self.seen.is_counting() {
+            return false;
+        }
+        let Some(Skimmed { family, kind }) = self.comments.expected(line) else { return false };
+        let Ok(name) = str::from_utf8(family) else { return false };
+        if !self.tracker.observe_comment(line, family) {
+            return false;
+        }
+        if let Some(kind) = kind {
+            self.seen.kind(name, kind);
+        }
+        self.comments.go_on();
+        true
+    }
+
+    /// Comments that are not known are read each time, though families are of interest only when metadata is due:
+    /// a bad comment that counts on every fourth page would look like a page that changes.
+    fn comment(&mut self, line: Line<'_>) {
+        if self.take_known(line.bytes) {
+            return;
+        }
+        match line.parse(self.limits) {
+            Ok(Entry::Help { name, text }) => {
+                self.tracker.observe_help(name, &text);
+                self.seen.help(name, &text);
+                self.families.help(name, &text);
+            }
+            Ok(Entry::Type { name, kind }) => {
+                self.tracker.observe_type(name, kind);
+                self.families.kind(name, kind);
+                self.seen.kind(name, kind);
+            }
+            Ok(_) => return,
+            Err(fault) => return self.state.fault(BadLine::Fault(fault)),
+        }
+        self.comments.learn(line.bytes);
+    }
+
+    fn sample(&mut self, line: Line<'_>, text: &[u8]) {
+        let state = &mut *self.state;
+        match self.tracker.observe(line.bytes, state.now_ms) {
+            Ok(kept) => {
+                state.readable += 1;
+                state.learn_role(text);
+                self.seen.sample(line.bytes);
+                if kept {
+                    self.families.sample(text);
+                }
+            }
+            Err(ObserveError::Syntax(error)) => state.fault(BadLine::Fault(line.fault(error))),
+            Err(ObserveError::Mislabelled(what)) => {
+                state.readable += 1;
+                state.learn_role(text);
+                let offset = line.offset + what.column as u64 - 1;
+                state.fault(BadLine::Mislabelled { line: line.number, offset, what });
+            }
+            Err(ObserveError::LabelLimit(limit)) => {
+                let message = format!("line {}: {limit}", line.number);
+                state.failure.get_or_insert_with(|| Failure::new(Reason::LabelLimit, message));
+            }
+        }
+    }
+}
+
+impl State {
     /// Samples of one process come in runs, so a page's role is known after a few lines. A sample's line
     /// begins with its name.
     fn learn_role(&mut self, text: &[u8]) {
@@ -254,3 +298,6 @@ impl State {
 
 /// Samples from which a page's role is learnt.
 const ROLE_SAMPLES: u64 = 1000;
+
+#[cfg(test)]
+mod tests;

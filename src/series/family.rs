@@ -5,7 +5,7 @@
 //! are remembered.
 //!
 //! Invariant: what is remembered is what would be found. It depends on the name, on the comments that were read
-//! last and on the shaper, so [`Comments`](super::numbered::Comments) forget it with each word that they take
+//! last and on the shaper, so [`Comments`](super::comments::Comments) forget it with each word that they take
 //! in, and all of it before each page.
 
 use std::sync::Arc;
@@ -72,6 +72,7 @@ impl Families {
 impl Tracker {
     /// What is known of a sample of this name, which stands below the comments that were read last.
     pub(super) fn family(&mut self, sample_name: &str) -> Arc<Family> {
+        self.comments.settle(&self.limits);
         if let Some(family) = self.comments.families.get(sample_name) {
             return Arc::clone(family);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fate, Line, Pool, Series, Tally, Tracker, Whose};
+use super::{Fate, Line, Pool, Series, Tally, Tracker, Whose, comments::Comments};
 
 /// Room that is not worth giving back.
 const SPARE: usize = 16;
@@ -56,6 +56,7 @@ impl Tracker {
     pub fn rest(&mut self) {
         self.know_lines();
         self.new_lines = Vec::new();
+        self.comments = Comments::default();
         (self.observed, self.own_times, self.withheld) = (Vec::new(), Vec::new(), Vec::new());
     }
 

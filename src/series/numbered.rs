@@ -6,7 +6,7 @@
 //! from the encoded labels of 1.0 when a receiver first wants 2.0, so that a relay whose receivers
 //! all speak 1.0 pays nothing for them.
 
-use super::{Fate, Line, Tracker, family::Families};
+use super::{Fate, Line, Tracker};
 use crate::{
     exposition::{self, Sample},
     flink::{self, Metric, catalogue::Found, rest::AttemptId},
@@ -16,16 +16,6 @@ use crate::{
         v2::{self, About, Noted, Symbols},
     },
 };
-
-/// The comments that were read last: HELP and TYPE precede the samples of their family.
-#[derive(Debug, Default)]
-pub(super) struct Comments {
-    family: String,
-    help: String,
-    kind: Option<exposition::Kind>,
-    /// What follows from them for the names that were read last.
-    pub(super) families: Families,
-}
 
 /// One sample of a closed page.
 #[derive(Clone, Copy, Debug)]
@@ -51,55 +41,7 @@ pub struct Following {
     pub value: u64,
 }
 
-impl Comments {
-    pub(super) fn clear(&mut self) {
-        self.family.clear();
-        self.help.clear();
-        self.kind = None;
-        self.families.clear();
-    }
-
-    fn enter(&mut self, family: &str) {
-        if self.family != family {
-            self.clear();
-            self.family.push_str(family);
-        }
-        self.families.clear();
-    }
-
-    /// What HELP says of a sample of this name, `None` when the family being read is another one.
-    pub(super) fn help_of(&self, sample_name: &str) -> Option<&str> {
-        self.cover(sample_name).then_some(self.help.as_str()).filter(|help| !help.is_empty())
-    }
-
-    /// Whether the page says that a sample of this name is of a summary.
-    pub(super) fn is_summary(&self, sample_name: &str) -> bool {
-        self.kind == Some(exposition::Kind::Summary) && self.cover(sample_name)
-    }
-
-    /// Whether a sample of this name belongs to the family.
-    fn cover(&self, sample_name: &str) -> bool {
-        sample_name.strip_prefix(&*self.family).is_some_and(|suffix| SUFFIXES.contains(&suffix))
-    }
-}
-
-/// What the names of a summary's or histogram's samples have beyond their family's.
-const SUFFIXES: [&str; 4] = ["", "_count", "_sum", "_bucket"];
-
 impl Tracker {
-    /// The page says what the samples below are about.
-    pub fn observe_help(&mut self, family: &str, help: &str) {
-        self.comments.enter(family);
-        self.comments.help.clear();
-        self.comments.help.push_str(help);
-    }
-
-    /// The page says of which type the samples below are.
-    pub fn observe_type(&mut self, family: &str, kind: exposition::Kind) {
-        self.comments.enter(family);
-        self.comments.kind = Some(kind);
-    }
-
     /// What is known of the family of a sample of this name, which is the one being read; `known` is
     /// what the catalogue says of it.
     pub(super) fn about(&self, sample_name: &str, known: Option<&Found<'_, '_>>) -> About {
@@ -109,12 +51,7 @@ impl Tracker {
                 help: metric.help.as_str().into(),
                 unit: metric.unit.as_str().into(),
             },
-            None if self.comments.cover(sample_name) => About {
-                kind: self.comments.kind.map_or(MetricType::Unknown, page_kind),
-                help: self.comments.help.as_str().into(),
-                unit: "".into(),
-            },
-            None => About::kind(MetricType::Unknown),
+            None => self.comments.about(sample_name),
         }
     }
 

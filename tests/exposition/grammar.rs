@@ -1,6 +1,8 @@
 //! The corners of the grammar, as tables of a line and what it says.
 
-use flinkrelay::exposition::{Entry, Kind, Limits, NAN, Reason, SyntaxError, page, parse, split};
+use flinkrelay::exposition::{
+    Entry, Kind, Limits, NAN, Reason, SyntaxError, page, parse, skim, split,
+};
 
 /// A sample as `series | name | label=value;… | value | timestamp`, another entry in words.
 fn show(line: &[u8]) -> String {
@@ -272,6 +274,25 @@ fn a_bad_line_costs_no_other_line() {
             "@40 line 6, column 6: not UTF-8, found byte 0xe9",
         ]
     );
+}
+
+#[test]
+fn skim_finds_what_comments_of_reporters_are_about() {
+    let check = |line: &str, expect: Option<(&str, Option<Kind>)>| {
+        let skimmed = skim(line.as_bytes()).map(|found| (found.family, found.kind));
+        assert_eq!(skimmed, expect.map(|(family, kind)| (family.as_bytes(), kind)), "{line:?}");
+    };
+    check("# HELP a b c", Some(("a", None)));
+    check("# HELP a", Some(("a", None)));
+    check("# HELP a\tb", Some(("a", None)));
+    for kind in [Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Summary, Kind::Untyped] {
+        check(&format!("# TYPE a:b {kind}"), Some(("a:b", Some(kind))));
+        check(&format!("# TYPE a\t{kind} "), Some(("a", Some(kind))));
+    }
+    // Those are parsed each time.
+    let others =
+        ["# TYPE a  gauge", "# HELP  a b", "#  HELP a b", " # HELP a b", "# HELP ", "# TYPE a"];
+    others.into_iter().chain(["", "#", "# a comment", "a 1"]).for_each(|line| check(line, None));
 }
 
 #[test]

@@ -46,7 +46,7 @@ struct Counted {
 
 /// What of the page is to be asked for.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(in crate::scrape) struct Taken {
     /// Families of which samples are wanted, then those that bring the missing subjects.
     pub(super) families: Vec<Family>,
     /// Those that are not among them.
@@ -56,7 +56,7 @@ pub(super) struct Taken {
 }
 
 impl Census {
-    pub(super) fn new(shaper: Arc<Shaper>) -> Self {
+    pub(in crate::scrape) fn new(shaper: Arc<Shaper>) -> Self {
         Self {
             shaper,
             limits: exposition::Limits::default(),
@@ -121,7 +121,7 @@ impl Census {
     }
 
     /// Whether each sample stands under its family's TYPE.
-    pub(super) const fn is_typed(&self) -> bool {
+    pub(in crate::scrape) const fn is_typed(&self) -> bool {
         !self.is_loose
     }
 
@@ -131,7 +131,7 @@ impl Census {
     }
 
     /// The families to ask for; `None` when it takes too many to bring each subject.
-    pub(super) fn take(&self) -> Option<Taken> {
+    pub(in crate::scrape) fn take(&self) -> Option<Taken> {
         let mut is_seen = vec![false; self.subjects.len()];
         let mut taken = Taken::default();
         let (wanted, mut rest): (Vec<_>, Vec<_>) =

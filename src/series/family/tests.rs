@@ -104,14 +104,27 @@ fn page() -> impl Strategy<Value = Vec<usize>> {
     })
 }
 
+/// As [`read`], but comments are kept until a new line asks for them, now and then one not.
+fn read_late(tracker: &mut Tracker, text: &str, at: usize) {
+    let skimmed = exposition::skim(text.as_bytes()).filter(|_| at % 5 != 4);
+    let is_taken =
+        skimmed.is_some_and(|skimmed| tracker.observe_comment(text.as_bytes(), skimmed.family));
+    if !is_taken {
+        read(tracker, text);
+    }
+}
+
 fn check(page: impl Iterator<Item = usize>) {
-    let (mut remembers, mut forgets) = (tracker(), tracker());
-    for at in page {
+    let [mut remembers, mut forgets, mut late] = [tracker(), tracker(), tracker()];
+    for (place, at) in page.enumerate() {
         read(&mut remembers, &LINES[at]);
         forgets.comments.families.clear();
         read(&mut forgets, &LINES[at]);
+        read_late(&mut late, &LINES[at], place);
     }
-    assert_eq!(known(remembers), known(forgets));
+    let expect = known(forgets);
+    assert_eq!(known(remembers), expect);
+    assert_eq!(known(late), expect);
 }
 
 proptest! {
@@ -131,6 +144,29 @@ fn comments_have_their_say_each_time() {
             check((0..32).map(at));
         }
     }
+}
+
+#[test]
+fn comments_that_wait_are_bounded() {
+    let mut tracker = tracker();
+    let mut taken = 0;
+    let mut help = String::new();
+    while tracker.observe_comment(help_of("a", &mut help, taken).as_bytes(), b"a") {
+        taken += 1;
+        assert!(taken < 1_000, "what waits is bounded");
+    }
+    assert!(taken > 10, "several wait");
+    read(&mut tracker, &help);
+    assert_eq!(&*tracker.family("a").about.help, format!("{taken} is said here."));
+    // The next family has all the room again, but not for a text that is longer than that.
+    assert!(tracker.observe_comment(b"# HELP b B.", b"b"));
+    assert!(!tracker.observe_comment(&[b"# HELP c ", &*vec![b'c'; 1 << 13]].concat(), b"c"));
+    assert_eq!(&*tracker.family("b").about.help, "", "nothing stands above it but c's");
+}
+
+fn help_of<'a>(family: &str, text: &'a mut String, number: i32) -> &'a str {
+    *text = format!("# HELP {family} {number} is said here.");
+    text
 }
 
 #[test]
