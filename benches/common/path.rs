@@ -8,8 +8,8 @@ use flinkrelay::{
     exposition::{Fault, Limits, Line, Lines, Reader},
     flink::{self, Derivations, GroupFilter, LabelPolicy, NameMode, RollupPolicy, Sentinels},
     labels::Labels,
-    remote_write::{Encoder, Fragment},
-    series::{self, Shaper, Tracker, View},
+    remote_write::{Encoder, Fragment, Message, v2},
+    series::{self, Numbered, Shaper, Tracker, View},
 };
 
 pub(crate) const PAGE: &[u8] = include_bytes!("../../tests/pages/2.3.0/taskmanager-2.prom");
@@ -49,36 +49,60 @@ pub(crate) fn shaper(groups: &[&str], sentinels: Sentinels, derived: Derivations
 pub(crate) struct Path {
     tracker: Tracker,
     lines: Lines,
+    message: Message,
+    symbols: v2::Symbols,
     now: Instant,
 }
 
 impl Path {
     /// A target that was never scraped.
-    pub(crate) fn new(shaper: &Arc<Shaper>, now: Instant) -> Self {
+    pub(crate) fn new(shaper: &Arc<Shaper>, message: Message, now: Instant) -> Self {
         let mut target: Labels<'static> =
             [("instance", "10.0.0.1:9250"), ("job", "flink")].into_iter().collect();
         target.sort();
         let tracker = Tracker::new(Arc::clone(shaper), target);
-        Self { tracker, lines: Lines::new(Limits::default()), now }
+        let (lines, symbols) = (Lines::new(Limits::default()), v2::Symbols::default());
+        Self { tracker, lines, message, symbols, now }
     }
 
     /// One scrape.
     pub(crate) fn scrape(&mut self, page: &[u8]) -> Vec<Fragment> {
-        let Self { tracker, lines, now } = self;
+        let Self { tracker, lines, message, symbols, now } = self;
         tracker.begin();
         lines.reset();
         for chunk in page.chunks(CHUNK_BYTES) {
             lines.read(chunk, &mut Reading(tracker)).expect("the page is within its limit");
         }
         tracker.close(NOW_MS);
-        let mut encoder = Encoder::new(2000);
-        tracker.encode(0, &mut encoder);
-        tracker.stale(0).for_each(|block| encoder.push_stale(block, NOW_MS));
-        let fragments = encoder.finish(*now);
+        let fragments = match message {
+            Message::V1 => encode(tracker, *now),
+            Message::V2 => encode_v2(tracker, symbols, *now),
+        };
         tracker.forget_stale();
         tracker.rest();
         fragments
     }
+}
+
+fn encode(tracker: &mut Tracker, now: Instant) -> Vec<Fragment> {
+    let mut encoder = Encoder::new(2000);
+    tracker.encode(0, &mut encoder);
+    tracker.stale(0).for_each(|block| encoder.push_stale(block, NOW_MS));
+    encoder.finish(now)
+}
+
+fn encode_v2(tracker: &mut Tracker, symbols: &mut v2::Symbols, now: Instant) -> Vec<Fragment> {
+    tracker.number(symbols);
+    let mut encoder = v2::Encoder::new(symbols, 2000);
+    if tracker.encode_numbered(0, &[], &mut encoder).is_none() {
+        for Numbered { series, timestamp_ms, value, start_ms } in tracker.numbered(0) {
+            encoder.push(&series, value, timestamp_ms, start_ms);
+        }
+        tracker.numbered_stale(0).for_each(|series| encoder.push_stale(&series, NOW_MS));
+    }
+    let fragments = encoder.finish(now);
+    symbols.settle();
+    fragments
 }
 
 /// The samples of a page, as a scrape reads them.

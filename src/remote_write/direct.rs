@@ -99,7 +99,7 @@ struct Like {
 }
 
 impl Direct {
-    /// For the tapes of [`search`] alone.
+    /// For the tapes of [`search()`] alone.
     pub(super) fn bare() -> Self {
         Self { sample: Sample::bare(), ..Self::default() }
     }
