@@ -124,8 +124,8 @@ pub const KUBERNETES_EVENT_BYTES_MAX: usize = 8 << 20;
 /// has more watches all of them at once.
 pub const KUBERNETES_NAMESPACES_MAX: usize = 64;
 
-/// Bytes per target of what is kept of one scrape's encoding for the next one. It is some 24 for each series, so this is
-/// twice the largest page known; beyond it each scrape is encoded from its labels, which takes thrice as long.
+/// Bytes per target of what is kept of one scrape's encoding for the next one, for one view in one message. It is some 24
+/// for each series in 1.0, and less in 2.0, so this is twice the largest page known; beyond it each scrape is encoded from its labels, which takes thrice as long.
 pub const REPLAY_TARGET_BYTES_MAX: usize = 8 << 20;
 
 /// The same of all targets and views: two million series, of a relay that needs a gigabyte for other things.

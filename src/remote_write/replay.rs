@@ -4,12 +4,11 @@
 //! searched once, and kept as a tape for each fragment ([`Tape`]); as long as the same series come in the same order,
 //! a fragment costs what its values cost, and the labels are not looked at.
 //!
-//! It can always be left out, so it is bounded: no target keeps more than
-//! [`REPLAY_TARGET_BYTES_MAX`], and all of them together no more than [`REPLAY_BYTES_MAX`]. What is beyond is
-//! searched each time.
+//! It can always be left out, so it is bounded: a target keeps no more than [`REPLAY_TARGET_BYTES_MAX`] of a view in one
+//! message, and all of them together no more than [`REPLAY_BYTES_MAX`]. What is beyond is encoded plainly each time.
 //!
-//! Invariants: a fragment that is replayed is, byte for byte, what it would be without; who changes the labels of
-//! a series that was pushed calls [`Replay::clear`].
+//! Invariants: a fragment that is replayed decodes, byte for byte, to what it would without, and in 1.0 it has the same
+//! bytes; who changes the labels of a series that was pushed, or its metadata, calls [`Replay::clear`].
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -22,7 +21,7 @@ use crate::limits::{REPLAY_BYTES_MAX, REPLAY_TARGET_BYTES_MAX};
 #[derive(Debug)]
 pub struct Replay {
     fragments: Vec<Option<Kept>>,
-    /// xxh3-128 of what was asked for last, of each fragment.
+    /// xxh3-128 of what was asked for last, of each fragment; the complement of what was given up.
     asked: Vec<u128>,
     bytes: usize,
     allowance: &'static Allowance,
@@ -72,6 +71,17 @@ impl Default for Replay {
     }
 }
 
+#[cfg(test)]
+impl Replay {
+    /// One that shares so many bytes with no other.
+    pub(super) fn within(most: usize) -> Self {
+        let allowance = Box::leak(Box::new(Allowance { kept: AtomicUsize::new(0), most }));
+        let mut replay = Self::default();
+        replay.allowance = allowance;
+        replay
+    }
+}
+
 impl Replay {
     /// Forgets all of it: labels have changed.
     pub fn clear(&mut self) {
@@ -94,13 +104,28 @@ impl Replay {
         is_of.then_some(&kept.told)
     }
 
-    /// Whether the fragment with that index had exactly these series when this was asked last.
+    /// Whether the fragment with that index had exactly these series when this was asked last, and was not given up.
     pub(super) fn has_come_before(&mut self, at: usize, series: &[Number]) -> bool {
         if self.asked.len() <= at {
             self.asked.resize(at + 1, 0);
         }
         let new = hash(series);
-        self.asked.get_mut(at).is_some_and(|asked| std::mem::replace(asked, new) == new)
+        match self.asked.get_mut(at) {
+            Some(asked) if *asked != !new => std::mem::replace(asked, new) == new,
+            _ => false,
+        }
+    }
+
+    /// These series cannot be kept, by what they are or for want of room: until others come it is not to be tried.
+    pub(super) fn give_up(&mut self, at: usize, series: &[Number]) {
+        if let Some(asked) = self.asked.get_mut(at) {
+            *asked = !hash(series);
+        }
+    }
+
+    /// Whether something is kept of the fragment with that index.
+    pub(super) fn has(&self, at: usize) -> bool {
+        self.fragments.get(at).is_some_and(Option::is_some)
     }
 
     /// Keeps what was told for the next time, if it may.

@@ -4,6 +4,8 @@
 //! metadata is due, while a page is counted for filtering at the source, and when a new line stands below
 //! it; the last finds it in the tracker ([`Tracker::observe_comment`](crate::series::Tracker::observe_comment)).
 //!
+//! One that is inserted or missing lets the rest of its page be read; the next page is as before.
+//!
 //! Invariants: only what was read without a fault is remembered, so a bad comment counts on every page; eight bytes
 //! for each comment of the last page, [`COMMENTS_KNOWN_MAX`] at most.
 

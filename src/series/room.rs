@@ -3,12 +3,13 @@
 //! A page is bounded by itself (`body_size_limit`, `sample_limit`), and what is sent by budgets; but lines that are
 //! filtered out are remembered too, and the number of targets is bounded by nothing. So trackers share an allowance.
 //! A new line takes one place of it, and gives it back when it is forgotten. A line that finds no place is not
-//! remembered: its sample is dropped and counted, and everything that is known goes on.
+//! remembered: its sample is dropped and counted, and everything that is known goes on, unless the relay itself shapes
+//! lines anew (other rules, names that REST has told): those give their places back first, and others may take them.
 //!
 //! Lines of the relay's own ([`super::made`]) take none: there are no more of them than lines they are made from, or
 //! so, and their makers count on them.
 //!
-//! Invariants: as many places are taken as there are lines of pages in all trackers, no more than the limit at the
+//! Invariants: as many places are taken as there are lines that pages brought in all trackers, no more than the limit at the
 //! time; a line that is known asks for nothing, so the path of its samples knows nothing of this.
 
 use std::sync::{

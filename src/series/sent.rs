@@ -57,6 +57,7 @@ impl Tracker {
         let page = self.observed.iter().filter_map(|sample| {
             let at = sample.line;
             let Fate::Series(series) = self.lines.get(at as usize)?.fate() else { return None };
+            debug_assert!(at < OF_FOLLOWING && series < OF_FOLLOWING, "a page of half a terabyte");
             let paged = Paged { series, at, value: sample.value.to_bits() };
             self.blocks.has(series, view).then_some(paged)
         });

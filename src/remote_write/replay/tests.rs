@@ -40,10 +40,7 @@ impl Target {
     }
 
     fn within(most: usize) -> Self {
-        let allowance = Box::leak(Box::new(Allowance { kept: AtomicUsize::new(0), most }));
-        let mut replay = Replay::default();
-        replay.allowance = allowance;
-        Self { replay, may_look: true }
+        Self { replay: Replay::within(most), may_look: true }
     }
 
     /// The elements of a page of these series, and of a marker behind them.

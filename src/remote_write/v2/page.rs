@@ -21,7 +21,8 @@ use crate::remote_write::{
 pub struct Paged {
     /// A number of its series.
     pub series: u32,
-    /// By which the series is looked up.
+    /// A number of what shows it, by which it is looked up. Several may show one series, each of them with a counter
+    /// that began at another time.
     pub at: u32,
     /// The bits of its value.
     pub value: u64,
@@ -30,15 +31,16 @@ pub struct Paged {
 /// Some samples of a page that go into one request.
 #[derive(Default)]
 struct Chunk {
-    series: Vec<Number>,
+    /// Of each sample two, of its series and of what shows it; and the key.
+    numbers: Vec<Number>,
     ats: Vec<u32>,
     values: Vec<u64>,
 }
 
 impl Encoder<'_> {
-    /// Adds the samples of a page that have one time. Their numbers of series say which series it is for `replay` as long as
-    /// that is not cleared and `key` is the same, which covers when counters began. `series` gives, by
-    /// [`Paged::at`], the series and when its counter began (0 is not known). Requests begin and end with the page.
+    /// Adds the samples of a page that have one time. Their numbers say for `replay` which series it is and when its counter
+    /// began, as long as that is not cleared and `key` is the same. `series` gives both by [`Paged::at`] (0 is a start
+    /// that is not known). Requests begin and end with the page.
     pub fn push_page(
         &mut self,
         page: impl Iterator<Item = Paged>,
@@ -53,12 +55,15 @@ impl Encoder<'_> {
         let mut at = 0;
         while page.peek().is_some() {
             chunk.fill(page.by_ref().take(self.samples_max as usize), key);
-            if let Some(told) = replay.get(at, &chunk.series, timestamp_ms) {
+            if let Some(told) = replay.get(at, &chunk.numbers, timestamp_ms) {
                 self.push_told(told, &chunk.values, timestamp_ms);
             } else {
-                let again = replay.has_come_before(at, &chunk.series);
+                let again = replay.has_come_before(at, &chunk.numbers);
                 let told = self.push_chunk(&chunk, timestamp_ms, again, &series);
-                replay.set(at, &chunk.series, timestamp_ms, told);
+                replay.set(at, &chunk.numbers, timestamp_ms, told);
+                if again && !replay.has(at) {
+                    replay.give_up(at, &chunk.numbers);
+                }
             }
             at += 1;
         }
@@ -122,16 +127,16 @@ impl Encoder<'_> {
 
 impl Chunk {
     fn fill(&mut self, samples: impl Iterator<Item = Paged>, key: u64) {
-        let Self { series, ats, values } = self;
-        series.clear();
+        let Self { numbers, ats, values } = self;
+        numbers.clear();
         ats.clear();
         values.clear();
         for sample in samples {
-            series.push(sample.series.to_le_bytes());
+            numbers.extend([sample.series.to_le_bytes(), sample.at.to_le_bytes()]);
             ats.push(sample.at);
             values.push(sample.value);
         }
-        series.extend_from_slice(key.to_le_bytes().as_chunks().0);
+        numbers.extend_from_slice(key.to_le_bytes().as_chunks().0);
     }
 }
 

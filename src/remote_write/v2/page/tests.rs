@@ -106,6 +106,46 @@ fn a_start_that_is_not_before_its_sample_is_not_kept_out_for_ever() {
 }
 
 #[test]
+fn what_shows_a_series_says_when_its_counter_began() {
+    let mut world = World::new(1);
+    let (series, _) = world.series[0];
+    world.series = vec![(series, NOW_MS - 1_000_000), (series, NOW_MS - 5)];
+    let mut replay = Replay::default();
+    // The series has one number, whichever of the two shows it.
+    let encode = |at: u32, now_ms: i64, replay: &mut Replay| {
+        let mut encoder = Encoder::new(&world.symbols, 7);
+        let shown = |at: u32| world.series.get(at as usize).copied();
+        let page = std::iter::once(Paged { series: 0, at, value: 0 });
+        encoder.push_page(page, now_ms, 3, shown, replay);
+        let fragments = encoder.finish(Instant::now());
+        let body = crate::remote_write::body(fragments.iter());
+        super::super::read(&body).expect("a request")[0].sample.start_ms
+    };
+    for (round, at) in [0, 0, 0, 1, 1, 1, 0, 1].into_iter().enumerate() {
+        let (_, start_ms) = world.series[at as usize];
+        assert_eq!(encode(at, NOW_MS + round as i64, &mut replay), start_ms, "in round {round}");
+    }
+}
+
+#[test]
+fn what_finds_no_room_is_not_searched_again_and_again() {
+    let world = World::new(30);
+    let mut replay = Replay::within(1);
+    for round in 0..5 {
+        world.check(&page(0..30, 1.0), NOW_MS + round, &mut replay);
+        assert!((0..5).all(|at| !replay.has(at)));
+    }
+    // What is given up is so for these series alone.
+    let numbers = [7_u32.to_le_bytes()];
+    let mut replay = Replay::default();
+    assert!(!replay.has_come_before(0, &numbers) && replay.has_come_before(0, &numbers));
+    replay.give_up(0, &numbers);
+    assert!((0..3).all(|_| !replay.has_come_before(0, &numbers)));
+    let others = [8_u32.to_le_bytes()];
+    assert!(!replay.has_come_before(0, &others) && replay.has_come_before(0, &others));
+}
+
+#[test]
 fn another_key_is_another_page() {
     let mut world = World::new(5);
     let mut replay = Replay::default();
