@@ -39,15 +39,19 @@ enum Shape {
     Text,
 }
 
-/// The labels that do not hold text.
-const SHAPES: [(&str, Shape); 6] = [
-    ("job_id", Shape::Id),
-    ("task_id", Shape::Id),
-    ("operator_id", Shape::Id),
-    ("task_attempt_id", Shape::Attempt),
-    ("subtask_index", Shape::Number),
-    ("task_attempt_num", Shape::Number),
-];
+/// The labels that do not hold text, and what they hold. No two names have the same length, so a name is
+/// compared with one of them at most.
+fn wanted(label: &str) -> Option<(&'static str, Shape)> {
+    Some(match label {
+        "job_id" => ("job_id", Shape::Id),
+        "task_id" => ("task_id", Shape::Id),
+        "operator_id" => ("operator_id", Shape::Id),
+        "task_attempt_id" => ("task_attempt_id", Shape::Attempt),
+        "subtask_index" => ("subtask_index", Shape::Number),
+        "task_attempt_num" => ("task_attempt_num", Shape::Number),
+        _ => return None,
+    })
+}
 
 /// The labels that `task_attempt_id` repeats behind the graph's id, in its order.
 const TOLD_BY_ATTEMPT: [&str; 3] = ["task_id", "subtask_index", "task_attempt_num"];
@@ -103,9 +107,8 @@ impl<V: AsRef<str>> Seen<V> {
     }
 
     fn label(&mut self, name: &str, value: V) {
-        let known = SHAPES.iter().find(|(label, _)| *label == name);
         let found = shape(value.as_ref());
-        let Some(&(label, wanted)) = known else {
+        let Some((label, wanted)) = wanted(name) else {
             self.id_elsewhere |= matches!(found, Shape::Id | Shape::Attempt);
             self.number_elsewhere |= found == Shape::Number;
             return;
@@ -376,9 +379,9 @@ mod tests {
                 .map(|((name, _), from)| (*name, labels[*from].1.clone()))
                 .collect();
             let fits = |(name, value): &(&str, String)| {
-                let wanted = SHAPES.iter().find(|(label, _)| label == name);
-                wanted.is_none_or(|(_, wanted)| {
-                    shape(value) == *wanted || (*wanted == Shape::Attempt && shape(value) == Shape::Id)
+                let of_label = wanted(name);
+                of_label.is_none_or(|(_, wanted)| {
+                    shape(value) == wanted || (wanted == Shape::Attempt && shape(value) == Shape::Id)
                 })
             };
             let breaks = !moved.iter().all(fits);

@@ -106,7 +106,8 @@ fn view(config: &Config, receiver: &config::Receiver) -> View {
             labels: receiver.label_limit,
             name_bytes: receiver.label_name_length_limit,
             value_bytes: receiver.label_value_length_limit,
-            cut_values: receiver.cut_long_values,
+            // Without a limit nothing is cut, and such a view is one that only adds labels.
+            cut_values: receiver.cut_long_values && receiver.label_value_length_limit > 0,
         },
     }
 }
@@ -114,6 +115,24 @@ fn view(config: &Config, receiver: &config::Receiver) -> View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Overrides, Source};
+
+    #[test]
+    fn a_view_has_limits_only_where_the_receiver_has_some() {
+        let check = |receiver: &str, expected: Limits| {
+            let text = format!(
+                "scrape_configs: [{{job_name: a, static_configs: [{{targets: ['h:1']}}]}}]\n\
+                 remote_write: [{{url: 'http://localhost:1/', {receiver}}}]"
+            );
+            let source = Source { path: "flinkrelay.yaml".into(), text };
+            let config = config::load(Some(&source), &Overrides::default(), &|_| None).unwrap();
+            assert_eq!(view(&config, &config.receivers[0]).limits, expected, "{receiver}");
+        };
+        check("name: r", Limits::default());
+        check("label_limit: 30", Limits { labels: 30, ..Limits::default() });
+        let cut = Limits { value_bytes: 99, cut_values: true, ..Limits::default() };
+        check("label_value_length_limit: 99", cut);
+    }
 
     #[test]
     fn receivers_share_a_view_when_past_and_wish_are_the_same() {

@@ -1,6 +1,7 @@
-//! What of a closed page is sent, as remote write 1.0 wants it: samples, and the series that end.
+//! What of a closed page is sent: samples, and the series that end; and what is kept of it for the next page, in
+//! either message.
 //!
-//! The same as remote write 2.0 wants it is in [`super::numbered`].
+//! Samples one by one, as remote write 2.0 wants them, are in [`super::numbered`].
 
 use super::{Fate, Following, Line, Observed, Series, Tracker};
 use crate::{

@@ -26,10 +26,11 @@ mod subject;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
 };
 
+use hashbrown::{HashMap, hash_map::Entry};
 use slab::Slab;
 
 use self::{

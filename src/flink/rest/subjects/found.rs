@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Given, Subject};
 
@@ -37,9 +38,9 @@ impl<'l> Found<'l> {
 
     pub(super) fn key(&self, is_process: bool, tells_leader: bool) -> u128 {
         let parts = [&self.tm, &self.job_id, &self.job_name, &self.task_id, &self.task_name];
-        let mut hash = hash(parts.map(|part| part.as_deref().unwrap_or_default()));
-        hash.update(&[u8::from(is_process), u8::from(tells_leader)]);
-        hash.digest128()
+        let mut digest = digest(parts.map(|part| part.as_deref().unwrap_or_default()));
+        digest.extend([u8::from(is_process), u8::from(tells_leader)]);
+        xxh3_128(&digest)
     }
 
     pub(super) fn subject(&self, key: u128) -> Subject {
@@ -59,13 +60,16 @@ impl<'l> Found<'l> {
     }
 }
 
-/// A hash of a list of texts.
-pub(super) fn hash<const N: usize>(parts: [&str; N]) -> Xxh3Default {
-    let mut hash = Xxh3Default::new();
+/// Stands for a list of texts wherever it is hashed.
+pub(super) fn digest<const N: usize>(parts: [&str; N]) -> SmallVec<[u8; DIGEST_INLINE]> {
+    let mut digest = SmallVec::new();
     for part in parts {
         // The lengths keep two lists of one concatenation apart.
-        hash.update(&xxh3_64(part.as_bytes()).to_le_bytes());
-        hash.update(&part.len().to_le_bytes());
+        digest.extend_from_slice(&xxh3_64(part.as_bytes()).to_le_bytes());
+        digest.extend_from_slice(&part.len().to_le_bytes());
     }
-    hash
+    digest
 }
+
+/// Bytes of a digest of five texts, and of what is added to it.
+const DIGEST_INLINE: usize = 96;

@@ -1,8 +1,10 @@
 //! What lines of a page are about: a TaskManager, a job, a task, and the names that they were given.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
-use super::{Use, found::hash};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::{Use, found::digest};
 use crate::flink::rest::{Names, Want};
 
 #[derive(Debug, Default)]
@@ -96,23 +98,17 @@ impl Subject {
 
     /// What tells this subject's series from those of others, as they are sent.
     pub(super) fn given_key(&self, operator: &str) -> u128 {
-        let name = |given: &Option<Given>| match given {
-            Some(Given { name: Some(name), .. }) => name.to_string(),
-            Some(Given { page, .. }) => page.to_string(),
-            None => String::new(),
-        };
-        let (tm, job, task) = (name(&self.tm), name(&self.job_name), name(&self.task_name));
-        let id = self.job_id.as_deref().unwrap_or_default();
-        hash([&tm, id, &job, &task, operator]).digest128()
+        xxh3_128(&self.digest(operator, |given| given.name.as_deref().unwrap_or(&given.page)))
     }
 
     /// The same, as they stand on the page.
     pub(super) fn page_key(&self, operator: &str) -> u64 {
-        fn page(given: &Option<Given>) -> &str {
-            given.as_ref().map_or("", |given| &given.page)
-        }
-        let id = self.job_id.as_deref().unwrap_or_default();
-        let parts = [page(&self.tm), id, page(&self.job_name), page(&self.task_name), operator];
-        hash(parts).digest()
+        xxh3_64(&self.digest(operator, |given| &given.page))
+    }
+
+    fn digest(&self, operator: &str, text: impl Fn(&Given) -> &str) -> impl Deref<Target = [u8]> {
+        let [tm, job, task] = [&self.tm, &self.job_name, &self.task_name]
+            .map(|given| given.as_ref().map_or("", &text));
+        digest([tm, self.job_id.as_deref().unwrap_or_default(), job, task, operator])
     }
 }
