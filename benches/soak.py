@@ -8,6 +8,9 @@ At each restart all jobs are gone for an interval and then come back under new i
 one of their lines, and every one of their series, is new, and all those from before have ended. Ten minutes by default;
 an hour of restarts every ten seconds is `--restarts 360`, in six minutes with `--every 1 --interval 0.25`.
 
+With `--steady` and restarts, says what a line costs that is new, and what its series costs that has ended: the CPU time of the
+restarts, without what as many known lines would have taken, which is measured in the second half of the steady time.
+
 Prints the relay's memory after every tenth of the restarts: its own, which is what allocations take, and all with the
 pages of its files, of which more come in whenever rarer code is reached. Fails when the median of its own in the last
 third of all restarts is more than `--grown` percent above that in the third before, when the peak is above `--peak`,
@@ -47,15 +50,23 @@ class Cluster:
         self.families = family(lines)
         self.targets, self.copies = targets, copies
         self.pages: list[bytes] = []
+        # Samples of a page, and of all that were asked for; lines that were not there before the last restart.
+        self.samples = 0
+        self.served = 0
+        self.of_jobs = of_job * self.copies * targets
         self.asked: list[list[float]] = [[] for _ in range(targets)]
 
     def start(self, run: int) -> None:
         """Jobs run, under ids that no run before had."""
-        self.pages = [self.page(target, run) for target in range(self.targets)]
+        self.show(run)
 
     def stop(self) -> None:
         """No job runs."""
-        self.pages = [self.page(target, None) for target in range(self.targets)]
+        self.show(None)
+
+    def show(self, run: int | None) -> None:
+        self.pages = [self.page(target, run) for target in range(self.targets)]
+        self.samples = sum(1 for line in self.pages[0].splitlines() if not line.startswith(b"#"))
 
     def page(self, target: int, run: int | None) -> bytes:
         """A real page whose jobs stand on it in several copies, the families together as the format wants it."""
@@ -89,6 +100,7 @@ def handler(cluster: Cluster) -> type[http.server.BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             target = int(self.path.strip("/"))
             cluster.asked[target].append(time.monotonic())
+            cluster.served += cluster.samples
             self.answer(200, cluster.pages[target])
 
         def do_POST(self) -> None:
@@ -144,7 +156,10 @@ def cpu_s(pid: int) -> float:
 def soak(relay: subprocess.Popen, cluster: Cluster, args: argparse.Namespace) -> list[float]:
     """Restarts the jobs; returns the memory before each restart."""
     memory = []
-    time.sleep(args.steady)
+    time.sleep(args.steady / 2)
+    half = (cpu_s(relay.pid), cluster.served)
+    time.sleep(args.steady / 2)
+    first = (cpu_s(relay.pid), cluster.served)
     print(f"{'restarts':>9} {'own MiB':>8} {'all MiB':>8} {'peak MiB':>9} {'CPU s':>7}", flush=True)
     due = time.monotonic()
     for run in range(1, args.restarts + 1):
@@ -158,6 +173,11 @@ def soak(relay: subprocess.Popen, cluster: Cluster, args: argparse.Namespace) ->
             now, peak = mib(relay.pid, "VmRSS"), mib(relay.pid, "VmHWM")
             row = f"{run:>9} {memory[-1]:>8.1f} {now:>8.1f} {peak:>9.1f} {cpu_s(relay.pid):>7.1f}"
             print(row, flush=True)
+    if args.restarts > 0 and first[1] > half[1]:
+        known = (first[0] - half[0]) / (first[1] - half[1])
+        restarts_s = cpu_s(relay.pid) - first[0] - known * (cluster.served - first[1])
+        of_new = restarts_s / (cluster.of_jobs * args.restarts)
+        print(f"{known * 1e6:.2f} us of CPU for a known line, {of_new * 1e6:.2f} us for a new one with its series' end")
     return memory
 
 
